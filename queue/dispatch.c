@@ -1,0 +1,142 @@
+// dispatch.c: which queue may work, and handing its messages to consumers (PHASE_DISPATCH).
+//
+// Happy path of a turn: take the runnable queues in order; each hands out messages, one to each active
+// consumer of its highest group in turn, until it is empty, everybody is blocked, the body of the next
+// message has to be fetched, or its share of the turn is used up; whoever has work left goes to the end of
+// the list. Shared limits: no more grants are asked for than there are messages (queue->offers), so that one
+// message does not wake a thousand consumers; while a question of a higher group is open, lower groups wait
+// for the answer.
+#include "queue/queue_worker.h"
+
+#include "src/base/clock.h"
+
+enum {
+    // One read of a socket brings up to a thousand small messages: a smaller share would build a backlog in
+    // front of a consumer that could take them all.
+    CONSUMER_SHARE = 1024,         // LIMIT: messages of one queue a turn, for each consumer,
+    QUEUE_SHARE = 4096,            // LIMIT: and altogether
+    DISPATCH_NS_MAX = 1000 * 1000, // LIMIT: time of one PHASE_DISPATCH
+    CLOCK_EVERY = 256,             // deliveries between two looks at the clock; a queue counts as QUEUE_COST
+    QUEUE_COST = 8,
+};
+
+static bool
+may_ask(const struct queue *q)
+{
+    return !list_is_empty(&q->top->askable) && q->offers < queue_ready_count(q);
+}
+
+static bool
+is_runnable(const struct queue *q)
+{
+    if (q->returning > 0)
+        return true;
+    if (q->ready.count == 0 || q->fetch != NULL || q->top == NULL)
+        return false;
+    return !list_is_empty(&q->top->active) || may_ask(q);
+}
+
+// Grants wait for nothing: not for an empty queue, not behind a higher group.
+static void
+return_idle_grants(struct queue_worker *qw, struct queue *q)
+{
+    struct list *at = q->granted.next;
+    while (at != &q->granted) {
+        struct consumer *c = LV_CONTAINER_OF(at, struct consumer, granted);
+        if (queue_ready_count(q) > 0 && c->group == q->top) {
+            at = at->next;
+            continue;
+        }
+        consumer_return_grant(qw, c);
+        at = q->granted.next; // the client was called: nothing may be where it was
+    }
+}
+
+void
+queue_touch(struct queue_worker *qw, struct queue *q)
+{
+    if (q->is_dead)
+        return;
+    if (LV_UNLIKELY(!list_is_empty(&q->granted))) {
+        queue_enter(q);
+        return_idle_grants(qw, q);
+        bool is_dead = q->is_dead;
+        queue_leave(qw, q);
+        if (is_dead)
+            return;
+    }
+    if (list_is_linked(&q->run) || !is_runnable(q))
+        return;
+    list_push_back(&qw->runnable, &q->run);
+    if (qw->dispatched_turn == qw->w->turn)
+        worker_keep_awake(qw->w); // this turn's dispatch is over
+}
+
+// One step; false when nothing more can be done now.
+static bool
+run_step(struct queue_worker *qw, struct queue *q)
+{
+    struct consumer_group *top = q->top;
+    if (may_ask(q)) {
+        consumer_ask(qw, LV_CONTAINER_OF(list_first(&top->askable), struct consumer, run));
+        return true;
+    }
+    if (list_is_empty(&top->active))
+        return false;
+    if (LV_UNLIKELY(ready_entry_is(ready_peek(&q->ready), READY_PAGED))) {
+        (void)!queue_fetch_start(qw, q); // without memory it is tried again in the next turn
+        return false;
+    }
+    struct consumer *c = LV_CONTAINER_OF(top->active.next, struct consumer, run);
+    struct delivery d = {.session = c->session, .queue = q->handle, .consumer_id = c->consumer_id};
+    unsigned flags = (c->flags & CONSUMER_NO_ACK) != 0 ? QUEUE_TAKE_NO_ACK : 0;
+    if (!queue_take(qw, q, c->handle, flags, &d))
+        return false;
+    consumer_sent(qw, c, d.msg);
+    notify_deliver(qw, &d);
+    return true;
+}
+
+size_t
+queue_run(struct queue_worker *qw, struct queue *q)
+{
+    queue_enter(q);
+    if (q->returning > 0)
+        queue_retry_returning(qw, q);
+    size_t budget = LV_MIN((size_t)q->consumer_count * CONSUMER_SHARE, (size_t)QUEUE_SHARE);
+    size_t done = 0;
+    while (done < budget && !q->is_dead && q->ready.count > 0 && q->fetch == NULL && q->top != NULL) {
+        if (!run_step(qw, q))
+            break;
+        done++;
+    }
+    queue_touch(qw, q);
+    queue_leave(qw, q);
+    return done;
+}
+
+bool
+queue_dispatch_hook(struct worker *w, void *ctx)
+{
+    struct queue_worker *qw = ctx;
+    qw->dispatched_turn = w->turn;
+    if (list_is_empty(&qw->runnable))
+        return false;
+    struct list round; // each queue once a turn: those that have more to do go to the end of qw->runnable
+    list_init(&round);
+    list_splice_back(&round, &qw->runnable);
+    uint64_t end_ns = clock_mono_ns() + DISPATCH_NS_MAX;
+    size_t work = 0;
+    for (struct list *at; (at = list_pop_front(&round)) != NULL;) {
+        work += QUEUE_COST + queue_run(qw, LV_CONTAINER_OF(at, struct queue, run));
+        if (work >= CLOCK_EVERY) {
+            work = 0;
+            if (clock_mono_ns() >= end_ns)
+                break;
+        }
+    }
+    // Those that had no turn yet come first in the next one.
+    list_splice_back(&round, &qw->runnable);
+    list_splice_back(&qw->runnable, &round);
+    return !list_is_empty(&qw->runnable);
+}

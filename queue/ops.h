@@ -1,0 +1,213 @@
+// ops.h: the operations on a queue, the same whether it lives on this worker or another one (later: another
+// node).
+//
+// Whoever uses queues (sessions, the topology writer, links) calls these functions on its own crew thread
+// with a queue's handle. On the owner's thread an operation is a plain call; elsewhere it is a mail in the
+// ring to the owner: FIFO per (caller, owner), so a publish followed by a consume of the same caller arrives
+// in that order. Every operation is answered exactly once, also when the queue has gone meanwhile.
+//
+// Two shapes: hot operations (publish, settle, credit) are flat mails; all others are a `struct
+// queue_request` on the heap that travels to the owner and back to `done` on the requester's thread. Results
+// and deliveries go to the user through `struct queue_client`, a table registered by the layer above.
+#pragma once
+
+#include "queue/message.h"
+#include "queue/queue_def.h"
+#include "src/base/worker.h"
+
+// --- publishing ---
+
+// Offers the message to `count` queues that all live on one worker. Takes its own references: the caller
+// keeps its one. `session` 0: no answer is wanted. Otherwise queue_client.published(session, number, …) is
+// called once for this call, on the caller's thread, after every one of the queues has taken the message as
+// durably as it promises, or refused it. For local queues without a disk that is before this function
+// returns.
+void queue_publish(struct message *msg, const lv_handle *queues, unsigned count, lv_handle session,
+                   uint64_t number);
+
+// --- settling ---
+
+enum settle_kind {
+    SETTLE_ACK,     // consumed
+    SETTLE_REQUEUE, // back to its original place, marked redelivered
+    SETTLE_REJECT,  // not wanted: dropped, or dead-lettered where the queue says so
+    SETTLE_RETURN,  // back, but it never reached the client: not marked redelivered beyond what it was
+};
+
+// Settles deliveries of one queue by their sequence numbers. Unknown ones are ignored (settled twice by a
+// crash, or gone).
+void queue_settle(lv_handle queue, enum settle_kind kind, const uint64_t *seqs, size_t count);
+
+// --- consumer credit ---
+
+// Adds to the delivery window of a consumer: `count` messages and `bytes` more may be on their way to its
+// socket. A delivery takes one message and message_weight(msg) bytes; the bytes may be overdrawn by one
+// message.
+void consumer_grant_window(lv_handle consumer, uint32_t count, uint32_t bytes);
+// For consumers with CONSUMER_SHARED_LIMIT: the answer to queue_client.ready: up to `count` deliveries may be
+// made now; what is not used comes back by queue_client.unused at once. count 0: no room now (the queue asks
+// again after consumer_poke).
+void consumer_grant_shared(lv_handle consumer, uint32_t count);
+// The shared limit has room again: the queue may ask anew.
+void consumer_poke(lv_handle consumer);
+// The session's shared limit came into being or went away (basic.qos with global): sets or clears
+// CONSUMER_SHARED_LIMIT of a living consumer. Deliveries already on their way are not called back.
+void consumer_set_shared(lv_handle consumer, bool is_shared);
+
+// --- requests ---
+
+enum queue_request_kind {
+    QUEUE_REQUEST_STATUS, // counts; resets the idle clock (declare of an existing queue)
+    QUEUE_REQUEST_CONSUME,
+    QUEUE_REQUEST_CANCEL,
+    QUEUE_REQUEST_GET,
+    QUEUE_REQUEST_PURGE,  // ready messages only
+    QUEUE_REQUEST_CREATE, // topology writer only
+    QUEUE_REQUEST_DELETE, // topology writer only: conditional removal
+    QUEUE_REQUEST_STATS,  // fills stats
+};
+
+enum consumer_flags {
+    CONSUMER_NO_ACK = 1u << 0,
+    CONSUMER_EXCLUSIVE = 1u << 1,
+    CONSUMER_SHARED_LIMIT =
+        1u << 2, // a limit is shared with other queues: ask by queue_client.ready before delivering
+};
+
+enum queue_delete_condition {
+    DELETE_IF_UNUSED = 1u << 0, // no consumers
+    DELETE_IF_EMPTY = 1u << 1,  // no ready messages
+};
+
+enum queue_outcome {
+    QUEUE_OK,
+    QUEUE_GONE,          // no such queue (any more)
+    QUEUE_EMPTY,         // get: nothing there
+    QUEUE_EXCLUSIVE_USE, // consume: an exclusive consumer is there, or one was wanted and others are there
+    QUEUE_IN_USE,        // delete if unused
+    QUEUE_NOT_EMPTY,     // delete if empty
+    QUEUE_NO_MEMORY,
+};
+
+// Counters of one queue since it was made; read by copy (QUEUE_REQUEST_STATS).
+struct queue_stats {
+    uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
+        returned, purged;
+    uint64_t ready, ready_bytes, unacked, unacked_bytes, persistent, consumers, memory_bytes;
+    int64_t idle_since_ms;    // wall clock; 0: not idle
+    uint32_t active_consumer; // index among the consumers with single-active, for listings
+};
+
+// One consumer as listings show it.
+struct consumer_info {
+    lv_handle session;
+    uint32_t consumer_id;
+    uint32_t flags; // enum consumer_flags
+    uint32_t prefetch;
+    int32_t priority;
+    bool is_active;
+};
+
+struct queue_request {
+    enum queue_request_kind kind;
+    lv_handle queue;
+    struct worker *requester; // filled by queue_request_send
+    void (*done)(
+        struct queue_request *r); // on the requester's thread; owns r from then on (queue_request_free)
+    void *ctx;                    // the requester's own
+    lv_handle session; // consume, get: who it is for. The requester's handle for finding itself again
+    // consume: in
+    uint32_t consumer_id;    // the session's number of this consumer, given back with each delivery
+    uint32_t consumer_flags; // enum consumer_flags
+    uint32_t prefetch; // unacknowledged messages allowed; 0: no limit. Ignored with NO_ACK or SHARED_LIMIT
+    int32_t priority;  // x-priority
+    uint32_t window_count, window_bytes; // the first delivery window
+    // cancel: in; consume: out
+    lv_handle consumer;
+    // get: in
+    bool is_no_ack;
+    // delete: in
+    uint32_t delete_conditions; // enum queue_delete_condition
+    // create: in
+    const struct queue_def *def;
+    // out
+    enum queue_outcome outcome;
+    uint64_t message_count; // ready messages (status, get: left behind; purge, delete: removed)
+    uint64_t consumer_count;
+    struct message *msg;             // get: reference passes to the requester
+    uint64_t seq;                    // get
+    bool is_redelivered;             // get
+    uint32_t delivery_count;         // get: how often it was delivered before
+    struct queue_stats stats;        // stats
+    struct consumer_info *consumers; // stats: heap array of stats.consumers entries, freed with the request
+    struct queue_request *next;      // the owner's: gets that wait for a body
+};
+
+// Zeroed; NULL when out of memory. Owner: the caller until it is sent, then `done`.
+LV_MUST_USE struct queue_request *queue_request_new(enum queue_request_kind kind, lv_handle queue);
+void queue_request_free(struct queue_request *r); // drops msg if it is still there
+// Carries it out. On the owner's thread `done` may be called before this returns.
+void queue_request_send(struct queue_request *r);
+
+// --- what the layer above provides ---
+
+struct delivery {
+    lv_handle session;
+    lv_handle queue;
+    uint64_t seq;            // sequence number within the queue, for settling
+    struct message *msg;     // the reference passes to the receiver
+    uint32_t consumer_id;    // as given at consume
+    uint32_t delivery_count; // times delivered before and not acked
+    bool is_redelivered;
+};
+
+// Called on the thread of the session (the queue posts a mail when it lives elsewhere). A session that has
+// gone: the callee finds its handle stale and, for `deliver` of a consumer with acknowledgements, returns the
+// message by SETTLE_RETURN.
+struct queue_client {
+    void (*published)(struct worker *w, lv_handle session, uint64_t number, unsigned accepted,
+                      unsigned refused);
+    void (*deliver)(struct worker *w, const struct delivery *d);
+    // A consumer with a shared limit has messages waiting: answer with consumer_grant_shared (also 0).
+    void (*ready)(struct worker *w, lv_handle session, uint32_t consumer_id, lv_handle consumer);
+    void (*unused)(struct worker *w, lv_handle session, uint32_t consumer_id, uint32_t count);
+    // The queue cancelled the consumer (queue deleted, or another reason given in words).
+    void (*cancelled)(struct worker *w, lv_handle session, uint32_t consumer_id, const char *reason);
+    // On the owner's thread: the last consumer of an auto-delete queue is gone; ask the topology writer to
+    // remove it.
+    void (*is_unused)(struct worker *owner, const struct queue_def *def);
+};
+
+// Where a queue gets a message body from that it does not hold in memory. The log (next) implements it; test
+// builds have a double that answers in a later turn. All on the owner's thread.
+struct queue_store {
+    // May the body of this entry leave memory? Returns a non-zero location when the store now holds it (and a
+    // reference).
+    uint64_t (*page_out)(void *ctx, struct message *msg);
+    // Asks for it again; calls queue_store_fetched(token, msg) later, never before returning. The reference
+    // of msg passes to the queue; msg NULL: it cannot be read.
+    void (*fetch)(void *ctx, uint64_t location, uint64_t token);
+    // The queue does not need it any more: it has the body back, or drops the message. May come while a fetch
+    // of it is under way, which is answered all the same.
+    void (*forget)(void *ctx, uint64_t location);
+    void *ctx;
+};
+
+// --- per worker ---
+
+struct queue_worker_config {
+    const struct queue_client *client; // must outlive the crew
+    const struct queue_store *store;   // NULL: everything stays in memory
+};
+
+// Start-up: makes w->queue_state and hooks PHASE_DISPATCH. Every crew member that uses queues needs it
+// (owners and users).
+void queue_worker_init(struct worker *w, const struct queue_worker_config *config);
+void queue_worker_fini(struct worker *w); // drops all queues and messages
+// Numbers of this worker, for placement and metrics (any thread, relaxed).
+uint64_t queue_worker_queue_count(const struct worker *w);
+uint64_t queue_worker_message_bytes(const struct worker *w);
+// The next free handle on worker `w`: called by the topology writer alone, before QUEUE_REQUEST_CREATE.
+lv_handle queue_handle_alloc(struct worker *w);
+void queue_handle_release(lv_handle h); // writer alone, after the delete was answered
+void queue_store_fetched(struct worker *w, uint64_t token, struct message *msg);

@@ -1,0 +1,344 @@
+// queue.c: taking messages in, settling them, purging, ending a queue.
+//
+// A message enters by queue_push (ready), goes out by dispatch.c or a get (unacked, or gone with no-ack), and
+// is settled here: acked and rejected ones are dropped, the others go back to ready at their sequence number.
+// Sums per state (bytes, memory, persistent) move with it, so that listings and purges need no walk.
+//
+// Failure: without memory a publish is refused; a message that is given back stays in the unacked table,
+// marked, and is put back in a later turn.
+#include "queue/queue.h"
+
+#include "queue/queue_worker.h"
+#include "src/base/mem.h"
+
+static uint64_t
+entry_weight(const struct ready_entry *e)
+{
+    return ready_entry_is(e, READY_PAGED) ? 0 : message_weight(e->msg);
+}
+
+static void
+sum_add(struct queue_sum *s, const struct ready_entry *e, uint64_t weight)
+{
+    s->bytes += e->body_len;
+    s->weight += weight;
+    s->persistent += ready_entry_is(e, READY_PERSISTENT);
+}
+
+static void
+sum_sub(struct queue_sum *s, const struct ready_entry *e, uint64_t weight)
+{
+    LV_ASSERT_HOT(s->bytes >= e->body_len && s->weight >= weight);
+    s->bytes -= e->body_len;
+    s->weight -= weight;
+    s->persistent -= ready_entry_is(e, READY_PERSISTENT);
+}
+
+struct queue *
+queue_new(struct queue_worker *qw, const struct queue_def *def)
+{
+    struct queue *q = mem_calloc(1, sizeof(*q));
+    if (q == NULL)
+        return NULL;
+    list_init(&q->run);
+    list_init(&q->consumers);
+    list_init(&q->granted);
+    q->def = def;
+    q->handle = def->handle;
+    q->next_seq = 1;
+    q->active_ms = qw->w->now_ms;
+    return q;
+}
+
+// Lets the store take the body, if there is one that wants it.
+static void
+page_out(struct queue_worker *qw, struct ready_entry *e)
+{
+    const struct queue_store *store = qw->store;
+    uint64_t location = store->page_out(store->ctx, e->msg);
+    if (location == 0)
+        return;
+    queue_worker_sub_bytes(qw, message_weight(e->msg));
+    message_unref(e->msg);
+    e->location = location;
+    e->count_flags |= READY_PAGED;
+}
+
+bool
+queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
+{
+    // First the room, then the store: what it has taken need not be taken back.
+    if (LV_UNLIKELY(q->ready.tail == NULL || q->ready.tail_pos == q->ready.tail->cap) &&
+        !ready_grow(&q->ready, &qw->ready_pools))
+        return false;
+    struct ready_entry e = {
+        .seq = q->next_seq++,
+        .msg = message_ref(msg),
+        .body_len = msg->body_len,
+        .count_flags = (msg->flags & MESSAGE_PERSISTENT) != 0 ? READY_PERSISTENT : 0,
+    };
+    uint64_t weight = message_weight(msg);
+    queue_worker_add_bytes(qw, weight);
+    if (LV_UNLIKELY(qw->store != NULL)) {
+        page_out(qw, &e);
+        weight = entry_weight(&e);
+    }
+    LV_ASSERT(ready_push(&q->ready, &qw->ready_pools, &e));
+    sum_add(&q->ready_sum, &e, weight);
+    q->counters.published++;
+    q->active_ms = qw->w->now_ms;
+    if (!list_is_linked(&q->run))
+        queue_touch(qw, q);
+    return true;
+}
+
+bool
+queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned flags, struct delivery *ret)
+{
+    bool is_get = (flags & QUEUE_TAKE_GET) != 0;
+    bool is_no_ack = (flags & QUEUE_TAKE_NO_ACK) != 0;
+    if (!is_no_ack && !unacked_reserve(&q->unacked, &qw->unacked_tables))
+        return false;
+    struct ready_entry e = *ready_peek(&q->ready);
+    LV_ASSERT_HOT(!ready_entry_is(&e, READY_PAGED));
+    ready_pop(&q->ready, &qw->ready_pools);
+    uint64_t weight = message_weight(e.msg);
+    sum_sub(&q->ready_sum, &e, weight);
+    ret->seq = e.seq;
+    ret->msg = e.msg;
+    ret->delivery_count = ready_entry_count(&e);
+    ret->is_redelivered = ready_entry_is(&e, READY_REDELIVERED);
+    q->counters.redelivered += ret->is_redelivered;
+    q->active_ms = qw->w->now_ms;
+    if (is_no_ack) {
+        *(is_get ? &q->counters.got_no_ack : &q->counters.delivered_no_ack) += 1;
+        queue_worker_sub_bytes(qw, weight);
+        return true; // the queue's reference is the receiver's now
+    }
+    *(is_get ? &q->counters.got : &q->counters.delivered) += 1;
+    message_ref(e.msg);
+    sum_add(&q->unacked_sum, &e, weight);
+    if (is_get)
+        e.count_flags |= UNACKED_IS_GET;
+    unacked_put(&q->unacked, &e, owner);
+    return true;
+}
+
+// Puts an entry that was out back to its place. False when out of memory (nothing changed).
+static bool
+put_back(struct queue_worker *qw, struct queue *q, const struct ready_entry *from)
+{
+    struct ready_entry e = *from;
+    e.count_flags &= ~(uint32_t)(UNACKED_IS_GET | UNACKED_RETURNING);
+    if (!ready_reserve_return(&q->ready))
+        return false;
+    uint64_t weight = entry_weight(&e);
+    sum_sub(&q->unacked_sum, &e, weight);
+    if (qw->store != NULL) {
+        page_out(qw, &e);
+        weight = entry_weight(&e);
+    }
+    ready_push_reserved(&q->ready, &e);
+    sum_add(&q->ready_sum, &e, weight);
+    return true;
+}
+
+void
+queue_retry_returning(struct queue_worker *qw, struct queue *q)
+{
+    while (q->returning > 0) {
+        size_t cursor = 0;
+        struct unacked_record *record;
+        do {
+            record = unacked_next(&q->unacked, &cursor);
+            LV_ASSERT(record != NULL);
+        } while ((record->entry.count_flags & UNACKED_RETURNING) == 0);
+        if (!put_back(qw, q, &record->entry))
+            return;
+        unacked_remove(&q->unacked, &qw->unacked_tables, record);
+        q->returning--;
+    }
+}
+
+// Gives one delivery back. The record stays where it is when there is no memory.
+static void
+give_back(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struct unacked_record *record)
+{
+    if (kind == SETTLE_REQUEUE) {
+        ready_entry_mark_redelivered(&record->entry);
+        q->counters.requeued++;
+    } else {
+        q->counters.returned++;
+    }
+    if (put_back(qw, q, &record->entry)) {
+        unacked_remove(&q->unacked, &qw->unacked_tables, record);
+        return;
+    }
+    record->entry.count_flags |= UNACKED_RETURNING;
+    q->returning++;
+}
+
+static void
+discard(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struct unacked_record *record)
+{
+    struct ready_entry e = record->entry;
+    unacked_remove(&q->unacked, &qw->unacked_tables, record);
+    sum_sub(&q->unacked_sum, &e, entry_weight(&e));
+    queue_worker_drop_entry(qw, &e);
+    if (kind == SETTLE_ACK)
+        q->counters.acked++;
+    else
+        q->counters.rejected++;
+}
+
+void
+queue_settle_here(struct queue_worker *qw, struct queue *q, enum settle_kind kind, const uint64_t *seqs,
+                  size_t count)
+{
+    struct consumer *c = NULL; // of the record before: runs of the same one are the rule
+    for (size_t i = 0; i < count; i++) {
+        struct unacked_record *record = unacked_find(&q->unacked, seqs[i]);
+        if (record == NULL || (record->entry.count_flags & UNACKED_RETURNING) != 0)
+            continue;
+        bool is_get = (record->entry.count_flags & UNACKED_IS_GET) != 0;
+        if (!is_get && (c == NULL || c->handle != record->owner)) {
+            if (c != NULL)
+                consumer_update(qw, c);
+            c = queue_worker_find_consumer(qw, record->owner);
+        }
+        if (!is_get && c != NULL) {
+            LV_ASSERT_HOT(c->queue == q && c->unacked > 0);
+            c->unacked--;
+        }
+        if (kind == SETTLE_ACK || kind == SETTLE_REJECT)
+            discard(qw, q, kind, record);
+        else
+            give_back(qw, q, kind, record);
+    }
+    if (c != NULL)
+        consumer_update(qw, c);
+    q->active_ms = qw->w->now_ms;
+    queue_touch(qw, q);
+}
+
+// Empties `r`; the dropping itself is spread over later turns.
+static void
+drop_later(struct queue_worker *qw, struct ready *r)
+{
+    struct purged_part *part = mem_alloc(sizeof(*part));
+    if (part == NULL) {
+        size_t budget = SIZE_MAX;
+        queue_worker_drop_ready(qw, r, &budget);
+        return;
+    }
+    list_init(&part->node);
+    part->ready = *r;
+    *r = (struct ready){0};
+    list_push_back(&qw->purged, &part->node);
+    worker_keep_awake(qw->w);
+}
+
+uint64_t
+queue_purge(struct queue_worker *qw, struct queue *q)
+{
+    uint64_t count = queue_ready_count(q);
+    if (q->fetch != NULL && !q->fetch->is_dropped) {
+        q->fetch->is_dropped = true;
+        ready_cancel_reserved(&q->ready);
+    }
+    q->ready_sum = (struct queue_sum){0};
+    q->counters.purged += count;
+    q->active_ms = qw->w->now_ms;
+    if (q->ready.count > 0)
+        drop_later(qw, &q->ready);
+    queue_touch(qw, q);
+    return count;
+}
+
+void
+queue_kill(struct queue_worker *qw, struct queue *q, const char *reason)
+{
+    queue_enter(q);
+    q->is_dead = true;
+    handle_slots_remove(&qw->queues, q->handle);
+    atomic_fetch_sub_explicit(&qw->queue_count, 1, memory_order_relaxed);
+    if (q->fetch != NULL)
+        queue_fetch_abort(qw, q);
+    for (struct list *first; (first = list_first(&q->consumers)) != NULL;) {
+        struct consumer *c = LV_CONTAINER_OF(first, struct consumer, all);
+        lv_handle session = c->session;
+        uint32_t consumer_id = c->consumer_id;
+        consumer_remove(qw, c);
+        notify_cancelled(qw, session, consumer_id, reason);
+    }
+    LV_ASSERT(q->groups == NULL && q->top == NULL && q->offers == 0);
+    q->def = NULL; // the writer may free it once the delete was answered
+    q->bury_cursor = 0;
+    queue_leave(qw, q);
+}
+
+void
+queue_leave(struct queue_worker *qw, struct queue *q)
+{
+    LV_ASSERT(q->busy > 0);
+    if (--q->busy > 0 || !q->is_dead)
+        return;
+    list_remove(&q->run);
+    list_push_back(&qw->dead, &q->run);
+    worker_keep_awake(qw->w);
+}
+
+bool
+queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
+{
+    LV_ASSERT(q->is_dead && q->busy == 0 && q->fetch == NULL);
+    if (!queue_worker_drop_ready(qw, &q->ready, budget))
+        return false;
+    // Emptied by a cursor, not by taking: nothing looks anything up in it any more.
+    size_t cursor = q->bury_cursor;
+    for (struct unacked_record *record; *budget > 0; (*budget)--) {
+        record = unacked_next(&q->unacked, &cursor);
+        if (record == NULL)
+            break;
+        queue_worker_drop_entry(qw, &record->entry);
+        record->entry.seq = 0;
+        q->unacked.count--;
+    }
+    q->bury_cursor = cursor;
+    if (q->unacked.count > 0)
+        return false;
+    unacked_fini(&q->unacked, &qw->unacked_tables);
+    list_remove(&q->run);
+    mem_free(q);
+    return true;
+}
+
+void
+queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct queue_stats *ret_stats)
+{
+    enum { IDLE_AFTER_MS = 1000 };
+    const struct queue_counters *n = &q->counters;
+    int64_t idle_ms = qw->w->now_ms - q->active_ms;
+    *ret_stats = (struct queue_stats){
+        .published = n->published,
+        .delivered = n->delivered,
+        .delivered_no_ack = n->delivered_no_ack,
+        .got = n->got,
+        .got_no_ack = n->got_no_ack,
+        .redelivered = n->redelivered,
+        .acked = n->acked,
+        .requeued = n->requeued,
+        .rejected = n->rejected,
+        .returned = n->returned,
+        .purged = n->purged,
+        .ready = queue_ready_count(q),
+        .ready_bytes = q->ready_sum.bytes,
+        .unacked = q->unacked.count,
+        .unacked_bytes = q->unacked_sum.bytes,
+        .persistent = (uint64_t)q->ready_sum.persistent + q->unacked_sum.persistent,
+        .consumers = q->consumer_count,
+        .memory_bytes = sizeof(*q) + ready_memory(&q->ready) + unacked_memory(&q->unacked) +
+                        q->ready_sum.weight + q->unacked_sum.weight,
+        .idle_since_ms = idle_ms >= IDLE_AFTER_MS ? q->active_ms : 0,
+    };
+}

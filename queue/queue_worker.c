@@ -1,0 +1,188 @@
+// queue_worker.c: start-up and end of a worker's queues, the handle tables, and dropping messages bit by bit.
+#include "queue/queue_worker.h"
+
+#include "src/base/mem.h"
+
+// LIMIT: objects kept for reuse; messages dropped of purged and deleted queues in one turn.
+enum { KEEP_CONSUMERS = 1024, KEEP_GROUPS = 256, KEEP_FETCHES = 256, DROP_A_TURN = 2000 };
+
+static bool
+reap_hook(struct worker *w, void *ctx)
+{
+    struct queue_worker *qw = ctx;
+    size_t budget = DROP_A_TURN;
+    for (struct list *at; budget > 0 && (at = list_first(&qw->purged)) != NULL;) {
+        struct purged_part *part = LV_CONTAINER_OF(at, struct purged_part, node);
+        if (!queue_worker_drop_ready(qw, &part->ready, &budget))
+            break;
+        list_remove(at);
+        mem_free(part);
+    }
+    for (struct list *at; budget > 0 && (at = list_first(&qw->dead)) != NULL;) {
+        if (!queue_bury(qw, LV_CONTAINER_OF(at, struct queue, run), &budget))
+            break;
+    }
+    return !list_is_empty(&qw->purged) || !list_is_empty(&qw->dead);
+}
+
+void
+queue_worker_init(struct worker *w, const struct queue_worker_config *config)
+{
+    LV_ASSERT(w->queue_state == NULL && config->client != NULL);
+    struct queue_worker *qw = mem_aligned(LV_CACHE_LINE, sizeof(*qw));
+    LV_ASSERT(qw != NULL);
+    *qw = (struct queue_worker){
+        .w = w, .client = config->client, .store = config->store, .dispatched_turn = UINT64_MAX};
+    list_init(&qw->runnable);
+    list_init(&qw->dead);
+    list_init(&qw->purged);
+    ready_pools_init(&qw->ready_pools);
+    unacked_pool_init(&qw->unacked_tables);
+    pool_init(&qw->consumer_pool, sizeof(struct consumer), KEEP_CONSUMERS);
+    pool_init(&qw->group_pool, sizeof(struct consumer_group), KEEP_GROUPS);
+    pool_init(&qw->fetch_pool, sizeof(struct queue_fetch), KEEP_FETCHES);
+    w->queue_state = qw;
+    worker_add_hook(w, PHASE_DISPATCH, queue_dispatch_hook, qw);
+    worker_add_hook(w, PHASE_REAP, reap_hook, qw);
+}
+
+// At the end nobody is told anything: sessions and requesters are gone already.
+static void
+end_queue(struct queue_worker *qw, struct queue *q)
+{
+    if (q->fetch != NULL) {
+        struct queue_fetch *f = q->fetch;
+        for (struct queue_request *r; (r = f->waiting) != NULL;) {
+            f->waiting = r->next;
+            queue_request_free(r);
+        }
+        queue_fetch_abort(qw, q);
+    }
+    for (struct list *at; (at = list_pop_front(&q->consumers)) != NULL;) {
+        struct consumer *c = LV_CONTAINER_OF(at, struct consumer, all);
+        pool_give(&qw->consumer_pool, c);
+    }
+    for (struct consumer_group *g; (g = q->groups) != NULL;) {
+        q->groups = g->next;
+        pool_give(&qw->group_pool, g);
+    }
+    LV_ASSERT(q->busy == 0);
+    list_remove(&q->run);
+    q->is_dead = true;
+    q->bury_cursor = 0;
+    size_t budget = SIZE_MAX;
+    LV_ASSERT(queue_bury(qw, q, &budget));
+}
+
+void
+queue_worker_fini(struct worker *w)
+{
+    struct queue_worker *qw = queue_worker_of(w);
+    if (qw == NULL)
+        return;
+    while (reap_hook(w, qw))
+        ;
+    for (uint32_t i = 0; i < qw->queues.cap; i++) {
+        if (qw->queues.items[i].object != NULL)
+            end_queue(qw, qw->queues.items[i].object);
+    }
+    LV_ASSERT(atomic_load_explicit(&qw->message_bytes, memory_order_relaxed) == 0);
+    handle_slots_fini(&qw->queues);
+    handle_slots_fini(&qw->consumers);
+    handle_numbers_fini(&qw->consumer_numbers);
+    handle_numbers_fini(&qw->numbers);
+    ready_pools_fini(&qw->ready_pools);
+    pool_fini(&qw->unacked_tables);
+    pool_fini(&qw->consumer_pool);
+    pool_fini(&qw->group_pool);
+    pool_fini(&qw->fetch_pool);
+    mem_free(qw);
+    w->queue_state = NULL;
+}
+
+struct queue *
+queue_worker_find(struct queue_worker *qw, lv_handle h)
+{
+    if (LV_UNLIKELY(handle_worker(h) != (unsigned)qw->w->index))
+        return NULL;
+    struct queue *q = handle_slots_find(&qw->queues, h);
+    if (LV_LIKELY(q != NULL))
+        return q;
+    if (!handle_slots_is_newer(&qw->queues, h) || qw->is_waiting_topology)
+        return NULL;
+    // Its CREATE may wait in the ring of the topology writer.
+    struct worker *writer = crew_extra_member(qw->w->crew, CREW_TOPOLOGY);
+    if (writer == qw->w)
+        return NULL;
+    qw->is_waiting_topology = true;
+    worker_drain_from(qw->w, writer);
+    qw->is_waiting_topology = false;
+    return handle_slots_find(&qw->queues, h);
+}
+
+void
+queue_worker_drop_entry(struct queue_worker *qw, const struct ready_entry *e)
+{
+    if (ready_entry_is(e, READY_PAGED)) {
+        qw->store->forget(qw->store->ctx, e->location);
+        return;
+    }
+    queue_worker_sub_bytes(qw, message_weight(e->msg));
+    message_unref(e->msg);
+}
+
+bool
+queue_worker_drop_ready(struct queue_worker *qw, struct ready *r, size_t *budget)
+{
+    while (r->count > 0) {
+        if (*budget == 0)
+            return false;
+        (*budget)--;
+        struct ready_entry e = *ready_peek(r);
+        ready_pop(r, &qw->ready_pools);
+        queue_worker_drop_entry(qw, &e);
+    }
+    ready_fini(r);
+    return true;
+}
+
+uint64_t
+queue_worker_queue_count(const struct worker *w)
+{
+    return atomic_load_explicit(&queue_worker_of(w)->queue_count, memory_order_relaxed);
+}
+
+uint64_t
+queue_worker_message_bytes(const struct worker *w)
+{
+    return atomic_load_explicit(&queue_worker_of(w)->message_bytes, memory_order_relaxed);
+}
+
+lv_handle
+queue_handle_alloc(struct worker *w)
+{
+    lv_handle h;
+    int rc = handle_numbers_take(&queue_worker_of(w)->numbers, (unsigned)w->index, &h);
+    LV_ASSERT(rc == 0); // topology objects: out of memory aborts (mem.h)
+    return h;
+}
+
+void
+queue_handle_release(lv_handle h)
+{
+    struct worker *self = worker_self;
+    LV_ASSERT(self != NULL && (int)handle_worker(h) < self->crew->n_workers);
+    handle_numbers_give(&queue_worker_of(self->crew->members[handle_worker(h)])->numbers, h);
+}
+
+void
+queue_store_fetched(struct worker *w, uint64_t token, struct message *msg)
+{
+    struct queue_worker *qw = queue_worker_of(w);
+    struct queue *q = handle_slots_find(&qw->queues, token); // the token is the handle: one fetch at a time
+    if (q == NULL || q->fetch == NULL) {
+        message_unref(msg); // deleted meanwhile
+        return;
+    }
+    queue_fetch_done(qw, q, msg);
+}

@@ -1,0 +1,131 @@
+// ready.h: the messages of one queue that wait for a consumer, ordered by sequence number.
+//
+// Two parts: a FIFO of fresh messages (a chain of chunks taken from pools and given back as it drains) and a
+// min-heap of messages that came back. Invariants: sequence numbers in the FIFO ascend; everything in the
+// heap has a lower one than the first of the FIFO, because it was in front of it once; so the next message is
+// the top of the heap if there is one. An empty one holds no memory beside the struct. Entries own a
+// reference of their message, or a store location. One thread: the owner of the queue.
+#pragma once
+
+#include "queue/message.h"
+#include "src/base/pool.h"
+
+enum ready_flags {
+    READY_PAGED = 1u << 0,       // the body lies in the store: `location` counts, not `msg`
+    READY_REDELIVERED = 1u << 1, // was delivered to a client before
+    READY_PERSISTENT = 1u << 2,
+};
+
+struct ready_entry {
+    uint64_t seq; // in the queue, from 1
+    union {
+        struct message *msg;
+        uint64_t location;
+    };
+    uint32_t body_len;    // bytes
+    uint32_t count_flags; // delivery count << 8 | enum ready_flags
+};
+static_assert(sizeof(struct ready_entry) == 24, "the backlog in memory costs this per message");
+
+enum { DELIVERY_COUNT_MAX = 0xffffff }; // LIMIT: saturates
+
+static inline uint32_t
+ready_entry_count(const struct ready_entry *e)
+{
+    return e->count_flags >> 8;
+}
+
+static inline bool
+ready_entry_is(const struct ready_entry *e, enum ready_flags flag)
+{
+    return (e->count_flags & (uint32_t)flag) != 0;
+}
+
+// A client had it and gave it back: one delivery more, and marked.
+static inline void
+ready_entry_mark_redelivered(struct ready_entry *e)
+{
+    if (ready_entry_count(e) < DELIVERY_COUNT_MAX)
+        e->count_flags += 1u << 8;
+    e->count_flags |= READY_REDELIVERED;
+}
+
+// The first chunk of a FIFO is small, so that 100,000 queues with one message each stay cheap.
+enum { READY_CHUNK_SMALL = 8, READY_CHUNK_LARGE = 255 };
+
+struct ready_chunk {
+    struct ready_chunk *next;
+    uint32_t cap; // entries
+    struct ready_entry entries[];
+};
+
+// Chunks of all queues of one worker.
+struct ready_pools {
+    struct pool small;
+    struct pool large;
+};
+
+void ready_pools_init(struct ready_pools *p);
+void ready_pools_fini(struct ready_pools *p);
+
+struct ready {
+    struct ready_chunk *head, *tail; // FIFO; both NULL when it is empty
+    uint16_t head_pos, tail_pos;     // first entry in head; entries used in tail
+    uint32_t reserved;               // heap places promised by ready_reserve_return
+    uint64_t count;                  // entries, FIFO and heap
+    struct ready_entry *heap;        // heap_cap of them; NULL when empty
+    uint32_t heap_count, heap_cap;
+};
+
+// Makes room for one ready_push; false when out of memory.
+LV_MUST_USE bool ready_grow(struct ready *r, struct ready_pools *p);
+
+// Appends a fresh message: its sequence number is the highest so far. False when out of memory (nothing
+// changed).
+LV_MUST_USE static inline bool
+ready_push(struct ready *r, struct ready_pools *p, const struct ready_entry *e)
+{
+    if (LV_UNLIKELY(r->tail == NULL || r->tail_pos == r->tail->cap) && !ready_grow(r, p))
+        return false;
+    r->tail->entries[r->tail_pos++] = *e;
+    r->count++;
+    return true;
+}
+
+// Puts a message back to its place. False when out of memory (nothing changed).
+LV_MUST_USE bool ready_push_returned(struct ready *r, const struct ready_entry *e);
+// Promises a place in the heap for one entry; ready_push_reserved uses it up and cannot fail.
+LV_MUST_USE bool ready_reserve_return(struct ready *r);
+void ready_push_reserved(struct ready *r, const struct ready_entry *e);
+void ready_cancel_reserved(struct ready *r);
+
+// The next message; NULL when there is none. Valid until the next change.
+static inline struct ready_entry *
+ready_peek(const struct ready *r)
+{
+    if (LV_UNLIKELY(r->heap_count > 0))
+        return &r->heap[0];
+    return r->head == NULL ? NULL : &r->head->entries[r->head_pos];
+}
+
+void ready_pop_slow(struct ready *r, struct ready_pools *p);
+
+// Removes what ready_peek shows; there must be one.
+static inline void
+ready_pop(struct ready *r, struct ready_pools *p)
+{
+    if (LV_UNLIKELY(r->heap_count > 0 || r->head_pos + 1u == r->head->cap ||
+                    (r->head == r->tail && r->head_pos + 1u == r->tail_pos))) {
+        ready_pop_slow(r, p);
+        return;
+    }
+    r->head_pos++;
+    r->count--;
+    // The one after: its header will be read soon, and in a deep backlog it is out of the cache.
+    __builtin_prefetch(r->head->entries[r->head_pos].msg);
+}
+
+// Bytes of memory held beside the struct itself.
+size_t ready_memory(const struct ready *r);
+// Gives back what the heap holds; the FIFO must be empty already (pop everything first).
+void ready_fini(struct ready *r);

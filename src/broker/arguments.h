@@ -1,0 +1,38 @@
+// arguments.h: optional arguments of queues, exchanges, consumers and messages: validation and equivalence with RabbitMQ's rules
+// and texts (docs: https://www.rabbitmq.com/queues.html#optional-arguments). Pure functions; any thread.
+#pragma once
+
+#include "queue/queue_def.h"
+#include "src/broker/fault.h"
+
+// Checks the arguments of a queue.declare. Returns true when they are fine (and gives type and flags they imply,
+// QUEUE_SINGLE_ACTIVE); otherwise fills the fault (406 "invalid arg 'x-…' for queue …").
+struct queue_properties {
+    bool is_durable, is_exclusive, is_auto_delete;
+};
+bool arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments, const struct queue_properties *properties,
+                           enum queue_type *ret_type, uint32_t *ret_flags, struct fault *ret_fault);
+// Is a redeclaration equivalent to what exists (406 "inequivalent arg …")? `is_exclusive` and ownership are the caller's matter.
+bool arguments_same_queue(const struct queue_def *existing, const struct queue_properties *properties, struct slice arguments,
+                          struct fault *ret_fault);
+
+// exchange.declare: alternate-exchange must be a long string. ret_alternate points into the arguments.
+bool arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice arguments, struct slice *ret_alternate,
+                              struct fault *ret_fault);
+struct exchange_properties {
+    struct slice type;
+    bool is_durable, is_auto_delete, is_internal;
+};
+struct exchange;
+bool arguments_same_exchange(const struct exchange *existing, const struct exchange_properties *properties, struct slice arguments,
+                             struct fault *ret_fault);
+// queue.bind / exchange.bind to a headers exchange: x-match must be one of the four (406).
+bool arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault);
+// basic.consume: x-priority must be an integer (406); 0 when absent.
+bool arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments, int32_t *ret_priority,
+                              struct fault *ret_fault);
+// basic properties: "expiration" is a decimal string of ms (406 "invalid expiration …"); capped at 2^32-1.
+bool arguments_parse_expiration(struct slice text, uint32_t *ret_ms, struct fault *ret_fault);
+// The strings of a CC or BCC header: appends to `keys` (at most `cap`), 406 when not an array of long strings.
+bool arguments_sender_selected(struct slice headers, struct slice *keys, size_t cap, size_t *ret_count, bool *ret_has_bcc,
+                               struct fault *ret_fault);

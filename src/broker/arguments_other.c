@@ -1,0 +1,136 @@
+// arguments_other.c: arguments of exchanges, bindings and consumers, and properties of messages that the broker looks at.
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "amqp/wire/table.h"
+#include "src/broker/arguments.h"
+
+bool
+arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice arguments, struct slice *ret_alternate,
+                         struct fault *ret_fault)
+{
+    struct field f;
+    *ret_alternate = SLICE_EMPTY;
+    if (!table_find(arguments, SLICE_LIT("alternate-exchange"), &f))
+        return true;
+    if (f.type == FIELD_LONGSTR) {
+        *ret_alternate = f.bytes;
+        return true;
+    }
+    fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "invalid type '%s' for arg 'alternate-exchange' in exchange '%.*s' in vhost '%.*s'",
+              field_type_name(f.type), SLICE_FMT(exchange), SLICE_FMT(vhost));
+    return false;
+}
+
+bool
+arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault)
+{
+    static const char *const choices[] = {"all", "any", "all-with-x", "any-with-x"};
+    struct field f;
+    if (!table_find(arguments, SLICE_LIT("x-match"), &f))
+        return true;
+    if (f.type != FIELD_LONGSTR) {
+        if (field_is_integer(&f) || f.type == FIELD_TIMESTAMP)
+            fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "Invalid x-match field type %s (value %" PRId64 "); expected longstr",
+                      field_type_name(f.type), f.i64);
+        else if (f.type == FIELD_BOOL)
+            fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "Invalid x-match field type bool (value %s); expected longstr",
+                      f.i64 != 0 ? "true" : "false");
+        else
+            fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "Invalid x-match field type %s; expected longstr", field_type_name(f.type));
+        return false;
+    }
+    for (size_t i = 0; i < LV_ARRAY_LEN(choices); i++) {
+        if (slice_eq_str(f.bytes, choices[i]))
+            return true;
+    }
+    fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
+              "Invalid x-match field value <<\"%.*s\">>; expected all, any, all-with-x, or any-with-x", SLICE_FMT(f.bytes));
+    return false;
+}
+
+bool
+arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments, int32_t *ret_priority, struct fault *ret_fault)
+{
+    struct field f;
+    *ret_priority = 0;
+    if (!table_find(arguments, SLICE_LIT("x-priority"), &f))
+        return true;
+    if (!field_is_integer(&f)) {
+        fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
+                  "invalid arg 'x-priority' for queue '%.*s' in vhost '%.*s': \"expected integer, got %s\"", SLICE_FMT(queue),
+                  SLICE_FMT(vhost), field_type_name(f.type));
+        return false;
+    }
+    *ret_priority = (int32_t)LV_MAX((int64_t)INT32_MIN, LV_MIN((int64_t)INT32_MAX, f.i64));
+    return true;
+}
+
+static bool
+bad_expiration(struct slice text, const char *why, struct fault *f)
+{
+    fault_set(f, FAULT_PRECONDITION_FAILED, "invalid expiration '%.*s': %s", SLICE_FMT(text), why);
+    return false;
+}
+
+bool
+arguments_parse_expiration(struct slice text, uint32_t *ret_ms, struct fault *ret_fault)
+{
+    size_t at = text.len > 0 && (text.ptr[0] == '-' || text.ptr[0] == '+') ? 1 : 0;
+    size_t first = at;
+    uint64_t value = 0;
+    bool is_negative = at == 1 && text.ptr[0] == '-';
+    for (; at < text.len && text.ptr[at] >= '0' && text.ptr[at] <= '9'; at++)
+        value = LV_MIN(value * 10 + (uint64_t)(text.ptr[at] - '0'), (uint64_t)1 << 40);
+    char why[320];
+    if (at == first)
+        return bad_expiration(text, "no_integer", ret_fault);
+    if (at < text.len) {
+        snprintf(why, sizeof why, "{leftover_string,\"%.*s\"}", SLICE_FMT(slice_from(text, at)));
+        return bad_expiration(text, why, ret_fault);
+    }
+    if (is_negative && value > 0) {
+        snprintf(why, sizeof why, "{value_negative,-%" PRIu64 "}", value);
+        return bad_expiration(text, why, ret_fault);
+    }
+    *ret_ms = (uint32_t)LV_MIN(value, (uint64_t)UINT32_MAX);
+    return true;
+}
+
+static bool
+selected_keys(struct slice headers, const char *name, struct slice *keys, size_t cap, size_t *count, bool *ret_is_there, struct fault *f)
+{
+    struct field field, item;
+    *ret_is_there = table_find(headers, slice_str(name), &field);
+    if (!*ret_is_there)
+        return true;
+    if (field.type != FIELD_ARRAY) {
+        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: {unacceptable_type_in_header,\"%s\",%s}", name,
+                  field_type_name(field.type));
+        return false;
+    }
+    for (struct array_iter it = array_iter_of(field.array); array_iter_next(&it, &item);) {
+        if (item.type != FIELD_LONGSTR)
+            continue; // as RabbitMQ: only strings are keys
+        if (*count == cap) {
+            fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: more than %zu keys in CC and BCC", cap);
+            return false;
+        }
+        if (item.bytes.len > 255) {
+            fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: a key in %s is longer than 255 bytes", name);
+            return false;
+        }
+        keys[(*count)++] = item.bytes;
+    }
+    return true;
+}
+
+bool
+arguments_sender_selected(struct slice headers, struct slice *keys, size_t cap, size_t *ret_count, bool *ret_has_bcc,
+                          struct fault *ret_fault)
+{
+    bool has_cc;
+    *ret_count = 0;
+    return selected_keys(headers, "CC", keys, cap, ret_count, &has_cc, ret_fault) &&
+           selected_keys(headers, "BCC", keys, cap, ret_count, ret_has_bcc, ret_fault);
+}

@@ -1,0 +1,188 @@
+// broker_worker.c: the broker's state on one worker: session table, clients, alarms, phases.
+//
+// Sessions are found by handle {worker, generation, index}: an answer that comes back for a session that has been closed finds
+// the generation changed and is dropped by its receiver, who then gives back what it carried.
+#include <stdlib.h>
+
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/broker/session_impl.h"
+
+// LIMIT: sessions of one worker; beyond it channels are refused.
+enum { SESSIONS_MAX = 4 * 1024 * 1024 };
+
+struct broker_worker *
+broker_of(struct worker *w)
+{
+    struct broker_worker *b = w->broker_state;
+    LV_ASSERT(b != NULL);
+    LV_ON_WORKER(w);
+    return b;
+}
+
+static int
+slots_grow(struct broker_worker *b)
+{
+    uint32_t cap = b->slot_cap == 0 ? 64 : b->slot_cap * 2;
+    if (cap > SESSIONS_MAX)
+        return -LE_LIMIT;
+    struct session_slot *slots = mem_realloc(b->slots, cap * sizeof(*slots));
+    if (slots == NULL)
+        return -LE_NOMEM;
+    for (uint32_t i = b->slot_cap; i < cap; i++)
+        slots[i] = (struct session_slot){.generation = 1, .next_free = i + 1 < cap ? i + 2 : 0};
+    b->slots = slots;
+    b->slot_free = b->slot_cap + 1;
+    b->slot_cap = cap;
+    return 0;
+}
+
+struct session *
+session_open(struct client *c, uint16_t number, const struct session_events *events, void *ctx)
+{
+    struct broker_worker *b = c->broker;
+    LV_ON_WORKER(b->worker);
+    if (b->slot_free == 0 && slots_grow(b) != 0)
+        return NULL;
+    struct session *s = mem_calloc(1, sizeof(*s));
+    if (s == NULL)
+        return NULL;
+    uint32_t index = b->slot_free - 1;
+    struct session_slot *slot = &b->slots[index];
+    b->slot_free = slot->next_free;
+    slot->session = s;
+    s->client = c;
+    s->handle = handle_make((unsigned)b->worker->index, slot->generation, index);
+    s->number = number;
+    s->events = events;
+    s->ctx = ctx;
+    s->prefetch = (uint16_t)LV_MIN(b->config.default_prefetch, UINT16_MAX);
+    list_init(&s->node);
+    list_init(&s->owing_node);
+    list_init(&s->confirm_node);
+    list_init(&s->consumer_list);
+    list_init(&s->owing_consumers);
+    list_init(&s->waiting);
+    inttab_init(&s->consumers);
+    list_push_back(&c->sessions, &s->node);
+    return s;
+}
+
+struct session *
+session_by_handle(struct broker_worker *b, lv_handle h)
+{
+    uint32_t index = handle_index(h);
+    if (index >= b->slot_cap)
+        return NULL;
+    struct session_slot *slot = &b->slots[index];
+    return slot->session != NULL && slot->generation == handle_generation(h) ? slot->session : NULL;
+}
+
+void
+session_close(struct session *s)
+{
+    struct broker_worker *b = s->client->broker;
+    LV_ON_WORKER(b->worker);
+    LV_ASSERT(!s->is_closed);
+    s->is_closed = true;
+    session_consumers_close(s);
+    tx_clear(s, true);
+    unacked_requeue_all(s, SETTLE_REQUEUE);
+
+    struct session_slot *slot = &b->slots[handle_index(s->handle)];
+    LV_ASSERT(slot->session == s);
+    slot->session = NULL;
+    slot->generation = slot->generation == 0xffffff ? 1 : slot->generation + 1;
+    slot->next_free = b->slot_free;
+    b->slot_free = handle_index(s->handle) + 1;
+
+    list_remove(&s->owing_node);
+    list_remove(&s->confirm_node);
+    list_remove(&s->node);
+    list_push_back(&b->reaping, &s->node);
+}
+
+static void
+session_free(struct session *s)
+{
+    confirm_free(s);
+    tx_free(s);
+    unacked_free(s);
+    inttab_fini(&s->consumers);
+    mem_free(s->memo.route);
+    mem_free(s->last_queue);
+    mem_free((void *)(uintptr_t)s->op_name.ptr);
+    mem_free(s);
+}
+
+static bool
+phase_complete(struct worker *w, void *ctx)
+{
+    struct broker_worker *b = ctx;
+    // An event handler may close the session it is told of, or another one: always take the first.
+    for (struct list *it; (it = list_pop_front(&b->confirming)) != NULL;)
+        confirm_send(LV_CONTAINER_OF(it, struct session, confirm_node));
+    return false;
+}
+
+static bool
+phase_reap(struct worker *w, void *ctx)
+{
+    struct broker_worker *b = ctx;
+    for (struct list *it; (it = list_pop_front(&b->reaping)) != NULL;)
+        session_free(LV_CONTAINER_OF(it, struct session, node));
+    return false;
+}
+
+static void
+client_is_unused(struct worker *owner, const struct queue_def *def)
+{
+    topology_queue_unused(owner, def);
+}
+
+static const struct queue_client queue_client_table = {
+    .published = client_published,
+    .deliver = client_deliver,
+    .ready = client_ready,
+    .unused = client_unused,
+    .cancelled = client_cancelled,
+    .is_unused = client_is_unused,
+};
+
+void
+broker_worker_init(struct worker *w, const struct broker_config *config)
+{
+    struct broker_worker *b = mem_xcalloc(1, sizeof(*b));
+    b->worker = w;
+    b->config = *config;
+    b->route = route_ctx_new();
+    b->auth_cache = auth_cache_new();
+    LV_ASSERT(b->route != NULL && b->auth_cache != NULL);
+    list_init(&b->clients);
+    list_init(&b->confirming);
+    list_init(&b->reaping);
+    w->broker_state = b;
+    struct queue_worker_config queue_config = {
+        .client = &queue_client_table,
+        .store = config->store_for != NULL ? config->store_for(w) : NULL,
+    };
+    queue_worker_init(w, &queue_config);
+    worker_add_hook(w, PHASE_COMPLETE, phase_complete, b);
+    worker_add_hook(w, PHASE_REAP, phase_reap, b);
+}
+
+void
+broker_worker_fini(struct worker *w)
+{
+    struct broker_worker *b = w->broker_state;
+    if (b == NULL)
+        return;
+    phase_reap(w, b);
+    LV_ASSERT(list_is_empty(&b->clients));
+    queue_worker_fini(w);
+    route_ctx_free(b->route);
+    auth_cache_free(b->auth_cache);
+    mem_free(b->slots);
+    mem_free(b);
+    w->broker_state = NULL;
+}

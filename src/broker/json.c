@@ -1,0 +1,148 @@
+// json.c: see json.h. Nesting is bounded by TABLE_DEPTH_MAX: the tables were validated on receipt.
+#include "src/broker/json.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "amqp/wire/table.h"
+
+// Length of the well-formed UTF-8 sequence at `at`, 0 when there is none (RFC 3629).
+static size_t
+utf8_sequence(struct slice s, size_t at)
+{
+    const uint8_t *p = s.ptr + at;
+    size_t left = s.len - at;
+    uint8_t c = p[0];
+    size_t len = c < 0x80 ? 1 : c >= 0xc2 && c <= 0xdf ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
+    if (len == 0 || len > left)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return len;
+}
+
+void
+json_put_string(struct buf *out, struct slice text)
+{
+    buf_append_u8(out, '"');
+    size_t plain = 0; // start of bytes not yet copied
+    for (size_t i = 0; i < text.len;) {
+        uint8_t c = text.ptr[i];
+        size_t len = utf8_sequence(text, i);
+        if (len > 0 && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) {
+            i += len;
+            continue;
+        }
+        buf_append(out, text.ptr + plain, i - plain);
+        if (len == 0)
+            buf_append_str(out, "\\ufffd");
+        else if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c == '\n')
+            buf_append_str(out, "\\n");
+        else
+            buf_printf(out, "\\u%04x", c);
+        plain = ++i;
+    }
+    if (text.len > plain)
+        buf_append(out, text.ptr + plain, text.len - plain);
+    buf_append_u8(out, '"');
+}
+
+void
+json_put_member_string(struct buf *out, const char *key, struct slice v)
+{
+    buf_printf(out, "\"%s\":", key);
+    json_put_string(out, v);
+    buf_append_u8(out, ',');
+}
+
+void
+json_put_member_int(struct buf *out, const char *key, int64_t v)
+{
+    buf_printf(out, "\"%s\":%" PRId64 ",", key, v);
+}
+
+void
+json_put_member_bool(struct buf *out, const char *key, bool v)
+{
+    buf_printf(out, "\"%s\":%s,", key, v ? "true" : "false");
+}
+
+void
+json_drop_comma(struct buf *out)
+{
+    if (out->len > 0 && out->ptr[out->len - 1] == ',')
+        out->len--;
+}
+
+static void put_field(struct buf *out, const struct field *f, unsigned depth);
+
+static void
+put_table(struct buf *out, struct slice table, unsigned depth)
+{
+    struct slice key;
+    struct field f;
+    buf_append_u8(out, '{');
+    if (depth > 0) {
+        for (struct table_iter it = table_iter_of(table); table_iter_next(&it, &key, &f);) {
+            json_put_string(out, key);
+            buf_append_u8(out, ':');
+            put_field(out, &f, depth - 1);
+            buf_append_u8(out, ',');
+        }
+    }
+    json_drop_comma(out);
+    buf_append_u8(out, '}');
+}
+
+static void
+put_array(struct buf *out, struct slice array, unsigned depth)
+{
+    struct field f;
+    buf_append_u8(out, '[');
+    if (depth > 0) {
+        for (struct array_iter it = array_iter_of(array); array_iter_next(&it, &f);) {
+            put_field(out, &f, depth - 1);
+            buf_append_u8(out, ',');
+        }
+    }
+    json_drop_comma(out);
+    buf_append_u8(out, ']');
+}
+
+static void
+put_double(struct buf *out, double v)
+{
+    if (isfinite(v))
+        buf_printf(out, "%.17g", v);
+    else
+        buf_append_str(out, "null"); // JSON has no infinities
+}
+
+static void
+put_field(struct buf *out, const struct field *f, unsigned depth)
+{
+    switch (f->type) {
+    case FIELD_BOOL: buf_append_str(out, f->i64 != 0 ? "true" : "false"); break;
+    case FIELD_FLOAT:
+    case FIELD_DOUBLE: put_double(out, f->f64); break;
+    case FIELD_DECIMAL: put_double(out, (double)f->decimal.value / pow(10, f->decimal.scale)); break;
+    case FIELD_LONGSTR:
+    case FIELD_BINARY: json_put_string(out, f->bytes); break;
+    case FIELD_TABLE: put_table(out, f->table, depth); break;
+    case FIELD_ARRAY: put_array(out, f->array, depth); break;
+    case FIELD_VOID: buf_append_str(out, "null"); break;
+    default: buf_printf(out, "%" PRId64, f->i64); break;
+    }
+}
+
+void
+json_put_table(struct buf *out, struct slice table)
+{
+    put_table(out, table, TABLE_DEPTH_MAX);
+}

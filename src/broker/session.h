@@ -1,0 +1,146 @@
+// session.h: "a channel without a wire": declare, bind, publish, consume, get, settle, transactions, confirms. Users are the AMQP
+// channel, the HTTP API's publish and get, shovels and federation links; a later protocol is one more.
+//
+// A `struct client` is a connection without a wire: user, vhost, exclusive queues; it has sessions. Both belong to one worker;
+// every function here is called on it (LV_ON_WORKER), every event comes on it.
+//
+// Methods are of two kinds. *Immediate* ones return false with a fault, or true. *Asynchronous* ones (marked ASYNC) are answered
+// exactly once by session_events.done, perhaps before the call returns; only one may be outstanding, and no other method of that
+// session may be called until then (a channel carries out its methods in order), except session_close. Publishing and settling
+// are immediate and never wait.
+//
+// Texts and codes of faults are RabbitMQ's. Scope of a fault (channel or connection) is in the fault.
+#pragma once
+
+#include "amqp/wire/props.h"
+#include "queue/message.h"
+#include "src/broker/topology.h"
+
+struct client;
+struct session;
+
+struct client_events {
+    // The broker wants the connection closed (vhost deleted, user deleted, operator's word, shutdown): code 320 with its text.
+    void (*close)(void *ctx, const struct fault *fault);
+    // Publishers are blocked by a resource alarm: reason in RabbitMQ's words ("low on memory"); NULL: unblocked.
+    void (*blocked)(void *ctx, const char *reason);
+};
+
+struct client_args {
+    struct slice user, vhost;
+    struct slice name;               // "127.0.0.1:4000 -> 127.0.0.1:5672", for listings and logs
+    struct slice protocol;           // "AMQP 0-9-1"
+    const struct client_events *events;
+    void *ctx;
+    // For listings: appends this connection's details (peer, frame_max, client properties …) to `out` as the members of a JSON
+    // object, without braces, each followed by a comma. On the client's worker. May be NULL.
+    void (*describe)(void *ctx, struct buf *out);
+};
+
+// Opens the vhost for an authenticated user: checks existence (530 "vhost nosuch not found"), permission, limits. NULL with the
+// fault otherwise.
+LV_MUST_USE struct client *client_open(struct worker *w, const struct client_args *args, struct fault *ret_fault);
+// Closes all sessions, then the client: its exclusive queues are deleted; `done` is called when they are gone from every
+// worker (then connection.close-ok may be sent). The client must not be used after the call. `done` may be NULL.
+void client_close(struct client *c, void (*done)(void *ctx), void *ctx);
+uint64_t client_id(const struct client *c);           // connection id, unique for the process's life
+// The connection's socket took everything it had to send (or little is left): consumers may send more.
+void client_output_drained(struct client *c);
+// Whether a publish would have to wait now: a congested worker pair or an alarm. The wire holds back publishing channels then.
+bool client_must_wait(const struct client *c);
+
+struct session_result {
+    struct fault fault;      // FAULT_NONE: success
+    struct slice name;       // queue name (declare), consumer tag (consume, cancel); valid during the call
+    uint64_t message_count;  // declare, purge, delete, get
+    uint64_t consumer_count; // declare
+    struct message *msg;     // get: NULL: empty. Borrowed: message_ref to keep
+    uint64_t delivery_tag;   // get
+    bool is_redelivered;     // get
+};
+
+struct session_delivery {
+    struct slice consumer_tag;
+    uint64_t delivery_tag;
+    struct message *msg;     // borrowed: message_ref to keep
+    bool is_redelivered;
+};
+
+struct session_events {
+    void (*done)(void *ctx, const struct session_result *r);
+    void (*deliver)(void *ctx, const struct session_delivery *d);
+    void (*returned)(void *ctx, struct message *msg, uint16_t code, const char *text); // borrowed msg; before its confirm
+    void (*confirmed)(void *ctx, uint64_t tag, bool is_multiple, bool is_nack);        // in PHASE_COMPLETE, coalesced
+    void (*cancelled)(void *ctx, struct slice consumer_tag);                           // by the broker
+    void (*failed)(void *ctx, const struct fault *fault);                              // later failure of something immediate
+};
+
+// NULL: out of memory. `number` is the channel number, for listings.
+LV_MUST_USE struct session *session_open(struct client *c, uint16_t number, const struct session_events *events, void *ctx);
+// Cancels consumers, gives unacknowledged messages back in order, forgets what is outstanding; no event comes afterwards.
+void session_close(struct session *s);
+size_t session_consumer_count(const struct session *s);
+
+// exchange.* (passive: is_passive; immediate answers come through done as well)
+struct session_exchange_args {
+    struct slice exchange, type, arguments;
+    bool is_passive, is_durable, is_auto_delete, is_internal;
+};
+void session_exchange_declare(struct session *s, const struct session_exchange_args *args);         // ASYNC
+void session_exchange_delete(struct session *s, struct slice exchange, bool if_unused);             // ASYNC
+struct session_bind_args {
+    struct slice source, destination, key, arguments; // destination empty for queues: the last one declared on this session
+    bool is_dest_queue;
+};
+void session_bind(struct session *s, const struct session_bind_args *args);                         // ASYNC
+void session_unbind(struct session *s, const struct session_bind_args *args);                       // ASYNC
+
+struct session_queue_args {
+    struct slice queue, arguments; // queue empty: the broker makes a name
+    bool is_passive, is_durable, is_exclusive, is_auto_delete;
+};
+void session_queue_declare(struct session *s, const struct session_queue_args *args);               // ASYNC
+void session_queue_delete(struct session *s, struct slice queue, bool if_unused, bool if_empty);    // ASYNC
+void session_queue_purge(struct session *s, struct slice queue);                                    // ASYNC
+
+struct session_consume_args {
+    struct slice queue, consumer_tag, arguments; // consumer_tag empty: the broker makes one
+    bool is_no_ack, is_exclusive;
+};
+void session_consume(struct session *s, const struct session_consume_args *args);                   // ASYNC
+void session_cancel(struct session *s, struct slice consumer_tag);                                  // ASYNC
+void session_get(struct session *s, struct slice queue, bool is_no_ack);                            // ASYNC
+void session_recover(struct session *s);                                                            // ASYNC: requeue all unacked
+void session_tx_commit(struct session *s);                                                          // ASYNC
+
+bool session_qos(struct session *s, uint16_t prefetch, bool is_global, struct fault *ret_fault);
+bool session_confirm_select(struct session *s, struct fault *ret_fault);
+bool session_tx_select(struct session *s, struct fault *ret_fault);
+bool session_tx_rollback(struct session *s, struct fault *ret_fault);
+
+// Publishes. Takes over the caller's reference of msg, whose header has been decoded into props (slices into msg). With confirms
+// on, each call takes the next number from 1, also when it is refused by a fault.
+bool session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props, bool is_mandatory, struct fault *ret_fault);
+// Acknowledges, rejects or requeues by delivery tag; 406 "unknown delivery tag N".
+bool session_settle(struct session *s, uint64_t delivery_tag, bool is_multiple, enum settle_kind kind, struct fault *ret_fault);
+
+// --- per worker -------------------------------------------------------------------------------------------------------
+
+// Start-up, after topology_worker_init and before crew_start: makes w->broker_state and queue_state, hooks the phases.
+struct broker_config {
+    const struct queue_store *(*store_for)(struct worker *w); // NULL: messages stay in memory
+    uint32_t default_prefetch;                                // default_consumer_prefetch; 0: none
+};
+void broker_worker_init(struct worker *w, const struct broker_config *config);
+void broker_worker_fini(struct worker *w);
+
+// Sets or clears a resource alarm on this worker; clients hear of it. Bits: 1 memory, 2 disk.
+void broker_set_alarms(struct worker *w, unsigned alarms);
+// Closes every client of a vhost, user, or (both empty) all, with that fault; or one connection by id. On their worker.
+void broker_close_clients(struct worker *w, struct slice vhost, struct slice user, uint64_t id, const struct fault *fault);
+// The one connection with that name ("127.0.0.1:4000 -> 127.0.0.1:5672"); true when it is on this worker.
+bool broker_close_named(struct worker *w, struct slice name, const struct fault *fault);
+
+// Listings on one worker: appends JSON objects, each followed by a comma, of this worker's connections, channels or consumers.
+enum broker_listing { LIST_CONNECTIONS, LIST_CHANNELS, LIST_CONSUMERS };
+void broker_list(struct worker *w, enum broker_listing what, struct buf *out);

@@ -1,0 +1,154 @@
+// session_confirm.c: publisher confirms of a session (RabbitMQ documentation, "Publisher Confirms").
+//
+// Numbers count from 1. `floor` is the number up to which all is settled and sent. A publish that is complete when
+// session_publish returns, with nothing older outstanding, only moves `done`; anything else has an entry in the ring. In
+// PHASE_COMPLETE one ack(multiple) goes out for everything up to the first number outstanding, nacks one by one, and single acks
+// for what is complete behind a gap. This is the only place that sends confirms.
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/broker/session_impl.h"
+
+static struct confirm_entry *
+entry_at(struct confirm_window *cw, size_t i)
+{
+    return &cw->entries[(cw->head + i) & (cw->cap - 1)];
+}
+
+static void
+confirm_due(struct session *s)
+{
+    if (!list_is_linked(&s->confirm_node))
+        list_push_back(&s->client->broker->confirming, &s->confirm_node);
+}
+
+// Room for one more entry. Aborts when out of memory: a publish that was taken must be answered.
+static void
+window_grow(struct confirm_window *cw)
+{
+    size_t cap = cw->cap == 0 ? 64 : cw->cap * 2;
+    struct confirm_entry *ring = mem_xalloc(cap * sizeof(*ring));
+    for (size_t i = 0; i < cw->count; i++)
+        ring[i] = *entry_at(cw, i);
+    mem_free(cw->entries);
+    cw->entries = ring;
+    cw->head = 0;
+    cw->cap = cap;
+}
+
+void
+confirm_note(struct session *s, uint64_t number, uint32_t outstanding, bool is_refused)
+{
+    struct confirm_window *cw = &s->confirm;
+    confirm_due(s);
+    if (LV_LIKELY(outstanding == 0 && !is_refused && cw->count == 0)) {
+        cw->done = number;
+        return;
+    }
+    LV_ASSERT(cw->done + cw->count + 1 == number);
+    if (cw->count == cw->cap)
+        window_grow(cw);
+    *entry_at(cw, cw->count) = (struct confirm_entry){.outstanding = outstanding, .is_refused = is_refused};
+    cw->count++;
+    if (outstanding == 0)
+        confirm_published(s, number, 0);
+}
+
+// Remembers a number complete behind a gap, to be sent singly.
+static void
+island_add(struct confirm_window *cw, uint64_t number)
+{
+    if (cw->island_count == cw->island_cap) {
+        size_t cap = cw->island_cap == 0 ? 64 : cw->island_cap * 2;
+        cw->islands = mem_xrealloc(cw->islands, cap * sizeof(*cw->islands));
+        cw->island_cap = cap;
+    }
+    cw->islands[cw->island_count++] = number;
+}
+
+void
+confirm_published(struct session *s, uint64_t number, unsigned refused)
+{
+    struct confirm_window *cw = &s->confirm;
+    LV_ASSERT(number > cw->done && number <= cw->done + cw->count);
+    struct confirm_entry *e = entry_at(cw, (size_t)(number - cw->done - 1));
+    e->is_refused |= refused > 0;
+    if (e->outstanding > 0)
+        e->outstanding--;
+    if (e->outstanding == 0) {
+        island_add(cw, number);
+        confirm_due(s);
+    }
+}
+
+static void
+send_one(struct session *s, uint64_t number, bool is_multiple, bool is_nack)
+{
+    if (!s->is_closed)
+        s->events->confirmed(s->ctx, number, is_multiple, is_nack);
+}
+
+// Acks floor+1 … upto as one.
+static void
+send_run(struct session *s, uint64_t upto)
+{
+    struct confirm_window *cw = &s->confirm;
+    if (upto <= cw->floor)
+        return;
+    s->stats.confirmed += upto - cw->floor;
+    send_one(s, upto, upto - cw->floor > 1, false);
+    cw->floor = upto;
+}
+
+void
+confirm_send(struct session *s)
+{
+    struct confirm_window *cw = &s->confirm;
+    while (cw->count > 0 && entry_at(cw, 0)->outstanding == 0) {
+        struct confirm_entry e = *entry_at(cw, 0);
+        uint64_t number = cw->done + 1;
+        if (e.is_refused || e.is_sent) {
+            send_run(s, number - 1);
+            if (e.is_refused && !e.is_sent)
+                send_one(s, number, false, true);
+            cw->floor = number;
+        }
+        cw->done = number;
+        cw->head = (cw->head + 1) & (cw->cap - 1);
+        cw->count--;
+    }
+    send_run(s, cw->done);
+    for (size_t i = 0; i < cw->island_count; i++) {
+        uint64_t number = cw->islands[i];
+        if (number <= cw->done)
+            continue;
+        struct confirm_entry *e = entry_at(cw, (size_t)(number - cw->done - 1));
+        LV_ASSERT(e->outstanding == 0 && !e->is_sent);
+        e->is_sent = true;
+        s->stats.confirmed += !e->is_refused;
+        send_one(s, number, false, e->is_refused);
+    }
+    cw->island_count = 0;
+    if (cw->count == 0 && cw->cap > 65536) { // a burst is over
+        mem_free(cw->entries);
+        cw->entries = NULL;
+        cw->cap = cw->head = 0;
+    }
+}
+
+void
+confirm_free(struct session *s)
+{
+    mem_free(s->confirm.entries);
+    mem_free(s->confirm.islands);
+}
+
+bool
+session_confirm_select(struct session *s, struct fault *ret_fault)
+{
+    if (s->tx.is_on) {
+        fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "cannot switch from tx to confirm mode");
+        return false;
+    }
+    s->confirm.is_on = true;
+    return true;
+}

@@ -1,0 +1,332 @@
+// session_queue.c: queue.declare, delete and purge of a session (AMQP 0-9-1 §1.7, RabbitMQ's rules of equivalence).
+//
+// Declare: an existing queue is compared with the adopted version and its owner is asked for the counts; a new one is made by
+// the topology writer; when that finds that somebody else was faster and the two are equivalent, the owner is asked as well.
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+#include "src/broker/arguments.h"
+#include "src/broker/session_impl.h"
+
+#include "amqp/wire/table.h"
+
+static void
+answer_no_memory(struct session *s)
+{
+    struct fault f;
+    fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
+    session_answer_fault(s, &f);
+}
+
+static bool
+op_name_set(struct session *s, struct slice name)
+{
+    uint8_t *copy = mem_alloc(name.len + 1);
+    if (copy == NULL)
+        return false;
+    if (name.len > 0)
+        memcpy(copy, name.ptr, name.len);
+    mem_free((void *)(uintptr_t)s->op_name.ptr);
+    s->op_name = slice_of(copy, name.len);
+    return true;
+}
+
+// Remembers the name for later methods with an empty queue name.
+static void
+remember_queue(struct session *s, struct slice name)
+{
+    char *copy = mem_realloc(s->last_queue, name.len + 1);
+    if (copy == NULL)
+        return;
+    if (name.len > 0)
+        memmove(copy, name.ptr, name.len);
+    s->last_queue = copy;
+    s->last_queue_len = name.len;
+}
+
+static void
+answer_declared(struct session *s, uint64_t messages, uint64_t consumers)
+{
+    struct session_result r = {.name = s->op_name, .message_count = messages, .consumer_count = consumers};
+    remember_queue(s, s->op_name);
+    session_answer(s, &r);
+}
+
+// The session a queue's answer is for; NULL when it has been closed.
+static struct session *
+request_session(struct queue_request *r)
+{
+    return session_by_handle(broker_of(worker_self), r->session);
+}
+
+static void
+status_done(struct queue_request *r)
+{
+    struct session *s = request_session(r);
+    if (s != NULL && r->outcome == QUEUE_OK) {
+        answer_declared(s, r->message_count, r->consumer_count);
+    } else if (s != NULL) {
+        struct fault f;
+        fault_no_queue(&f, s->op_name, s->client->vhost);
+        session_answer_fault(s, &f);
+    }
+    queue_request_free(r);
+}
+
+static void
+ask_queue(struct session *s, enum queue_request_kind kind, lv_handle queue, void (*done)(struct queue_request *))
+{
+    struct queue_request *r = queue_request_new(kind, queue);
+    if (r == NULL) {
+        answer_no_memory(s);
+        return;
+    }
+    r->session = s->handle;
+    r->done = done;
+    queue_request_send(r);
+}
+
+static void
+ask_status(struct session *s, const struct queue_def *def)
+{
+    s->op = OP_QUEUE_DECLARE;
+    ask_queue(s, QUEUE_REQUEST_STATUS, def->handle, status_done);
+}
+
+static void
+declare_done(struct topology_request *r)
+{
+    struct session *s = session_by_handle(broker_of(worker_self), r->session);
+    if (s == NULL) {
+        topology_request_free(r);
+        return;
+    }
+    struct fault f = r->fault;
+    bool is_created = r->is_created;
+    topology_request_free(r);
+    if (f.code != FAULT_NONE) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    if (is_created) {
+        answer_declared(s, 0, 0);
+        return;
+    }
+    const struct vhost *v = client_vhost(s->client, &f);
+    const struct queue_def *def = v != NULL ? vhost_queue(v, s->op_name) : NULL;
+    if (def != NULL) {
+        ask_status(s, def);
+        return;
+    }
+    // It existed when the writer looked and is gone again: as if it had been deleted right after this declare.
+    answer_declared(s, 0, 0);
+}
+
+static void
+make_queue_name(char out[static 32])
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint8_t random[22];
+    rng_secure(random, sizeof random);
+    memcpy(out, "amq.gen-", 8);
+    for (size_t i = 0; i < sizeof random; i++)
+        out[8 + i] = alphabet[random[i] & 63];
+    out[30] = '\0';
+}
+
+// Rights for a declare: configure on the queue; with a dead-letter exchange also read on it and write on the exchange.
+static bool
+declare_rights(struct session *s, struct slice name, struct slice arguments, struct fault *f)
+{
+    struct slice dlx;
+    if (!client_may(s->client, "queue", name, ACCESS_CONFIGURE, f))
+        return false;
+    if (!table_find_longstr(arguments, SLICE_LIT("x-dead-letter-exchange"), &dlx))
+        return true;
+    return client_may(s->client, "queue", name, ACCESS_READ, f) && client_may(s->client, "exchange", dlx, ACCESS_WRITE, f);
+}
+
+// Checks an existing queue against a redeclaration.
+static bool
+redeclare_same(struct session *s, const struct queue_def *def, const struct session_queue_args *a, struct fault *f)
+{
+    bool is_exclusive = (def->flags & QUEUE_EXCLUSIVE) != 0;
+    if (is_exclusive != a->is_exclusive || queue_is_locked(def, s->client->id)) {
+        fault_locked(f, def->name, def->vhost);
+        return false;
+    }
+    struct queue_properties p = {.is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
+    return arguments_same_queue(def, &p, a->arguments, f);
+}
+
+static void
+declare_new(struct session *s, const struct session_queue_args *a)
+{
+    struct client *c = s->client;
+    struct fault f = {0};
+    enum queue_type type;
+    uint32_t flags;
+    struct queue_properties p = {.is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
+    if (a->queue.len > 0 && slice_has_prefix(s->op_name, SLICE_LIT("amq."))) {
+        fault_set(&f, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(s->op_name));
+        session_answer_fault(s, &f);
+        return;
+    }
+    if (!arguments_check_queue(c->vhost, s->op_name, a->arguments, &p, &type, &flags, &f)) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    struct topology_request args = {
+        .change = CHANGE_QUEUE_DECLARE,
+        .vhost = c->vhost,
+        .user = c->user,
+        .name = s->op_name,
+        .arguments = a->arguments,
+        .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) | (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
+                 (a->is_exclusive ? (unsigned)CHANGE_EXCLUSIVE : 0) | (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0),
+        .owner_conn = c->id,
+        .session = s->handle,
+        .done = declare_done,
+    };
+    struct topology_request *r = topology_request_new(&args);
+    if (r == NULL) {
+        answer_no_memory(s);
+        return;
+    }
+    if (a->is_exclusive)
+        c->has_exclusive = true;
+    s->op = OP_QUEUE_DECLARE;
+    topology_submit(r);
+}
+
+static void
+declare_passive(struct session *s, const struct vhost *v)
+{
+    struct fault f;
+    const struct queue_def *def = vhost_queue(v, s->op_name);
+    if (def == NULL) {
+        fault_no_queue(&f, s->op_name, s->client->vhost);
+        session_answer_fault(s, &f);
+    } else if (queue_is_locked(def, s->client->id)) {
+        fault_locked(&f, def->name, def->vhost);
+        session_answer_fault(s, &f);
+    } else {
+        ask_status(s, def);
+    }
+}
+
+void
+session_queue_declare(struct session *s, const struct session_queue_args *a)
+{
+    struct fault f = {0};
+    char made[32];
+    struct slice name = a->queue;
+    LV_ASSERT(s->op == OP_NONE);
+    if (reply_to_is_name(name)) {
+        reply_to_declare(s, name);
+        return;
+    }
+    if (name.len == 0 && !a->is_passive) {
+        make_queue_name(made);
+        name = slice_str(made);
+    }
+    if (!op_name_set(s, name)) {
+        answer_no_memory(s);
+        return;
+    }
+    const struct vhost *v = client_vhost(s->client, &f);
+    if (v != NULL && a->is_passive) {
+        declare_passive(s, v);
+        return;
+    }
+    if (v == NULL || !declare_rights(s, name, a->arguments, &f)) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    const struct queue_def *def = vhost_queue(v, name);
+    if (def == NULL) {
+        declare_new(s, a);
+        return;
+    }
+    if (redeclare_same(s, def, a, &f))
+        ask_status(s, def);
+    else
+        session_answer_fault(s, &f);
+}
+
+static void
+delete_done(struct topology_request *r)
+{
+    struct session *s = session_by_handle(broker_of(worker_self), r->session);
+    if (s != NULL) {
+        struct session_result result = {.fault = r->fault, .message_count = r->message_count};
+        session_answer(s, &result);
+    }
+    topology_request_free(r);
+}
+
+void
+session_queue_delete(struct session *s, struct slice queue, bool if_unused, bool if_empty)
+{
+    struct fault f = {0};
+    LV_ASSERT(s->op == OP_NONE);
+    if (queue.len == 0) {
+        if (s->last_queue == NULL) {
+            fault_set(&f, FAULT_NOT_FOUND, "no previously declared queue");
+            session_answer_fault(s, &f);
+            return;
+        }
+        queue = slice_of(s->last_queue, s->last_queue_len);
+    }
+    if (!client_may(s->client, "queue", queue, ACCESS_CONFIGURE, &f)) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    struct topology_request args = {
+        .change = CHANGE_QUEUE_DELETE,
+        .vhost = s->client->vhost,
+        .user = s->client->user,
+        .name = queue,
+        .flags = (if_unused ? (unsigned)CHANGE_IF_UNUSED : 0) | (if_empty ? (unsigned)CHANGE_IF_EMPTY : 0),
+        .owner_conn = s->client->id,
+        .session = s->handle,
+        .done = delete_done,
+    };
+    struct topology_request *r = topology_request_new(&args);
+    if (r == NULL) {
+        answer_no_memory(s);
+        return;
+    }
+    s->op = OP_QUEUE_DELETE;
+    topology_submit(r);
+}
+
+static void
+purge_done(struct queue_request *r)
+{
+    struct session *s = request_session(r);
+    if (s != NULL) {
+        struct session_result result = {.message_count = r->outcome == QUEUE_OK ? r->message_count : 0};
+        session_answer(s, &result);
+    }
+    queue_request_free(r);
+}
+
+void
+session_queue_purge(struct session *s, struct slice queue)
+{
+    struct fault f = {0};
+    LV_ASSERT(s->op == OP_NONE);
+    struct slice name = queue.len == 0 && s->last_queue != NULL ? slice_of(s->last_queue, s->last_queue_len) : queue;
+    if (name.len > 0 && !client_may(s->client, "queue", name, ACCESS_READ, &f)) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    const struct queue_def *def = session_queue(s, queue, &f);
+    if (def == NULL) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    s->op = OP_QUEUE_PURGE;
+    ask_queue(s, QUEUE_REQUEST_PURGE, def->handle, purge_done);
+}

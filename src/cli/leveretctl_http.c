@@ -1,0 +1,336 @@
+// leveretctl_http.c: requests to the broker's control socket with libcurl, and what is told when nobody answers.
+//
+// The socket's path: --socket, LEVERET_SOCKET, LEVERET_DATA_DIR/control.sock, /var/lib/leveret/control.sock if it is there, and
+// ./build/data/control.sock (./dev run).
+#include <ctype.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "src/base/mem.h"
+#include "src/cli/leveretctl.h"
+#include "src/cli/leveretctl_value.h"
+
+// LIMIT: bytes of an answer, segments of a path, seconds without -t.
+enum { ANSWER_BYTES_MAX = 1 << 30, SEGMENTS_MAX = 12, TIMEOUT_S = 60 };
+
+struct ctl_http {
+    CURL *curl;
+    struct buf body;
+    int64_t messages;
+    char error[CURL_ERROR_SIZE];
+};
+
+static size_t
+on_body(char *data, size_t size, size_t count, void *ctx)
+{
+    struct ctl_http *h = ctx;
+    if (h->body.len + size * count > ANSWER_BYTES_MAX)
+        return 0;
+    buf_append(&h->body, data, size * count);
+    return h->body.failed ? 0 : size * count;
+}
+
+static size_t
+on_header(char *data, size_t size, size_t count, void *ctx)
+{
+    static const char name[] = "x-message-count:";
+    struct ctl_http *h = ctx;
+    size_t len = size * count;
+    size_t i = 0;
+    while (i < sizeof name - 1 && i < len && tolower((unsigned char)data[i]) == name[i])
+        i++;
+    if (i == sizeof name - 1) {
+        int64_t value = 0;
+        for (; i < len; i++) {
+            if (data[i] >= '0' && data[i] <= '9' && value < INT64_MAX / 10 - 9)
+                value = value * 10 + (data[i] - '0');
+        }
+        h->messages = value;
+    }
+    return len;
+}
+
+// Characters that stay as they are in a path: the unreserved ones. A segment of dots only would be taken for a step up or down.
+static void
+put_segment(struct buf *url, const char *segment)
+{
+    bool is_dots = segment[strspn(segment, ".")] == '\0';
+    buf_append_u8(url, '/');
+    for (const unsigned char *p = (const unsigned char *)segment; *p != '\0'; p++) {
+        if (isalnum(*p) || *p == '-' || *p == '_' || *p == '~' || (*p == '.' && !is_dots))
+            buf_append_u8(url, *p);
+        else
+            buf_printf(url, "%%%02X", *p);
+    }
+}
+
+static struct ctl_http *
+http_of(struct ctl *c)
+{
+    if (c->http == NULL) {
+        c->http = mem_xcalloc(1, sizeof *c->http);
+        c->http->curl = curl_easy_init();
+        LV_ASSERT(c->http->curl != NULL);
+    }
+    return c->http;
+}
+
+static void
+answer_clear(struct ctl_answer *a)
+{
+    json_decref(a->json);
+    *a = (struct ctl_answer){.messages = -1};
+}
+
+static CURLcode
+perform(struct ctl *c, const char *method, const char *url, const char *body)
+{
+    struct ctl_http *h = http_of(c);
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    headers = curl_slist_append(headers, "Expect:");
+    int64_t timeout_s = c->options.timeout_s >= 0 ? c->options.timeout_s : TIMEOUT_S;
+    buf_reset(&h->body);
+    h->error[0] = '\0';
+    h->messages = -1;
+    curl_easy_reset(h->curl);
+    curl_easy_setopt(h->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+    curl_easy_setopt(h->curl, CURLOPT_URL, url);
+    curl_easy_setopt(h->curl, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(h->curl, CURLOPT_PROXY, "");
+    curl_easy_setopt(h->curl, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, h);
+    curl_easy_setopt(h->curl, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(h->curl, CURLOPT_HEADERDATA, h);
+    curl_easy_setopt(h->curl, CURLOPT_ERRORBUFFER, h->error);
+    curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)LV_MIN(timeout_s, 1000000) * 1000L); // 0: no limit
+    if (body != NULL)
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, body);
+    else if (strcmp(method, "POST") == 0)
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, "");
+    CURLcode code = curl_easy_perform(h->curl);
+    curl_slist_free_all(headers);
+    return code;
+}
+
+// The path of segments as a URL, and the request.
+static CURLcode
+request(struct ctl *c, const char *method, json_t *body, const char *const *segments)
+{
+    struct buf url = BUF_INIT;
+    char *text = body != NULL ? ctl_json_text(body) : NULL;
+    json_decref(body);
+    answer_clear(&c->answer);
+    buf_append_str(&url, "http://localhost/api");
+    for (size_t i = 0; segments[i] != NULL; i++)
+        put_segment(&url, segments[i]);
+    CURLcode code = perform(c, method, buf_cstr(&url), text);
+    if (code == CURLE_OK) {
+        struct ctl_http *h = c->http;
+        curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &c->answer.status);
+        c->answer.messages = h->messages;
+        if (h->body.len > 0)
+            c->answer.json = json_loadb((const char *)h->body.ptr, h->body.len, JSON_DECODE_ANY, NULL);
+    }
+    if (text != NULL)
+        mem_wipe(text, strlen(text)); // it may be a password
+    mem_free(text);
+    buf_fini(&url);
+    return code;
+}
+
+int
+ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const *segments)
+{
+    // With -n the request must not reach another node: that is asked first.
+    if (c->options.node != NULL && c->overview == NULL) {
+        int status = ctl_overview(c);
+        if (status != 0) {
+            json_decref(body);
+            return status;
+        }
+    }
+    CURLcode code = request(c, method, body, segments);
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return ctl_fail(c, CTL_TIMEOUT, "Error: operation %s on node %s timed out. Timeout value used: %lld", c->command->name,
+                        ctl_node(c), (long long)(c->options.timeout_s >= 0 ? c->options.timeout_s : TIMEOUT_S) * 1000);
+    return code == CURLE_OK ? 0 : ctl_unreachable(c);
+}
+
+int
+ctl_call(struct ctl *c, const char *method, json_t *body, ...)
+{
+    const char *segments[SEGMENTS_MAX + 1];
+    size_t count = 0;
+    va_list ap;
+    va_start(ap, body);
+    while ((segments[count] = va_arg(ap, const char *)) != NULL) {
+        LV_ASSERT(count < SEGMENTS_MAX);
+        count++;
+    }
+    va_end(ap);
+    return ctl_call_path(c, method, body, segments);
+}
+
+int
+ctl_get(struct ctl *c, ...)
+{
+    const char *segments[SEGMENTS_MAX + 1];
+    size_t count = 0;
+    va_list ap;
+    va_start(ap, c);
+    while ((segments[count] = va_arg(ap, const char *)) != NULL) {
+        LV_ASSERT(count < SEGMENTS_MAX);
+        count++;
+    }
+    va_end(ap);
+    int status = ctl_call_path(c, "GET", NULL, segments);
+    if (status != 0)
+        return status;
+    if (c->answer.status != 200)
+        return ctl_refused(c);
+    if (c->answer.json == NULL)
+        return ctl_fail(c, CTL_UNAVAILABLE, "the broker's answer is not JSON");
+    return 0;
+}
+
+// --- the node -----------------------------------------------------------------------------------------------------------------
+
+static const char *const overview_path[] = {"overview", NULL};
+
+static void
+keep_overview(struct ctl *c)
+{
+    const char *node = json_string_value(json_object_get(c->answer.json, "node"));
+    if (node == NULL)
+        return;
+    json_decref(c->overview);
+    c->overview = json_incref(c->answer.json);
+    mem_free(c->node);
+    c->node = mem_xstrdup(node);
+}
+
+bool
+ctl_is_reachable(struct ctl *c)
+{
+    json_decref(c->overview);
+    c->overview = NULL;
+    if (request(c, "GET", NULL, overview_path) == CURLE_OK && c->answer.status == 200)
+        keep_overview(c);
+    return c->overview != NULL;
+}
+
+// -n NAME without a host means NAME@ whatever host the broker is on.
+static bool
+is_node(const char *asked, const char *node)
+{
+    size_t len = strlen(asked);
+    return strcmp(asked, node) == 0 || (strchr(asked, '@') == NULL && strncmp(asked, node, len) == 0 && node[len] == '@');
+}
+
+int
+ctl_overview(struct ctl *c)
+{
+    if (c->overview == NULL) {
+        if (!ctl_is_reachable(c))
+            return ctl_unreachable(c);
+    }
+    if (c->options.node != NULL && !is_node(c->options.node, c->node))
+        return ctl_unreachable(c);
+    return 0;
+}
+
+const json_t *
+ctl_overview_member(struct ctl *c, const char *key)
+{
+    return json_object_get(c->overview, key);
+}
+
+const char *
+ctl_node(struct ctl *c)
+{
+    char host[256] = "localhost";
+    if (c->node != NULL && (c->options.node == NULL || is_node(c->options.node, c->node)))
+        return c->node;
+    if (c->options.node == NULL && ctl_is_reachable(c))
+        return c->node;
+    gethostname(host, sizeof host - 1);
+    host[strcspn(host, ".")] = '\0';
+    const char *asked = c->options.node != NULL ? c->options.node : "rabbit";
+    struct buf name = BUF_INIT;
+    buf_printf(&name, strchr(asked, '@') != NULL ? "%s" : "%s@%s", asked, host);
+    mem_free(c->node);
+    c->node = mem_xstrdup(buf_cstr(&name));
+    buf_fini(&name);
+    return c->node;
+}
+
+// What is the matter with the socket, in a sentence.
+static void
+put_diagnosis(struct buf *out, struct ctl *c)
+{
+    struct stat st;
+    if (c->overview != NULL)
+        buf_printf(out, "the broker there is node '%s'", json_string_value(json_object_get(c->overview, "node")));
+    else if (stat(c->socket, &st) != 0)
+        buf_printf(out, "the socket cannot be found: %s", strerror(errno));
+    else if (!S_ISSOCK(st.st_mode))
+        buf_append_str(out, "this is not a socket");
+    else if (access(c->socket, R_OK | W_OK) != 0)
+        buf_append_str(out, "permission denied: run leveretctl as the user that leveretd runs as, or as root");
+    else
+        buf_printf(out, "the socket is there, but nobody answers%s%s", c->http != NULL && c->http->error[0] != '\0' ? ": " : "",
+                   c->http != NULL ? c->http->error : "");
+}
+
+int
+ctl_unreachable(struct ctl *c)
+{
+    struct buf diagnosis = BUF_INIT;
+    put_diagnosis(&diagnosis, c);
+    json_decref(c->overview);
+    c->overview = NULL;
+    const char *node = c->options.node != NULL ? c->options.node : ctl_node(c);
+    fflush(c->out);
+    fprintf(c->err,
+            "Error: unable to perform an operation on node '%s'. Please see diagnostics information and suggestions below.\n"
+            "\n"
+            "Most common reasons for this are:\n"
+            "\n"
+            " * Target node is not running\n"
+            " * Its data directory is another one: see --socket, LEVERET_SOCKET and LEVERET_DATA_DIR\n"
+            " * The socket may only be used by the user that leveretd runs as, and by root\n"
+            "\n"
+            "DIAGNOSTICS\n"
+            "===========\n"
+            "\n"
+            "attempted to contact: [%s]\n"
+            "\n"
+            "%s:\n"
+            "  * control socket: %s\n"
+            "  * %s\n"
+            "\n",
+            node, node, node, c->socket, buf_cstr(&diagnosis));
+    buf_fini(&diagnosis);
+    return CTL_UNAVAILABLE;
+}
+
+void
+ctl_http_free(struct ctl *c)
+{
+    answer_clear(&c->answer);
+    json_decref(c->overview);
+    mem_free(c->node);
+    mem_free(c->socket);
+    if (c->http == NULL)
+        return;
+    curl_easy_cleanup(c->http->curl);
+    buf_fini(&c->http->body);
+    mem_free(c->http);
+}

@@ -1,0 +1,56 @@
+// leveretctl_options.h: the command line of leveretctl: options before or behind the command and its arguments.
+//
+// The grammar is rabbitmqctl's: `--name value`, `--name=value`, `-n value`, `-n=value`, `--no-name` for switches; `--` ends the
+// options. A value is never taken from a word that looks like an option. Nothing is printed here.
+#pragma once
+
+#include "src/base/buf.h"
+#include "src/cli/leveretctl_format.h"
+
+// LIMIT: words of a command behind its name.
+enum { CTL_ARGS_MAX = 256 };
+
+// Options that only some commands have.
+enum ctl_option_bit {
+    OPTION_ONLINE = 1u << 0,
+    OPTION_OFFLINE = 1u << 1,
+    OPTION_LOCAL = 1u << 2,
+    OPTION_DESCRIPTION = 1u << 3,
+    OPTION_TAGS = 1u << 4,
+    OPTION_QUEUE_TYPE = 1u << 5,
+    OPTION_IF_EMPTY = 1u << 6,
+    OPTION_IF_UNUSED = 1u << 7,
+    OPTION_LIMIT = 1u << 8,
+    OPTION_GLOBAL = 1u << 9,
+    OPTION_DELAY = 1u << 10,
+    OPTION_USER = 1u << 11,
+    OPTION_PID = 1u << 12,
+    OPTION_WAIT = 1u << 13,
+    OPTION_LIST_COMMANDS = 1u << 14,
+    OPTION_ALGORITHM = 1u << 15,
+};
+
+struct ctl_options {
+    const char *node, *vhost, *formatter, *socket; // -n, -p, --formatter, --socket; NULL: not given
+    const char *description, *tags, *queue_type, *user, *algorithm;
+    int64_t timeout_s;   // -t; -1: not given
+    int64_t limit;       // --limit; -1: not given
+    int64_t delay_ms;    // --per-connection-delay
+    int64_t pid;         // --pid; -1: not given
+    bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
+    bool has_headers;    // --no-table-headers: false
+    bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting, is_listing_commands;
+    enum ctl_format format;
+    uint32_t given;      // enum ctl_option_bit
+    const char *command; // NULL: none
+    const char *args[CTL_ARGS_MAX];
+    size_t arg_count;
+    struct buf invalid;  // "--flag : value\n" of each option that is unknown or has a bad value
+};
+
+// Strings point into argv. Returns 0 or -LE_LIMIT (more than CTL_ARGS_MAX arguments); what is wrong with single options is in
+// `invalid`. An unknown formatter leaves `format` as it is and is in `formatter`: see ctl_format_parse.
+LV_MUST_USE int ctl_options_parse(int argc, char **argv, struct ctl_options *ret);
+void ctl_options_fini(struct ctl_options *o);
+// Adds to `invalid` the options given that are not among `allowed` (enum ctl_option_bit).
+void ctl_options_forbid(struct ctl_options *o, uint32_t allowed);

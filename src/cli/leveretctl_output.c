@@ -1,0 +1,135 @@
+// leveretctl_output.c: what a person or a script sees: banners, results, errors.
+#include <stdarg.h>
+
+#include "src/base/mem.h"
+#include "src/cli/leveretctl.h"
+#include "src/cli/leveretctl_value.h"
+
+bool
+ctl_is_json(const struct ctl *c)
+{
+    return c->options.format == FORMAT_JSON;
+}
+
+void
+ctl_banner(struct ctl *c, const char *fmt, ...)
+{
+    const struct ctl_options *o = &c->options;
+    if (o->is_quiet || o->is_silent || o->format == FORMAT_JSON || o->format == FORMAT_CSV)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(c->out, fmt, ap);
+    va_end(ap);
+    fputc('\n', c->out);
+}
+
+int
+ctl_print_json(struct ctl *c, FILE *to, json_t *value)
+{
+    struct buf text = BUF_INIT;
+    json_text_put(&text, value);
+    fprintf(to, "%s\n", buf_cstr(&text));
+    buf_fini(&text);
+    json_decref(value);
+    return CTL_OK;
+}
+
+int
+ctl_say(struct ctl *c, const char *key, const char *fmt, ...)
+{
+    struct buf text = BUF_INIT;
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&text, fmt, ap);
+    va_end(ap);
+    const char *line = buf_cstr(&text);
+    if (!ctl_is_json(c))
+        fprintf(c->out, "%s\n", line);
+    else if (key != NULL)
+        ctl_print_json(c, c->out, json_pack("{s:s, s:s}", "result", "ok", key, line));
+    else
+        ctl_print_json(c, c->out, json_pack("{s:s}", "message", line));
+    buf_fini(&text);
+    return CTL_OK;
+}
+
+int
+ctl_done(struct ctl *c)
+{
+    if (ctl_is_json(c))
+        ctl_print_json(c, c->out, json_pack("{s:s}", "result", "ok"));
+    return CTL_OK;
+}
+
+static int
+fail(struct ctl *c, int status, const char *head, const char *fmt, va_list ap)
+{
+    fflush(c->out); // the banner comes first where both go to one terminal
+    fputs(head, c->err);
+    vfprintf(c->err, fmt, ap);
+    fputc('\n', c->err);
+    return status;
+}
+
+int
+ctl_fail(struct ctl *c, int status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fail(c, status, "Error:\n", fmt, ap);
+    va_end(ap);
+    return status;
+}
+
+int
+ctl_fail_bare(struct ctl *c, int status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fail(c, status, "", fmt, ap);
+    va_end(ap);
+    return status;
+}
+
+const char *
+ctl_reason(const struct ctl *c)
+{
+    const char *reason = json_string_value(json_object_get(c->answer.json, "reason"));
+    return reason != NULL ? reason : "";
+}
+
+int
+ctl_refused(struct ctl *c)
+{
+    const char *reason = ctl_reason(c);
+    if (reason[0] != '\0')
+        return ctl_fail(c, CTL_UNAVAILABLE, "%s", reason);
+    return ctl_fail(c, CTL_UNAVAILABLE, "the broker answered with HTTP status %ld", c->answer.status);
+}
+
+int
+ctl_bad_argument(struct ctl *c, const char *fmt, ...)
+{
+    va_list ap;
+    buf_append_str(&c->problem, "Bad argument: ");
+    va_start(ap, fmt);
+    buf_vprintf(&c->problem, fmt, ap);
+    va_end(ap);
+    return CTL_DATA;
+}
+
+const char *
+ctl_arg(const struct ctl *c, size_t i)
+{
+    return i < c->options.arg_count ? c->options.args[i] : NULL;
+}
+
+int
+ctl_print_table(struct ctl *c, const struct ctl_table *table)
+{
+    struct ctl_table t = *table;
+    t.has_headings = t.has_headings && c->options.has_headers && !c->options.is_silent;
+    ctl_format_table(c->out, c->options.format, &t);
+    return CTL_OK;
+}

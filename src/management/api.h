@@ -1,0 +1,91 @@
+// api.h: one request to the HTTP API and the handlers that answer it. Paths, fields and status codes are RabbitMQ's.
+//
+// Everything runs on the crew member CREW_HTTP. A handler either answers (api_reply*, api_error) before it returns, or starts
+// something asynchronous (a topology change, questions to queues or workers) and answers from its completion; until then the
+// connection is suspended. A request lives until it is answered and sent, also when its client has gone.
+//
+// Access: the control socket's peers are let in by the file's permissions and may do everything.
+#pragma once
+
+#include <jansson.h>
+
+#include "src/base/buf.h"
+#include "src/base/list.h"
+#include "src/base/worker.h"
+#include "src/broker/json.h"
+#include "src/broker/session.h"
+
+// LIMIT: path segments of a request, bytes of a request's body.
+enum { API_SEGMENTS_MAX = 12, API_BODY_MAX = 16 * 1024 * 1024 };
+
+enum api_method { API_GET = 1, API_PUT = 2, API_POST = 4, API_DELETE = 8 };
+
+struct api_server;
+
+struct api_request {
+    struct api_server *server;
+    void *connection;            // the HTTP library's
+    struct list node;            // api_server.requests
+    enum api_method method;
+    char *path;                  // heap; segments point into it, percent-decoded in place
+    struct slice segments[API_SEGMENTS_MAX];
+    size_t segment_count;
+    struct buf body;
+    json_t *json;                // body parsed: an object; NULL: no body
+    bool is_handled;             // the handler was called
+    bool is_suspended;
+    bool is_answered;
+    unsigned status;             // HTTP status of the answer
+    struct buf out;              // body of the answer
+    bool has_failed;             // a part of a gathered answer is missing
+    unsigned pending;            // answers that a gathering handler still waits for
+    void (*gathered)(struct api_request *r); // called when `pending` comes to 0
+    int detail;                  // a handler's own
+};
+
+typedef void (*api_handler)(struct api_request *r);
+
+struct api_route {
+    unsigned methods;            // enum api_method
+    const char *pattern;         // "/api/users/*": a '*' is one segment
+    api_handler handler;
+};
+
+// The tables of the parts, ended by a route without pattern.
+extern const struct api_route api_routes_access[];  // users, vhosts, permissions, limits
+extern const struct api_route api_routes_objects[]; // queues, exchanges, bindings
+extern const struct api_route api_routes_live[];    // connections, channels, consumers
+extern const struct api_route api_routes_node[];    // overview, health, control of the process
+
+// --- answering ----------------------------------------------------------------------------------------------------------------
+
+// Sends r->out with that status.
+void api_reply(struct api_request *r, unsigned status);
+// {"error":…,"reason":…} as RabbitMQ writes it; error is the status' own word ("bad_request", "Object Not Found" …).
+void api_error(struct api_request *r, unsigned status, const char *error, const char *fmt, ...) LV_PRINTF(4, 5);
+void api_not_found(struct api_request *r); // 404 {"error":"Object Not Found","reason":"Not Found"}
+// A fault as an HTTP error: 404 to 404, 403 to 401, 405/406 to 400, others 500; the text without its code's name.
+void api_fault(struct api_request *r, const struct fault *f);
+
+// --- input --------------------------------------------------------------------------------------------------------------------
+
+// A member of the body: text, boolean, integer. False when absent or of another type (then *ret is untouched).
+bool api_string(const struct api_request *r, const char *key, struct slice *ret);
+bool api_bool(const struct api_request *r, const char *key, bool *ret);
+bool api_int(const struct api_request *r, const char *key, int64_t *ret);
+// "tags": a string "a,b" or an array of strings, to comma-separated text in `out`. False when absent.
+bool api_tags(const struct api_request *r, struct buf *out);
+// A JSON object as a field table (integers l, doubles d, strings S, null V …). -LE_xxx when it cannot be one.
+LV_MUST_USE int api_table(const json_t *object, struct buf *out);
+// The vhost named by a segment in the adopted topology; NULL after answering 404.
+const struct vhost *api_vhost(struct api_request *r, size_t segment);
+
+// --- asynchronous work --------------------------------------------------------------------------------------------------------
+
+// Submits a topology change. Its answer: 201 when something was created, otherwise 204; or the fault.
+void api_change(struct api_request *r, struct topology_request *args);
+// Runs broker_list on every worker and answers with one JSON array.
+void api_list_workers(struct api_request *r, enum broker_listing what);
+// Counts one more answer to come; api_gather_done takes it off and calls r->gathered at the last.
+void api_gather_add(struct api_request *r);
+void api_gather_done(struct api_request *r);

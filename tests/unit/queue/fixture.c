@@ -1,0 +1,413 @@
+// fixture.c: see fixture.h.
+#include "fixture.h"
+
+#include "src/base/mem.h"
+
+struct fx *fx;
+
+static struct fx_session *
+session_of(lv_handle h)
+{
+    assert_in_range(handle_index(h), 0, FX_SESSIONS - 1);
+    struct fx_session *s = &fx->sessions[handle_index(h)];
+    assert_true(s->handle == h);
+    assert_ptr_equal(worker_self, fx_member(s->worker));
+    return s;
+}
+
+static void
+on_published(struct worker *w, lv_handle session, uint64_t number, unsigned accepted, unsigned refused)
+{
+    struct fx_session *s = session_of(session);
+    s->published_calls++;
+    s->accepted += accepted;
+    s->refused += refused;
+    s->last_number = number;
+}
+
+static void
+on_deliver(struct worker *w, const struct delivery *d)
+{
+    if (fx->on_deliver != NULL) {
+        fx->on_deliver(w, d);
+        return;
+    }
+    struct fx_session *s = session_of(d->session);
+    if (s->count == s->cap) {
+        s->cap = s->cap == 0 ? 64 : s->cap * 2;
+        s->deliveries = mem_xrealloc(s->deliveries, s->cap * sizeof(*s->deliveries));
+    }
+    s->deliveries[s->count++] = (struct fx_delivery){
+        .queue = d->queue,
+        .seq = d->seq,
+        .id = fx_message_id(d->msg),
+        .consumer_id = d->consumer_id,
+        .delivery_count = d->delivery_count,
+        .is_redelivered = d->is_redelivered,
+    };
+    message_unref(d->msg);
+}
+
+static void
+on_ready(struct worker *w, lv_handle session, uint32_t consumer_id, lv_handle consumer)
+{
+    if (fx->on_ready != NULL) {
+        fx->on_ready(w, session, consumer_id, consumer);
+        return;
+    }
+    struct fx_session *s = session_of(session);
+    s->ready_calls++;
+    s->ready_consumer = consumer;
+}
+
+static void
+on_unused(struct worker *w, lv_handle session, uint32_t consumer_id, uint32_t count)
+{
+    if (fx->on_unused != NULL)
+        fx->on_unused(w, session, consumer_id, count);
+    else
+        session_of(session)->unused += count;
+}
+
+static void
+on_cancelled(struct worker *w, lv_handle session, uint32_t consumer_id, const char *reason)
+{
+    struct fx_session *s = session_of(session);
+    s->cancelled++;
+    s->cancelled_consumer = consumer_id;
+    s->reason = reason;
+}
+
+static void
+on_is_unused(struct worker *owner, const struct queue_def *def)
+{
+    assert_ptr_equal(worker_self, owner);
+    assert_int_equal(handle_worker(def->handle), owner->index);
+    fx->unused_calls++;
+    fx->unused_id = def->id;
+}
+
+static const struct queue_client client = {
+    .published = on_published,
+    .deliver = on_deliver,
+    .ready = on_ready,
+    .unused = on_unused,
+    .cancelled = on_cancelled,
+    .is_unused = on_is_unused,
+};
+
+void
+fx_open(const struct fx_config *config)
+{
+    fx = NULL; // an earlier test that failed may have left one
+    fx = mem_xcalloc(1, sizeof(*fx));
+    fx->crew = crew_new(&(struct crew_config){.n_workers = config->workers,
+                                              .chaos_seed = config->chaos_seed,
+                                              .mailbox_capacity = config->mailbox_capacity});
+    for (int i = 0; i < fx->crew->n_members; i++) {
+        struct queue_worker_config c = {.client = &client};
+        if (config->store_seed != 0 && i < config->workers) {
+            fx->doubles[i] = store_double_new(
+                fx_member(i), &(struct store_double_config){.seed = config->store_seed + (uint64_t)i,
+                                                            .page_percent = config->page_percent,
+                                                            .delay_max = LV_MAX(config->delay_max, 1u),
+                                                            .lose_percent = config->lose_percent});
+            c.store = store_double_store(fx->doubles[i]);
+        }
+        queue_worker_init(fx_member(i), &c);
+    }
+    for (int i = 0; i < FX_SESSIONS; i++)
+        fx_session_on(i, 0);
+    fx_as(fx_member(0));
+}
+
+void
+fx_open_plain(int workers)
+{
+    fx_open(&(struct fx_config){.workers = workers});
+}
+
+void
+fx_close(void)
+{
+    fx_quiet();
+    worker_self = NULL;
+    for (int i = 0; i < fx->crew->n_members; i++) {
+        queue_worker_fini(fx_member(i));
+        store_double_free(fx->doubles[i]);
+    }
+    crew_free(fx->crew);
+    for (int i = 0; i < FX_SESSIONS; i++)
+        mem_free(fx->sessions[i].deliveries);
+    for (size_t i = 0; i < fx->def_count; i++)
+        mem_free(fx->defs[i]);
+    mem_free(fx);
+    fx = NULL;
+}
+
+struct worker *
+fx_member(int index)
+{
+    return fx->crew->members[index];
+}
+
+struct worker *
+fx_writer(void)
+{
+    return crew_extra_member(fx->crew, CREW_TOPOLOGY);
+}
+
+void
+fx_as(struct worker *w)
+{
+    worker_self = w;
+}
+
+// The members behind the writer have no part in the tests.
+void
+fx_turns(int rounds)
+{
+    int last = fx_writer()->index;
+    while (rounds-- > 0) {
+        for (int i = 0; i <= last; i++)
+            worker_turn(fx_member(i));
+    }
+}
+
+static bool
+is_quiet(void)
+{
+    int last = fx_writer()->index;
+    for (int i = 0; i <= last; i++) {
+        struct worker *w = fx_member(i);
+        const struct queue_worker *qw = queue_worker_of(w);
+        if (!list_is_empty(&qw->runnable) || !list_is_empty(&qw->dead) || !list_is_empty(&qw->purged))
+            return false;
+        for (int k = 0; k <= last; k++) {
+            if (mailbox_has_mail(w->out[k]) || mailbox_can_progress(w->out[k]))
+                return false;
+        }
+    }
+    return true;
+}
+
+void
+fx_quiet(void)
+{
+    for (int i = 0; !is_quiet(); i++) {
+        assert_true(i < 100000);
+        fx_turns(1);
+    }
+}
+
+void
+fx_session_on(int session, int worker)
+{
+    fx->sessions[session].worker = worker;
+    fx->sessions[session].handle = handle_make((unsigned)worker, 1, (uint32_t)session);
+}
+
+static void
+request_done(struct queue_request *r)
+{
+    assert_ptr_equal(worker_self, r->requester);
+    *(bool *)r->ctx = true;
+}
+
+struct queue_request *
+fx_request(int session, struct queue_request *r)
+{
+    bool is_done = false;
+    r->done = request_done;
+    r->ctx = &is_done;
+    if (session >= 0)
+        r->session = fx->sessions[session].handle;
+    fx_as(session < 0 ? fx_writer() : fx_member(fx->sessions[session].worker));
+    queue_request_send(r);
+    int rounds = 0;
+    while (!is_done) {
+        assert_true(rounds++ < 10000);
+        fx_turns(1);
+    }
+    return r;
+}
+
+static struct queue_request *
+new_request(enum queue_request_kind kind, lv_handle queue)
+{
+    struct queue_request *r = queue_request_new(kind, queue);
+    assert_non_null(r);
+    return r;
+}
+
+enum queue_outcome
+fx_simple(int session, enum queue_request_kind kind, lv_handle queue, uint64_t *ret_messages)
+{
+    struct queue_request *r = fx_request(session, new_request(kind, queue));
+    enum queue_outcome outcome = r->outcome;
+    if (ret_messages != NULL)
+        *ret_messages = r->message_count;
+    queue_request_free(r);
+    return outcome;
+}
+
+lv_handle
+fx_queue(int worker, uint32_t flags)
+{
+    struct queue_def *def = mem_xcalloc(1, sizeof(*def));
+    assert_true(fx->def_count < LV_ARRAY_LEN(fx->defs));
+    fx->defs[fx->def_count++] = def;
+    fx_as(fx_writer());
+    def->id = fx->def_count;
+    def->handle = queue_handle_alloc(fx_member(worker));
+    def->flags = flags;
+    def->name = SLICE_LIT("q");
+    def->vhost = SLICE_LIT("/");
+    struct queue_request *r = new_request(QUEUE_REQUEST_CREATE, def->handle);
+    r->def = def;
+    r = fx_request(-1, r);
+    assert_int_equal(r->outcome, QUEUE_OK);
+    queue_request_free(r);
+    return def->handle;
+}
+
+void
+fx_delete(lv_handle queue)
+{
+    assert_int_equal(fx_simple(-1, QUEUE_REQUEST_DELETE, queue, NULL), QUEUE_OK);
+    fx_as(fx_writer());
+    queue_handle_release(queue);
+}
+
+enum queue_outcome
+fx_try_consume(const struct fx_consume *c, lv_handle *ret_consumer)
+{
+    struct queue_request *r = new_request(QUEUE_REQUEST_CONSUME, c->queue);
+    r->consumer_id = c->id;
+    r->consumer_flags = c->flags;
+    r->prefetch = c->prefetch;
+    r->priority = c->priority;
+    r->window_count = c->window_count != 0 ? c->window_count : UINT32_MAX;
+    r->window_bytes = c->window_bytes != 0 ? c->window_bytes : UINT32_MAX;
+    r = fx_request(c->session, r);
+    enum queue_outcome outcome = r->outcome;
+    *ret_consumer = r->consumer;
+    queue_request_free(r);
+    return outcome;
+}
+
+lv_handle
+fx_consumer(const struct fx_consume *c)
+{
+    lv_handle consumer;
+    assert_int_equal(fx_try_consume(c, &consumer), QUEUE_OK);
+    assert_true(consumer != 0);
+    return consumer;
+}
+
+enum queue_outcome
+fx_cancel(int session, lv_handle queue, lv_handle consumer)
+{
+    struct queue_request *r = new_request(QUEUE_REQUEST_CANCEL, queue);
+    r->consumer = consumer;
+    r = fx_request(session, r);
+    enum queue_outcome outcome = r->outcome;
+    queue_request_free(r);
+    return outcome;
+}
+
+uint64_t
+fx_get(int session, lv_handle queue, bool is_no_ack, struct fx_delivery *ret)
+{
+    struct queue_request *r = new_request(QUEUE_REQUEST_GET, queue);
+    r->is_no_ack = is_no_ack;
+    r = fx_request(session, r);
+    uint64_t id = 0;
+    if (r->outcome == QUEUE_OK) {
+        id = fx_message_id(r->msg);
+        if (ret != NULL)
+            *ret = (struct fx_delivery){.queue = queue,
+                                        .seq = r->seq,
+                                        .id = id,
+                                        .delivery_count = r->delivery_count,
+                                        .is_redelivered = r->is_redelivered};
+    } else {
+        assert_int_equal(r->outcome, QUEUE_EMPTY);
+        assert_null(r->msg);
+    }
+    queue_request_free(r);
+    return id;
+}
+
+struct queue_stats
+fx_stats(lv_handle queue)
+{
+    struct queue_request *r = fx_request(-1, new_request(QUEUE_REQUEST_STATS, queue));
+    assert_int_equal(r->outcome, QUEUE_OK);
+    struct queue_stats stats = r->stats;
+    queue_request_free(r);
+    return stats;
+}
+
+struct message *
+fx_message(uint64_t id, uint32_t body_len)
+{
+    assert_true(body_len >= sizeof(id));
+    struct message *m =
+        message_new(SLICE_LIT("x"), SLICE_LIT("key"), slice_of((const uint8_t[2]){0, 0}, 2), body_len);
+    if (m != NULL)
+        memcpy(message_body_mut(m), &id, sizeof(id));
+    return m;
+}
+
+uint64_t
+fx_message_id(const struct message *m)
+{
+    uint64_t id;
+    memcpy(&id, message_body(m).ptr, sizeof(id));
+    return id;
+}
+
+void
+fx_publish(int session, lv_handle queue, uint64_t id)
+{
+    fx_as(fx_member(fx->sessions[session].worker));
+    struct message *m = fx_message(id, 16);
+    queue_publish(m, &queue, 1, fx->sessions[session].handle, id);
+    message_unref(m);
+}
+
+void
+fx_settle(int session, lv_handle queue, enum settle_kind kind, uint64_t seq)
+{
+    fx_as(fx_member(fx->sessions[session].worker));
+    queue_settle(queue, kind, &seq, 1);
+}
+
+void
+fx_window(int session, lv_handle consumer, uint32_t count)
+{
+    fx_as(fx_member(fx->sessions[session].worker));
+    consumer_grant_window(consumer, count, 0);
+}
+
+void
+fx_forget(int session)
+{
+    struct fx_session *s = &fx->sessions[session];
+    struct fx_session fresh = {
+        .handle = s->handle, .worker = s->worker, .deliveries = s->deliveries, .cap = s->cap};
+    *s = fresh;
+}
+
+void
+fx_placed(void (*test_case)(void))
+{
+    for (int worker = 0; worker <= 1; worker++) {
+        fx_open_plain(1 + 2 * worker);
+        for (int i = 0; i < FX_SESSIONS; i++)
+            fx_session_on(i, worker);
+        test_case();
+        fx_close();
+    }
+}
