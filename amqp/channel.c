@@ -147,6 +147,7 @@ channel_new(struct connection *c, uint16_t number)
         return NULL;
     ch->conn = c;
     ch->number = number;
+    ch->orphan_pos = SIZE_MAX;
     list_init(&ch->resume_node);
     list_init(&ch->ending_node);
     ch->session = session_open(c->client, number, &channel_session_events, ch);
@@ -318,19 +319,32 @@ resume_one(struct channel *ch)
     return false;
 }
 
-void
-channel_resume(struct channel *ch)
+// The channel was closed by a frame that had to wait: what came behind it is for the next one.
+static void
+pass_on_orphans(struct channel *ch)
 {
     struct connection *c = ch->conn;
-    if (!channel_is_live(ch) || ch->op != 0 || ch->is_held)
-        return;
-    c->is_must_wait = client_must_wait(c->client);
+    size_t pos = ch->orphan_pos;
+    while (pos < ch->pending.len && c->state == CONNECTION_RUNNING) {
+        const uint8_t *p = ch->pending.ptr + pos;
+        struct slice payload = slice_of(p + PENDING_HEAD_BYTES, wire_get_u32(p + 1));
+        channel_frame(c, ch->number, p[0], payload);
+        pos += PENDING_HEAD_BYTES + payload.len;
+    }
+}
+
+static void
+resume_pending(struct channel *ch)
+{
+    struct connection *c = ch->conn;
     size_t end = ch->pending_pos + RESUME_TURN_BYTES;
     while (channel_is_live(ch) && ch->op == 0 && ch->pending_pos < ch->pending.len && ch->pending_pos < end &&
            !connection_is_output_full(c) && resume_one(ch)) {
     }
-    if (ch->state == CHANNEL_GONE)
+    if (ch->state == CHANNEL_GONE) {
+        pass_on_orphans(ch);
         return;
+    }
     if (ch->pending_pos == ch->pending.len) {
         buf_fini(&ch->pending);
         ch->pending_pos = 0;
@@ -339,5 +353,18 @@ channel_resume(struct channel *ch)
         ch->pending_pos = 0;
     }
     channel_unblock(ch);
+}
+
+void
+channel_resume(struct channel *ch)
+{
+    struct connection *c = ch->conn;
+    if (!channel_is_live(ch) || ch->op != 0 || ch->is_held)
+        return;
+    c->is_must_wait = client_must_wait(c->client);
+    c->is_resuming = true;
+    resume_pending(ch);
+    c->is_resuming = false;
+    connection_try_close(c);
     connection_check_input(c);
 }

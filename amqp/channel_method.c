@@ -55,9 +55,10 @@ on_close(struct channel *ch)
     uint16_t number = ch->number;
     session_close(ch->session); // frames are carried out from the read and resume hooks: nobody is inside the session
     ch->session = NULL;
-    channel_remove(ch);
+    ch->orphan_pos = ch->pending_pos;
     amqp_frame_channel_close_ok(&c->aw->scratch, number);
     connection_send_scratch(c);
+    channel_remove(ch);
 }
 
 static void

@@ -309,7 +309,7 @@ connection_try_close(struct connection *c)
     size_t cursor = 0;
     uint64_t number;
     void *value;
-    if (c->state != CONNECTION_RUNNING || !c->is_close_wanted)
+    if (c->state != CONNECTION_RUNNING || !c->is_close_wanted || c->is_resuming)
         return;
     while (inttab_next(&c->channels, &cursor, &number, &value)) {
         const struct channel *ch = value;

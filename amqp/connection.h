@@ -47,12 +47,12 @@ enum connection_state {
 };
 
 // LIMIT: bytes of one read; the buffer is the worker's. Everything that was read is parsed or kept before the next read.
-enum { READ_BYTES = 128 * 1024 };
+enum { READ_BYTES = 64 * 1024 };
 // LIMIT: an incomplete frame up to this size moves to the front of the worker's buffer for the next read; a larger one is
 // completed in the connection's own buffer.
 enum { SMALL_REST_BYTES = 4096 };
 // LIMIT: bytes read from one connection in one turn.
-enum { READ_TURN_BYTES = 256 * 1024 };
+enum { READ_TURN_BYTES = 64 * 1024 };
 // LIMIT: frames of a connection that wait for their channels; beyond it the socket is not read.
 enum { PENDING_BYTES_MAX = 1024 * 1024 };
 // LIMIT: unsent output beyond which no more requests are read; and below which consumers get more.
@@ -133,6 +133,7 @@ struct connection {
     bool is_input_stopped;           // not to be read now: too much pending or unsent
     bool is_write_blocked;           // the transport took no more; it will tell
     bool is_close_wanted;            // the client's close waits for pending frames
+    bool is_resuming;                // inside channel_resume: not all that is pending is in its list
     bool is_client_closing;          // client_close has been called and not answered
     bool is_answered;                // close-ok came; our client is still closing
     bool is_at_end;                  // the input has ended
@@ -180,6 +181,7 @@ struct channel {
     struct content *content;   // NULL: a method comes next
     struct buf pending;        // whole frames that wait
     size_t pending_pos;        // bytes of it that are done
+    size_t orphan_pos;         // of what stood behind the client's channel.close: frames of the next channel of that number
     struct list resume_node, ending_node;
     uint32_t op;               // id of the method that waits for session_events.done; 0: none
     uint32_t consumer_count;

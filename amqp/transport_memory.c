@@ -48,6 +48,7 @@ memory_read(struct transport *t, const struct iovec *iov, int count)
     if (done == 0)
         return p->peer_shut ? 0 : -LE_AGAIN;
     buf_drop_front(&p->to_transport, done);
+    tell(p);
     return (ssize_t)done;
 }
 

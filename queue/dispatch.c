@@ -1,6 +1,6 @@
 // dispatch.c: which queue may work, and handing its messages to consumers (PHASE_DISPATCH).
 //
-// Happy path of a turn: take the runnable queues in order; each hands out messages, one to each active
+// Happy path of a turn: take the runnable queues in order, round after round; each hands out messages, one to each active
 // consumer of its highest group in turn, until it is empty, everybody is blocked, the body of the next
 // message has to be fetched, or its share of the turn is used up; whoever has work left goes to the end of
 // the list. Shared limits: no more grants are asked for than there are messages (queue->offers), so that one
@@ -11,11 +11,9 @@
 #include "src/base/clock.h"
 
 enum {
-    // One read of a socket brings up to a thousand small messages: a smaller share would build a backlog in
-    // front of a consumer that could take them all.
-    CONSUMER_SHARE = 1024,         // LIMIT: messages of one queue a turn, for each consumer,
-    QUEUE_SHARE = 4096,            // LIMIT: and altogether
-    DISPATCH_NS_MAX = 1000 * 1000, // LIMIT: time of one PHASE_DISPATCH
+    QUEUE_SHARE = 256,             // LIMIT: messages of one queue before the next one has its turn
+    DISPATCH_NS_MAX = 1000 * 1000, // LIMIT: time of one PHASE_DISPATCH. A turn reads less than this can hand out, so that no
+                                   // backlog grows in front of consumers that could take it
     CLOCK_EVERY = 256,             // deliveries between two looks at the clock; a queue counts as QUEUE_COST
     QUEUE_COST = 8,
 };
@@ -103,9 +101,8 @@ queue_run(struct queue_worker *qw, struct queue *q)
     queue_enter(q);
     if (q->returning > 0)
         queue_retry_returning(qw, q);
-    size_t budget = LV_MIN((size_t)q->consumer_count * CONSUMER_SHARE, (size_t)QUEUE_SHARE);
     size_t done = 0;
-    while (done < budget && !q->is_dead && q->ready.count > 0 && q->fetch == NULL && q->top != NULL) {
+    while (done < QUEUE_SHARE && !q->is_dead && q->ready.count > 0 && q->fetch == NULL && q->top != NULL) {
         if (!run_step(qw, q))
             break;
         done++;
@@ -119,15 +116,14 @@ bool
 queue_dispatch_hook(struct worker *w, void *ctx)
 {
     struct queue_worker *qw = ctx;
-    qw->dispatched_turn = w->turn;
-    if (list_is_empty(&qw->runnable))
+    if (list_is_empty(&qw->runnable)) {
+        qw->dispatched_turn = w->turn;
         return false;
-    struct list round; // each queue once a turn: those that have more to do go to the end of qw->runnable
-    list_init(&round);
-    list_splice_back(&round, &qw->runnable);
+    }
     uint64_t end_ns = clock_mono_ns() + DISPATCH_NS_MAX;
     size_t work = 0;
-    for (struct list *at; (at = list_pop_front(&round)) != NULL;) {
+    // Round after round, until nobody can do anything or the time is over; who has more to do goes to the end of the list.
+    for (struct list *at; (at = list_pop_front(&qw->runnable)) != NULL;) {
         work += QUEUE_COST + queue_run(qw, LV_CONTAINER_OF(at, struct queue, run));
         if (work >= CLOCK_EVERY) {
             work = 0;
@@ -135,8 +131,6 @@ queue_dispatch_hook(struct worker *w, void *ctx)
                 break;
         }
     }
-    // Those that had no turn yet come first in the next one.
-    list_splice_back(&round, &qw->runnable);
-    list_splice_back(&qw->runnable, &round);
+    qw->dispatched_turn = w->turn; // what becomes runnable from here on waits for the next turn
     return !list_is_empty(&qw->runnable);
 }

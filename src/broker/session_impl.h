@@ -12,7 +12,7 @@
 // LIMIT: keys of one message: its routing key and CC, BCC entries.
 enum { SESSION_KEYS_MAX = 256 };
 // LIMIT: the delivery window of a consumer, beyond what its socket has taken: messages, and bytes of bodies.
-enum { SESSION_WINDOW_COUNT = 2048, SESSION_WINDOW_BYTES = 1024 * 1024 };
+enum { SESSION_WINDOW_COUNT = 4096, SESSION_WINDOW_BYTES = 1024 * 1024 };
 // Names of the direct reply-to feature (RabbitMQ documentation, "Direct Reply-to").
 #define REPLY_TO_NAME "amq.rabbitmq.reply-to"
 #define REPLY_TO_PREFIX "amq.rabbitmq.reply-to."

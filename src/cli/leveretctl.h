@@ -41,6 +41,9 @@ enum ctl_group {
     GROUP_COUNT,
 };
 
+// What `version` prints: scripts (Ansible's modules among them) choose the options they use by it.
+#define CTL_VERSION "3.10.8"
+
 // LIMIT: arguments of a command that has no limit of its own (tags, columns).
 enum { CTL_ARGS_ANY = CTL_ARGS_MAX };
 
@@ -74,6 +77,7 @@ struct ctl {
     char *socket;             // path; heap
     char *node;               // name of the broker's node, once asked; heap
     json_t *overview;         // GET /api/overview, once asked
+    json_t *consumers;        // of the vhost, when list_queues needs them
     struct buf problem;       // of an argument
 };
 
@@ -110,14 +114,22 @@ int ctl_fail(struct ctl *c, int status, const char *fmt, ...) LV_PRINTF(3, 4);
 int ctl_fail_bare(struct ctl *c, int status, const char *fmt, ...) LV_PRINTF(3, 4);
 // A JSON value on one line (takes over the reference).
 int ctl_print_json(struct ctl *c, FILE *to, json_t *value);
-// What the server said when nothing better is known about its refusal: its reason.
+// What the server said when nothing better is known about its refusal: its reason; exit status by what it is about.
 int ctl_refused(struct ctl *c);
+// The end of most changes: `status` of ctl_call; then success if the answer is 2xx, otherwise ctl_refused.
+int ctl_finish(struct ctl *c, int status);
 const char *ctl_reason(const struct ctl *c); // "reason" of the last answer; "" without
 // In a command's check: the text "Bad argument: …"; returns CTL_DATA.
 int ctl_bad_argument(struct ctl *c, const char *fmt, ...) LV_PRINTF(2, 3);
 // Prints rows with the formatter asked for.
 int ctl_print_table(struct ctl *c, const struct ctl_table *table);
+// Refusals that several commands share.
+int ctl_fail_no_such_user(struct ctl *c, const char *user);   // {:no_such_user, "user"}
+int ctl_fail_no_such_vhost(struct ctl *c, const char *vhost); // Virtual host 'vhost' does not exist
+// The arguments from `first` on, with something between them.
+void ctl_words(struct buf *out, const struct ctl *c, size_t first, const char *separator);
 const char *ctl_arg(const struct ctl *c, size_t i); // NULL when it was not given
+const char *ctl_vhost(const struct ctl *c);         // -p, or "/"
 bool ctl_is_json(const struct ctl *c);
 
 // --- the broker (leveretctl_http.c) ---------------------------------------------------------------------------------------------

@@ -71,6 +71,9 @@ print_plain(FILE *to, enum ctl_format format, const struct ctl_table *t)
         write_out(to, &out);
         buf_reset(&out);
     }
+    // rabbitmqctl shows a list that was not streamed and is empty as an empty line.
+    if (count == 0 && !t->is_streamed && format == FORMAT_TABLE)
+        buf_append_u8(&out, '\n');
     write_out(to, &out);
     buf_fini(&out);
 }

@@ -98,9 +98,10 @@ ctl_help_command(const struct ctl *c, const struct ctl_command *command)
     fputs("\n\033[1mUsage\033[0m\n\n", c->out);
     ctl_help_usage_line(c, c->out, command);
     fprintf(c->out, "\n%s.\n\n", command->about);
-    if (command->details != NULL || command->listing != NULL)
+    bool has_columns = command->check == ctl_columns_check;
+    if (command->details != NULL || has_columns)
         fputs("\n\033[1mArguments and Options\033[0m\n\n", c->out);
-    if (command->listing != NULL) {
+    if (has_columns) {
         fputs("<column>\n\tmust be one of ", c->out);
         ctl_listing_print_columns(c->out, command->listing);
         fputs("\n\n", c->out);

@@ -326,6 +326,7 @@ ctl_http_free(struct ctl *c)
 {
     answer_clear(&c->answer);
     json_decref(c->overview);
+    json_decref(c->consumers);
     mem_free(c->node);
     mem_free(c->socket);
     if (c->http == NULL)

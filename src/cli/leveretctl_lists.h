@@ -24,3 +24,6 @@ struct ctl_listing {
 };
 
 void ctl_listing_print_columns(FILE *to, const struct ctl_listing *listing);
+bool ctl_has_column(const struct ctl *c, const char *name); // asked for, or shown by default
+// "a.b.c" in nested objects; NULL when there is no such member.
+const json_t *ctl_member(const json_t *object, const char *path);

@@ -103,9 +103,27 @@ int
 ctl_refused(struct ctl *c)
 {
     const char *reason = ctl_reason(c);
-    if (reason[0] != '\0')
-        return ctl_fail(c, CTL_UNAVAILABLE, "%s", reason);
-    return ctl_fail(c, CTL_UNAVAILABLE, "the broker answered with HTTP status %ld", c->answer.status);
+    int status = CTL_UNAVAILABLE;
+    if (reason[0] == '\0')
+        return ctl_fail(c, status, "the broker answered with HTTP status %ld", c->answer.status);
+    if (c->answer.status == 404 && strncmp(reason, "User ", 5) == 0)
+        status = CTL_NO_USER;
+    else if (c->answer.status == 404 && strncmp(reason, "Virtual host \"", 14) == 0)
+        status = CTL_DATA;
+    else if (c->answer.status == 400 && strstr(reason, " already exists") != NULL)
+        status = CTL_SOFTWARE;
+    // With quotes of its own the text stands alone: "Virtual host 'v' does not exist".
+    if (c->answer.status == 404 && strncmp(reason, "Virtual host '", 14) == 0)
+        return ctl_fail_bare(c, CTL_DATA, "%s", reason);
+    return ctl_fail(c, status, "%s", reason);
+}
+
+int
+ctl_finish(struct ctl *c, int status)
+{
+    if (status != 0)
+        return status;
+    return c->answer.status >= 200 && c->answer.status < 300 ? ctl_done(c) : ctl_refused(c);
 }
 
 int
@@ -132,4 +150,35 @@ ctl_print_table(struct ctl *c, const struct ctl_table *table)
     t.has_headings = t.has_headings && c->options.has_headers && !c->options.is_silent;
     ctl_format_table(c->out, c->options.format, &t);
     return CTL_OK;
+}
+
+int
+ctl_fail_no_such_user(struct ctl *c, const char *user)
+{
+    struct buf quoted = BUF_INIT;
+    json_text_put_string(&quoted, slice_str(user));
+    int status = ctl_fail(c, CTL_UNAVAILABLE, "{:no_such_user, %s}", buf_cstr(&quoted));
+    buf_fini(&quoted);
+    return status;
+}
+
+void
+ctl_words(struct buf *out, const struct ctl *c, size_t first, const char *separator)
+{
+    for (size_t i = first; i < c->options.arg_count; i++) {
+        buf_append_str(out, i > first ? separator : "");
+        buf_append_str(out, c->options.args[i]);
+    }
+}
+
+int
+ctl_fail_no_such_vhost(struct ctl *c, const char *vhost)
+{
+    return ctl_fail_bare(c, CTL_DATA, "Virtual host '%s' does not exist", vhost);
+}
+
+const char *
+ctl_vhost(const struct ctl *c)
+{
+    return c->options.vhost != NULL ? c->options.vhost : "/";
 }

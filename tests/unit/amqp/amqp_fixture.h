@@ -21,6 +21,7 @@
 #include "amqp/wire/table.h"
 #include "src/base/clock.h"
 #include "src/base/err.h"
+#include "src/base/log.h"
 #include "src/base/mem.h"
 
 struct af {
@@ -103,6 +104,8 @@ af_open(const struct af_world *world)
                                        .default_pass = SLICE_LIT("guest"),
                                        .placement = world->placement};
     struct broker_config broker = {0};
+    struct log_config quiet = {.is_console = false};
+    assert_int_equal(log_configure(&quiet), 0);
     char *error = NULL;
     af.now_ns = UINT64_C(1000000000000);
     clock_set_source(&af_clock);

@@ -249,6 +249,42 @@ test_auto_delete_queue(void **state)
     tf_close();
 }
 
+static void
+cancel_done(struct queue_request *r)
+{
+    queue_request_free(r);
+}
+
+// The last consumer goes while a deletion that will fail is on its way: the queue is asked once more.
+static void
+test_unused_during_deletion(void **state)
+{
+    struct tf_answer a;
+    open_plain();
+    tf_ok(tf_queue(0, "auto", CHANGE_AUTO_DELETE, 1));
+    lv_handle queue = tf_def("auto")->handle;
+    struct worker *owner = tf.crew->members[handle_worker(queue)];
+    publish(queue);
+    publish(queue);
+    consume(queue, false); // its window is empty: nothing is delivered
+    struct topology_request del = {.change = CHANGE_QUEUE_DELETE, ROOT, .name = SLICE_LIT("auto"), .flags = CHANGE_IF_EMPTY};
+    tf_submit(0, &del, &a);
+    while (list_is_empty(&tf_tw()->deletions)) {
+        worker_turn(tf.crew->members[0]);
+        worker_turn(tf.writer);
+    }
+    struct queue_request *r = queue_request_new(QUEUE_REQUEST_CANCEL, queue);
+    r->consumer = tf_consumer_handle;
+    r->done = cancel_done;
+    worker_self = owner;
+    queue_request_send(r);
+    worker_self = NULL;
+    tf_settle();
+    assert_string_equal(a.text, "PRECONDITION_FAILED - queue 'auto' in vhost '/' not empty");
+    assert_null(tf_def("auto"));
+    tf_close();
+}
+
 // Several requests for one name while its deletion is at the owner are carried out in order afterwards.
 static void
 test_requests_wait_for_deletion(void **state)
@@ -712,6 +748,7 @@ run_all(const char *what)
         cmocka_unit_test(test_gone_while_declare_waits),
         cmocka_unit_test(test_queue_delete),
         cmocka_unit_test(test_auto_delete_queue),
+        cmocka_unit_test(test_unused_during_deletion),
         cmocka_unit_test(test_requests_wait_for_deletion),
         cmocka_unit_test(test_max_queues),
         cmocka_unit_test(test_exchanges),

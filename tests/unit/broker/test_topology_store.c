@@ -182,6 +182,65 @@ test_failed_commit(void **state)
     tf_close();
 }
 
+static void
+test_failed_commit_of_access(void **state)
+{
+    static struct tf_answer a[12];
+    tf_open(&two);
+    make_everything();
+    const struct topology_request requests[] = {
+        {.change = CHANGE_USER_PUT, .name = SLICE_LIT("bob")},
+        {.change = CHANGE_USER_PUT, .name = SLICE_LIT("guest"), .flags = CHANGE_HAS_TAGS},
+        {.change = CHANGE_USER_LIMITS, .name = SLICE_LIT("alice"), .number = 99, .number2 = 99},
+        {.change = CHANGE_USER_DELETE, .name = SLICE_LIT("alice")},
+        {.change = CHANGE_PERMISSION_SET, .vhost = SLICE_LIT("v"), .user = SLICE_LIT("guest")},
+        {.change = CHANGE_PERMISSION_CLEAR, .vhost = SLICE_LIT("/"), .user = SLICE_LIT("guest")},
+        {.change = CHANGE_TOPIC_PERMISSION_CLEAR, .vhost = SLICE_LIT("v"), .user = SLICE_LIT("alice")},
+        {.change = CHANGE_PARAMETER_PUT, .component = SLICE_LIT("g"), .name = SLICE_LIT("p"), .text = SLICE_LIT("new")},
+        {.change = CHANGE_VHOST_PUT, .name = SLICE_LIT("v"), .text = SLICE_LIT("new")},
+        {.change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("v"), .number = 1, .number2 = 1},
+        {.change = CHANGE_VHOST_DELETE, .name = SLICE_LIT("v")},
+        {.change = CHANGE_VHOST_PUT, .name = SLICE_LIT("w")},
+    };
+    static_assert(LV_ARRAY_LEN(requests) == LV_ARRAY_LEN(a), "an answer each");
+    // All in one batch (each undone on top of the others), then each alone.
+    for (int run = 0; run < 2; run++) {
+        tf.fails_commits = true;
+        for (size_t i = 0; i < LV_ARRAY_LEN(requests); i++) {
+            tf_submit(0, &requests[i], &a[i]);
+            if (run == 1)
+                tf_settle();
+        }
+        tf_settle();
+        for (size_t i = 0; i < LV_ARRAY_LEN(a); i++)
+            assert_int_equal(a[i].code, FAULT_INTERNAL_ERROR);
+        const struct topology *t = tf_tw()->newest;
+        assert_null(topology_user(t, SLICE_LIT("bob")));
+        assert_true(slice_eq_str(topology_user(t, SLICE_LIT("guest"))->tags, "administrator"));
+        assert_int_equal(topology_user(t, SLICE_LIT("alice"))->max_connections, 1);
+        assert_int_equal(t->users.count, 2);
+        assert_int_equal(t->permissions.count, 2);
+        assert_int_equal(t->topic_permissions.count, 1);
+        assert_int_equal(topology_parameter(t, SLICE_LIT("g"), SLICE_EMPTY, SLICE_LIT("p"))->value.len, 0);
+        assert_true(slice_eq_str(tf_vhost("v")->description, "about"));
+        assert_int_equal(tf_vhost("v")->max_queues, 20);
+        assert_int_equal(t->vhosts.count, 2);
+        tf_check();
+    }
+    assert_int_equal(tf.vhosts_deleted + tf.users_deleted, 0);
+    tf.fails_commits = false;
+    for (size_t i = 0; i < LV_ARRAY_LEN(requests); i++)
+        tf_submit(0, &requests[i], &a[i]);
+    tf_settle();
+    assert_int_equal(tf.vhosts_deleted + tf.users_deleted, 2);
+    assert_int_equal(tf_tw()->newest->users.count, 2);
+    assert_int_equal(tf_tw()->newest->topic_permissions.count, 0);
+    restart();
+    assert_int_equal(tf_tw()->newest->users.count, 2);
+    assert_int_equal(tf_tw()->newest->vhosts.count, 2);
+    tf_close();
+}
+
 // Deleted at its owner, but not in the store: it is gone, the deletion is told as failed, and the row is paid later.
 static void
 test_owed_rows(void **state)
@@ -321,6 +380,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything_comes_back), cmocka_unit_test(test_everything_can_go),
         cmocka_unit_test(test_failed_commit),         cmocka_unit_test(test_owed_rows),
+        cmocka_unit_test(test_failed_commit_of_access),
         cmocka_unit_test(test_bad_rows_are_skipped),  cmocka_unit_test(test_no_ids),
         cmocka_unit_test(test_start_errors),
     };
