@@ -87,9 +87,10 @@ channel_fault(struct channel *ch, const struct fault *f, uint32_t method_id)
         log_error(LOG_CHANNEL, "connection %.*s (vhost: '%.*s', user: '%.*s'), channel %u: operation %s caused a channel exception: %s",
                   SLICE_FMT(c->name), SLICE_FMT(c->vhost), SLICE_FMT(c->user), ch->number,
                   method_id != 0 ? amqp_method_name(method_id) : "none", f->text);
+    uint8_t room[UINT8_MAX];
     struct amqp_channel_close m = {
         .reply_code = f->code,
-        .reply_text = amqp_shortstr_cut(slice_str(f->text)),
+        .reply_text = fault_reply_text(f, room),
         .class_id = amqp_class_of(method_id),
         .method_id = amqp_method_of(method_id),
     };

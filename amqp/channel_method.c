@@ -421,7 +421,7 @@ answer(struct channel *ch, uint32_t id, const struct session_result *r)
     case AMQP_BASIC_GET: amqp_frame_basic_get_empty(out, number); break;
     case AMQP_BASIC_RECOVER: amqp_frame_basic_recover_ok(out, number); break;
     case AMQP_TX_COMMIT: amqp_frame_tx_commit_ok(out, number); break;
-    default: LV_ASSERT(!"a method that is not asynchronous");
+    default: LV_ASSERT(false); // not asynchronous
     }
     connection_send_scratch(ch->conn);
 }

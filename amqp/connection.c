@@ -10,6 +10,7 @@
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/base/utf8.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 // LIMIT: seconds a client has for answering our close, for taking the last bytes, and for closing its side.
@@ -249,15 +250,32 @@ log_fault(struct connection *c, const struct fault *f, uint32_t method_id)
                   SLICE_FMT(c->user), method_id != 0 ? amqp_method_name(method_id) : "", method_id != 0 ? ": " : "", f->text);
 }
 
+struct slice
+fault_reply_text(const struct fault *f, uint8_t room[static UINT8_MAX])
+{
+    struct slice text = amqp_shortstr_cut(slice_str(f->text));
+    size_t len = 0;
+    while (len < text.len) {
+        size_t n = utf8_sequence_len(text.ptr + len, text.len - len);
+        if (n == 0)
+            room[len++] = '?';
+        else
+            memcpy(room + len, text.ptr + len, n);
+        len += n;
+    }
+    return slice_of(room, len);
+}
+
 void
 connection_fault(struct connection *c, const struct fault *f, uint32_t method_id)
 {
     if (c->state >= CONNECTION_CLOSING)
         return;
     log_fault(c, f, method_id);
+    uint8_t room[UINT8_MAX];
     struct amqp_connection_close m = {
         .reply_code = f->code,
-        .reply_text = amqp_shortstr_cut(slice_str(f->text)),
+        .reply_text = fault_reply_text(f, room),
         .class_id = amqp_class_of(method_id),
         .method_id = amqp_method_of(method_id),
     };

@@ -219,6 +219,8 @@ count_u64(_Atomic uint64_t *counter, uint64_t delta)
 // --- connection.c ------------------------------------------------------------------------------------------------------
 
 void connection_set_state(struct connection *c, enum connection_state state);
+// The text of a fault as a short string: names in it may be no UTF-8 (those of publishes are not checked), and clients stumble.
+struct slice fault_reply_text(const struct fault *f, uint8_t room[static UINT8_MAX]);
 // Sends connection.close and leaves the rest to the client. method_id: of the method that was carried out, or 0.
 void connection_fault(struct connection *c, const struct fault *f, uint32_t method_id);
 // The same when the stream of frames cannot be followed any more: input is dropped from here on.

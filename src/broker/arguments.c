@@ -231,7 +231,35 @@ queue_type_of(struct slice arguments)
     return slice_eq_str(type, "quorum") ? QUEUE_QUORUM : slice_eq_str(type, "stream") ? QUEUE_STREAM : QUEUE_CLASSIC;
 }
 
-// Values first: RabbitMQ checks an argument's value before it asks whether the queue type knows the argument.
+static void
+fault_bad_value(struct slice vhost, struct slice queue, const char *argument, const char *why, struct fault *f)
+{
+    fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s': %s", argument, SLICE_FMT(queue),
+              SLICE_FMT(vhost), why);
+}
+
+// RabbitMQ's order: the type itself, then whether it knows each argument, then the values.
+static bool
+check_known(struct slice vhost, struct slice queue, struct slice arguments, struct fault *f)
+{
+    struct field field;
+    char why[160];
+    if (table_find(arguments, SLICE_LIT("x-queue-type"), &field) && !check_queue_type(&field, arguments, why, sizeof why)) {
+        fault_bad_value(vhost, queue, "x-queue-type", why, f);
+        return false;
+    }
+    enum queue_type type = queue_type_of(arguments);
+    for (size_t i = 0; i < LV_ARRAY_LEN(queue_rules); i++) {
+        const struct argument_rule *rule = &queue_rules[i];
+        if ((rule->types & 1u << type) != 0 || !table_find(arguments, slice_str(rule->name), NULL))
+            continue;
+        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s' of queue type %s", rule->name,
+                  SLICE_FMT(queue), SLICE_FMT(vhost), type_modules[type]);
+        return false;
+    }
+    return true;
+}
+
 static bool
 check_values(struct slice vhost, struct slice queue, struct slice arguments, struct fault *f)
 {
@@ -245,16 +273,14 @@ check_values(struct slice vhost, struct slice queue, struct slice arguments, str
             fault_set(f, FAULT_PRECONDITION_FAILED, "invalid type '%s' for arg '%s' in queue '%.*s' in vhost '%.*s'",
                       field_type_name(field.type), rule->name, SLICE_FMT(queue), SLICE_FMT(vhost));
         else
-            fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s': %s", rule->name,
-                      SLICE_FMT(queue), SLICE_FMT(vhost), why);
+            fault_bad_value(vhost, queue, rule->name, why, f);
         return false;
     }
     return true;
 }
 
 static bool
-check_type(struct slice vhost, struct slice queue, struct slice arguments, enum queue_type type, const struct queue_properties *p,
-           struct fault *f)
+check_type(struct slice vhost, struct slice queue, enum queue_type type, const struct queue_properties *p, struct fault *f)
 {
     const char *bad = NULL;
     if (type != QUEUE_CLASSIC)
@@ -262,14 +288,6 @@ check_type(struct slice vhost, struct slice queue, struct slice arguments, enum 
     if (bad != NULL) {
         fault_set(f, FAULT_PRECONDITION_FAILED, "invalid property '%s' for queue '%.*s' in vhost '%.*s'", bad, SLICE_FMT(queue),
                   SLICE_FMT(vhost));
-        return false;
-    }
-    for (size_t i = 0; i < LV_ARRAY_LEN(queue_rules); i++) {
-        const struct argument_rule *rule = &queue_rules[i];
-        if ((rule->types & 1u << type) != 0 || !table_find(arguments, slice_str(rule->name), NULL))
-            continue;
-        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s' of queue type %s", rule->name,
-                  SLICE_FMT(queue), SLICE_FMT(vhost), type_modules[type]);
         return false;
     }
     if (type == QUEUE_STREAM) {
@@ -284,10 +302,10 @@ bool
 arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments, const struct queue_properties *p,
                       enum queue_type *ret_type, uint32_t *ret_flags, struct fault *ret_fault)
 {
-    if (!check_values(vhost, queue, arguments, ret_fault))
+    if (!check_known(vhost, queue, arguments, ret_fault) || !check_values(vhost, queue, arguments, ret_fault))
         return false;
     enum queue_type type = queue_type_of(arguments);
-    if (!check_type(vhost, queue, arguments, type, p, ret_fault))
+    if (!check_type(vhost, queue, type, p, ret_fault))
         return false;
     bool is_single_active = false;
     table_find_bool(arguments, SLICE_LIT("x-single-active-consumer"), &is_single_active);

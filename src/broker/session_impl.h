@@ -247,6 +247,7 @@ bool reply_to_is_name(struct slice queue);   // the pseudo queue or a token of i
 void reply_to_consume(struct session *s, const struct session_consume_args *args);
 void reply_to_declare(struct session *s, struct slice queue);
 bool reply_to_is_token(struct slice routing_key);
-void reply_to_send(struct worker *w, struct slice token, struct message *msg);
+// False: that is no token of this broker: the message has no route. Whether the asker is still there is not known here.
+bool reply_to_send(struct worker *w, struct slice token, struct message *msg);
 // Replaces a reply-to of the pseudo queue by this session's token; takes over *msg. 406 without a reply consumer.
 bool reply_to_rewrite(struct session *s, struct message **msg, struct amqp_basic_props *props, struct fault *ret_fault);

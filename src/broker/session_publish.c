@@ -222,9 +222,12 @@ begin_publish(struct session *s)
 
 // Replies go past all queues, to the session that asked.
 static void
-publish_reply(struct session *s, struct message *msg, uint64_t number)
+publish_reply(struct session *s, struct message *msg, bool is_mandatory, uint64_t number)
 {
-    reply_to_send(s->client->broker->worker, message_routing_key(msg), msg);
+    if (!reply_to_send(s->client->broker->worker, message_routing_key(msg), msg) && is_mandatory) {
+        s->stats.returned++;
+        s->events->returned(s->ctx, msg, FAULT_NO_ROUTE, "NO_ROUTE");
+    }
     message_unref(msg);
     begin_publish(s);
     finish_publish(s, number);
@@ -255,7 +258,7 @@ publish_slow(struct session *s, struct message *msg, struct amqp_basic_props *pr
         goto no_memory;
     }
     if (x->is_default && reply_to_is_token(message_routing_key(msg))) {
-        publish_reply(s, msg, number);
+        publish_reply(s, msg, is_mandatory, number);
         return true;
     }
     if (publish_route(s, v, x, msg, headers, &route) != 0 || (has_bcc && strip_bcc(&msg, props) != 0))

@@ -167,11 +167,6 @@ declare_new(struct session *s, const struct session_queue_args *a)
     enum queue_type type;
     uint32_t flags;
     struct queue_properties p = {.is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
-    if (a->queue.len > 0 && slice_has_prefix(s->op_name, SLICE_LIT("amq."))) {
-        fault_set(&f, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(s->op_name));
-        session_answer_fault(s, &f);
-        return;
-    }
     if (!arguments_check_queue(c->vhost, s->op_name, a->arguments, &p, &type, &flags, &f)) {
         session_answer_fault(s, &f);
         return;
@@ -238,6 +233,11 @@ session_queue_declare(struct session *s, const struct session_queue_args *a)
     if (v != NULL && a->is_passive) {
         declare_passive(s, v);
         return;
+    }
+    // Also of a queue that exists: RabbitMQ lets nobody redeclare a name it made.
+    if (v != NULL && slice_has_prefix(a->queue, SLICE_LIT("amq."))) {
+        fault_set(&f, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(a->queue));
+        v = NULL;
     }
     if (v == NULL || !declare_rights(s, name, a->arguments, &f)) {
         session_answer_fault(s, &f);

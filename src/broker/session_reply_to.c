@@ -86,17 +86,16 @@ token_worker(struct worker *w, lv_handle session)
     return index < (unsigned)w->crew->n_workers ? w->crew->members[index] : NULL;
 }
 
-void
+bool
 reply_to_send(struct worker *w, struct slice token, struct message *msg)
 {
     struct reply_mail mail;
-    if (!token_parse(token, &mail.session, &mail.key))
-        return;
-    struct worker *to = token_worker(w, mail.session);
+    struct worker *to = token_parse(token, &mail.session, &mail.key) ? token_worker(w, mail.session) : NULL;
     if (to == NULL)
-        return;
+        return false;
     mail.msg = message_ref(msg);
     worker_post(to, reply_arrived, &mail, sizeof mail, message_weight(msg));
+    return true;
 }
 
 bool

@@ -173,7 +173,10 @@ commit_one(struct session *s, struct tx_publish *p)
     const struct vhost *v = client_vhost(s->client, &ignored);
     const struct exchange *x = v != NULL ? vhost_exchange(v, message_exchange(msg)) : NULL;
     if (x != NULL && x->is_default && reply_to_is_token(message_routing_key(msg))) {
-        reply_to_send(s->client->broker->worker, message_routing_key(msg), msg);
+        if (!reply_to_send(s->client->broker->worker, message_routing_key(msg), msg) && p->is_mandatory) {
+            s->stats.returned++;
+            s->events->returned(s->ctx, msg, FAULT_NO_ROUTE, "NO_ROUTE");
+        }
     } else if (x != NULL) {
         int err = amqp_props_decode_trusted(message_properties(msg), &props);
         if (err == 0)

@@ -70,7 +70,8 @@ topology_eq_topic_permission(const void *value, const void *key)
 {
     const struct topic_permission *p = value;
     const struct topology_key *k = key;
-    return slice_eq(p->user, k->part[0]) && slice_eq(p->vhost, k->part[1]) && slice_eq(p->exchange, k->part[2]);
+    return slice_eq(p->user, k->part[0]) && slice_eq(p->vhost, k->part[1]) &&
+           slice_eq(p->exchange, k->part[2]);
 }
 
 bool
@@ -78,7 +79,8 @@ topology_eq_parameter(const void *value, const void *key)
 {
     const struct parameter *p = value;
     const struct topology_key *k = key;
-    return slice_eq(p->component, k->part[0]) && slice_eq(p->vhost, k->part[1]) && slice_eq(p->name, k->part[2]);
+    return slice_eq(p->component, k->part[0]) && slice_eq(p->vhost, k->part[1]) &&
+           slice_eq(p->name, k->part[2]);
 }
 
 // --- reading ----------------------------------------------------------------------------------------------------------
@@ -117,7 +119,8 @@ topology_permission(const struct topology *t, struct slice user, struct slice vh
 }
 
 const struct topic_permission *
-topology_topic_permission(const struct topology *t, struct slice user, struct slice vhost, struct slice exchange)
+topology_topic_permission(const struct topology *t, struct slice user, struct slice vhost,
+                          struct slice exchange)
 {
     struct topology_key key = {{user, vhost, exchange}};
     return pmap_find(&t->topic_permissions, topology_hash_key(&key), topology_eq_topic_permission, &key);

@@ -15,7 +15,7 @@
 #include "src/base/worker.h"
 #include "src/broker/fault.h"
 
-struct permission;       // compiled regexes: see auth.h
+struct permission; // compiled regexes: see auth.h
 struct topic_permission;
 
 enum user_tag { // known tags; others are kept as text only
@@ -28,31 +28,31 @@ enum user_tag { // known tags; others are kept as text only
 
 struct user {
     struct slice name;
-    struct slice password_hash; // raw bytes: 4 bytes salt + digest; empty: no log-in by password
-    struct slice hashing;       // "rabbit_password_hashing_sha256" or _sha512, _md5
-    struct slice tags;          // comma separated text
-    uint32_t tag_flags;         // enum user_tag
+    struct slice password_hash;            // raw bytes: 4 bytes salt + digest; empty: no log-in by password
+    struct slice hashing;                  // "rabbit_password_hashing_sha256" or _sha512, _md5
+    struct slice tags;                     // comma separated text
+    uint32_t tag_flags;                    // enum user_tag
     int64_t max_connections, max_channels; // -1: none
 };
 
 struct vhost {
-    uint64_t id;             // of this vhost; a vhost deleted and made again has another
+    uint64_t id; // of this vhost; a vhost deleted and made again has another
     struct slice name, description, tags, default_queue_type;
     bool is_tracing;
     int64_t max_connections, max_queues; // -1: none
-    struct pmap exchanges;       // name → const struct exchange
-    struct pmap exchanges_by_id; // id → const struct exchange
-    struct pmap queues;          // name → const struct queue_def
+    struct pmap exchanges;               // name → const struct exchange
+    struct pmap exchanges_by_id;         // id → const struct exchange
+    struct pmap queues;                  // name → const struct queue_def
 };
 
 struct topology {
-    uint64_t version;            // grows by one with each
-    uint64_t auth_version;       // changes when any user, permission or vhost changed
-    struct pmap vhosts;          // name → const struct vhost
-    struct pmap users;           // name → const struct user
-    struct pmap permissions;     // (user, vhost) → const struct permission
+    uint64_t version;              // grows by one with each
+    uint64_t auth_version;         // changes when any user, permission or vhost changed
+    struct pmap vhosts;            // name → const struct vhost
+    struct pmap users;             // name → const struct user
+    struct pmap permissions;       // (user, vhost) → const struct permission
     struct pmap topic_permissions; // (user, vhost, exchange) → const struct topic_permission
-    struct pmap parameters;      // (component, vhost, name) → const struct parameter
+    struct pmap parameters;        // (component, vhost, name) → const struct parameter
 };
 
 struct parameter {
@@ -65,8 +65,10 @@ const struct topology *topology_of(struct worker *w);
 const struct vhost *topology_vhost(const struct topology *t, struct slice name);
 const struct user *topology_user(const struct topology *t, struct slice name);
 const struct permission *topology_permission(const struct topology *t, struct slice user, struct slice vhost);
-const struct topic_permission *topology_topic_permission(const struct topology *t, struct slice user, struct slice vhost, struct slice exchange);
-const struct parameter *topology_parameter(const struct topology *t, struct slice component, struct slice vhost, struct slice name);
+const struct topic_permission *topology_topic_permission(const struct topology *t, struct slice user,
+                                                         struct slice vhost, struct slice exchange);
+const struct parameter *topology_parameter(const struct topology *t, struct slice component,
+                                           struct slice vhost, struct slice name);
 const struct exchange *vhost_exchange(const struct vhost *v, struct slice name);
 const struct exchange *vhost_exchange_by_id(const struct vhost *v, uint64_t id);
 const struct queue_def *vhost_queue(const struct vhost *v, struct slice name);
@@ -76,25 +78,25 @@ struct route_graph vhost_route_graph(const struct vhost *v);
 // --- changes ----------------------------------------------------------------------------------------------------------
 
 enum topology_change {
-    CHANGE_VHOST_PUT,          // name, text (description), tags, default_queue_type; those with a NULL ptr stay as they are
+    CHANGE_VHOST_PUT, // name, text (description), tags, default_queue_type; those with a NULL ptr stay as they are
     CHANGE_VHOST_DELETE,
-    CHANGE_VHOST_LIMITS,       // number (max_connections), number2 (max_queues); INT64_MIN: leave as it is
-    CHANGE_USER_PUT,           // name, password_hash (raw) when has_password, hashing, tags when has_tags
+    CHANGE_VHOST_LIMITS, // number (max_connections), number2 (max_queues); INT64_MIN: leave as it is
+    CHANGE_USER_PUT,     // name, password_hash (raw) when has_password, hashing, tags when has_tags
     CHANGE_USER_DELETE,
-    CHANGE_USER_LIMITS,        // number (max_connections), number2 (max_channels)
-    CHANGE_PERMISSION_SET,     // user, vhost, configure, write, read
+    CHANGE_USER_LIMITS,    // number (max_connections), number2 (max_channels)
+    CHANGE_PERMISSION_SET, // user, vhost, configure, write, read
     CHANGE_PERMISSION_CLEAR,
     CHANGE_TOPIC_PERMISSION_SET,   // user, vhost, name (exchange), write, read
     CHANGE_TOPIC_PERMISSION_CLEAR, // name empty: all of that user and vhost
-    CHANGE_PARAMETER_PUT,      // component, vhost, name, text (JSON)
+    CHANGE_PARAMETER_PUT,          // component, vhost, name, text (JSON)
     CHANGE_PARAMETER_DELETE,
-    CHANGE_EXCHANGE_DECLARE,   // vhost, name, type, flags, arguments, user
-    CHANGE_EXCHANGE_DELETE,    // if_unused
-    CHANGE_QUEUE_DECLARE,      // vhost, name, queue_flags, arguments, owner_conn, user; placed on `prefer` or the least loaded
-    CHANGE_QUEUE_DELETE,       // if_unused, if_empty, owner_conn (the asking connection: 405 when another's exclusive queue)
-    CHANGE_BIND,               // vhost, name (source), dest_name, is_dest_queue, key, arguments, owner_conn
+    CHANGE_EXCHANGE_DECLARE, // vhost, name, type, flags, arguments, user
+    CHANGE_EXCHANGE_DELETE,  // if_unused
+    CHANGE_QUEUE_DECLARE, // vhost, name, queue_flags, arguments, owner_conn, user; placed on `prefer` or the least loaded
+    CHANGE_QUEUE_DELETE, // if_unused, if_empty, owner_conn (the asking connection: 405 when another's exclusive queue)
+    CHANGE_BIND, // vhost, name (source), dest_name, is_dest_queue, key, arguments, owner_conn
     CHANGE_UNBIND,
-    CHANGE_CONNECTION_GONE,    // owner_conn: delete its exclusive queues; answered when they are gone from every worker
+    CHANGE_CONNECTION_GONE, // owner_conn: delete its exclusive queues; answered when they are gone from every worker
 };
 
 enum change_flags {
@@ -117,20 +119,21 @@ enum change_flags {
 // A request to the topology writer. Made by topology_request_new, which copies every slice; travels to the writer and back.
 struct topology_request {
     enum topology_change change;
-    uint32_t flags;            // enum change_flags
+    uint32_t flags; // enum change_flags
     struct slice vhost, name, dest_name, key, arguments, type, user, text, tags, component;
     struct slice configure, write, read, password_hash, hashing, default_queue_type;
-    uint64_t owner_conn;       // connection id (exclusive queues)
+    uint64_t owner_conn; // connection id (exclusive queues)
     int64_t number, number2;
-    struct worker *requester;                    // filled by topology_submit
-    void (*done)(struct topology_request *r);    // on the requester's thread; owns r from then on
-    void *ctx;                                   // the requester's own
-    lv_handle session;                           // the requester's own
+    struct worker *requester;                 // filled by topology_submit
+    void (*done)(struct topology_request *r); // on the requester's thread; owns r from then on
+    void *ctx;                                // the requester's own
+    lv_handle session;                        // the requester's own
     // out
-    struct fault fault;        // code FAULT_NONE: done. Without AMQP's counterpart: 404 for a missing vhost, user …, 406 for a bad value
-    bool is_created;           // declare, put, bind: it did not exist before
-    uint64_t message_count;    // queue delete
-    uint64_t version;          // the topology version that shows it
+    struct fault
+        fault; // code FAULT_NONE: done. Without AMQP's counterpart: 404 for a missing vhost, user …, 406 for a bad value
+    bool is_created;        // declare, put, bind: it did not exist before
+    uint64_t message_count; // queue delete
+    uint64_t version;       // the topology version that shows it
 };
 
 // A copy of *args with all slices copied into it; NULL when out of memory.
@@ -148,10 +151,14 @@ void topology_queue_unused(struct worker *owner, const struct queue_def *def);
 
 // --- start-up ---------------------------------------------------------------------------------------------------------
 
-enum queue_placement { PLACE_BALANCED, PLACE_LOCAL, PLACE_REMOTE }; // REMOTE: tests: never on the declarer's worker when there is another
+enum queue_placement {
+    PLACE_BALANCED,
+    PLACE_LOCAL,
+    PLACE_REMOTE
+}; // REMOTE: tests: never on the declarer's worker when there is another
 
 struct topology_config {
-    const char *data_dir;            // NULL: nothing is kept (tests)
+    const char *data_dir;                                   // NULL: nothing is kept (tests)
     struct slice default_vhost, default_user, default_pass; // made when the store is new
     enum queue_placement placement;
     // On the writer's thread, after a vhost or user was deleted: sessions are to be closed (may be NULL).

@@ -9,9 +9,9 @@
 //      queue's handle can be sure that its creation is in the ring to its owner, who drains that ring for handles it does not know
 // The next turn does not wait for adoption, only for 5.
 // Failure modes: the commit fails: topology_writer_store.c. A reader that never turns: its requests are not answered.
+#include "src/broker/topology_writer.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
-#include "src/broker/topology_writer.h"
 
 struct topology_writer *
 topology_writer_new(struct crew *crew)
@@ -127,8 +127,7 @@ turn_repeat(struct topology_writer *tw, size_t facts_end, size_t fact_rows)
     t->gone_count = fact_rows;
     t->is_durable_refused = true;
     list_splice_back(&t->tasks, &t->done);
-    LV_LIST_EACH(it, &t->tasks)
-    {
+    LV_LIST_EACH (it, &t->tasks) {
         struct task *task = LV_CONTAINER_OF(it, struct task, node);
         if (task->is_row_owed)
             store_may_change(tw, task); // sets the fault

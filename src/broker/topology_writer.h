@@ -38,11 +38,12 @@ struct topology_reader {
 
 // A request under way; what topology_request_new really makes.
 struct task {
-    struct list node;      // inbox, turn.tasks, turn.done, a deletion's or group's waiting list, version_record.answers
-    struct list conn_node; // waiting declare of an exclusive queue: conn_entry.waiting
-    bool is_final;         // its answer stands whatever becomes of the commit
-    bool is_row_owed;      // final delete of a kept queue: 541 when the commit fails
-    bool is_emptied;       // vhost delete: the queues are gone
+    struct list
+        node; // inbox, turn.tasks, turn.done, a deletion's or group's waiting list, version_record.answers
+    struct list conn_node;            // waiting declare of an exclusive queue: conn_entry.waiting
+    bool is_final;                    // its answer stands whatever becomes of the commit
+    bool is_row_owed;                 // final delete of a kept queue: 541 when the commit fails
+    bool is_emptied;                  // vhost delete: the queues are gone
     bool is_vhost_gone, is_user_gone; // call back once the version is adopted
     struct topology_request req;
     uint8_t bytes[]; // of its slices
@@ -50,23 +51,23 @@ struct task {
 
 // Several deletions that one request waits for.
 struct group {
-    struct task *task;          // CHANGE_CONNECTION_GONE or CHANGE_VHOST_DELETE; NULL once nothing is pending
-    struct vhost_entry *vhost;  // of the latter
-    size_t pending;             // deletions not settled
-    struct list waiting;        // tasks to be carried out afterwards
+    struct task *task;         // CHANGE_CONNECTION_GONE or CHANGE_VHOST_DELETE; NULL once nothing is pending
+    struct vhost_entry *vhost; // of the latter
+    size_t pending;            // deletions not settled
+    struct list waiting;       // tasks to be carried out afterwards
 };
 
 enum { GROUP_CONN, GROUP_VHOST, GROUP_COUNT };
 
 // A conditional removal under way at the queue's owner. While there is one, all other requests on that queue wait.
 struct deletion {
-    struct list node;               // writer.deletions, then writer.settled, then turn.facts
+    struct list node; // writer.deletions, then writer.settled, then turn.facts
     struct queue_entry *queue;
-    struct queue_request *request;  // at the owner, or back from it
-    struct task *asker;             // CHANGE_QUEUE_DELETE to be answered; NULL: nobody
+    struct queue_request *request; // at the owner, or back from it
+    struct task *asker;            // CHANGE_QUEUE_DELETE to be answered; NULL: nobody
     struct group *groups[GROUP_COUNT];
-    struct list waiting;            // struct task.node, in order of arrival
-    bool is_unused_again;           // the queue said unused meanwhile: ask once more if this fails
+    struct list waiting;  // struct task.node, in order of arrival
+    bool is_unused_again; // the queue said unused meanwhile: ask once more if this fails
 };
 
 // QUEUE_REQUEST_CREATE on its way, so that topology_stop can free it.
@@ -91,8 +92,8 @@ struct vhost_settings {
 struct vhost_entry {
     struct vhost_version *now; // newest version, or the draft's
     struct vhost_settings *settings;
-    struct group *deleting;    // not NULL: being deleted; no new objects
-    struct slice name;         // bytes behind this struct
+    struct group *deleting; // not NULL: being deleted; no new objects
+    struct slice name;      // bytes behind this struct
 };
 
 struct exchange_version {
@@ -103,12 +104,12 @@ struct exchange_version {
 struct exchange_entry {
     struct exchange_version *now; // newest version, or the draft's
     struct vhost_entry *vhost;
-    struct list incoming;         // struct binding.dest_node
+    struct list incoming; // struct binding.dest_node
 };
 
 struct queue_entry {
-    struct list bindings;      // struct binding.dest_node
-    struct list conn_node;     // exclusive: conn_entry.queues
+    struct list bindings;  // struct binding.dest_node
+    struct list conn_node; // exclusive: conn_entry.queues
     struct vhost_entry *vhost;
     struct deletion *deletion; // NULL: none under way
     bool is_new;               // made in this turn: its owner has not heard of it
@@ -172,11 +173,11 @@ struct retire_list {
 
 // A published version until all have adopted it.
 struct version_record {
-    struct list node;            // writer.history, oldest first
+    struct list node; // writer.history, oldest first
     const struct topology *topology;
-    struct list answers;         // struct task.node: to be answered when all have adopted it
-    struct retire_list retired;  // not reachable from this version on
-    struct pmap_retired *nodes;  // the same for nodes of maps and routers
+    struct list answers;        // struct task.node: to be answered when all have adopted it
+    struct retire_list retired; // not reachable from this version on
+    struct pmap_retired *nodes; // the same for nodes of maps and routers
 };
 
 // Rows whose deletion could not be committed although the object is gone.
@@ -192,18 +193,18 @@ struct turn {
     uint64_t number;
     struct topology draft;
     struct pmap_edit edit;
-    bool has_changed;            // the draft differs from the newest version
+    bool has_changed; // the draft differs from the newest version
     bool has_auth_changed;
     struct journal journal;
     struct retire_list retired;
-    struct list tasks;           // to be carried out
-    struct list done;            // carried out, in order; their answers are in the requests
-    bool is_cut;                 // the task must wait for the next turn, and all behind it
+    struct list tasks; // to be carried out
+    struct list done;  // carried out, in order; their answers are in the requests
+    bool is_cut;       // the task must wait for the next turn, and all behind it
     // The store.
     bool is_in_transaction;
-    bool is_durable_refused;     // second attempt after a failed commit
-    int store_error;             // 0 or the first -LE_xxx
-    struct owed_row *gone_rows;  // rows of exchanges and queues removed in this turn
+    bool is_durable_refused;    // second attempt after a failed commit
+    int store_error;            // 0 or the first -LE_xxx
+    struct owed_row *gone_rows; // rows of exchanges and queues removed in this turn
     size_t gone_count, gone_cap;
 };
 
@@ -225,14 +226,14 @@ struct topology_writer {
     struct inttab conns;            // connection id → struct conn_entry
     struct owed_row *owed;
     size_t owed_count, owed_cap;
-    uint64_t id_last, id_ceiling;   // last id given; highest one reserved in the store
-    uint32_t *free_slots;           // stack of queue_def.slot to be used again
+    uint64_t id_last, id_ceiling; // last id given; highest one reserved in the store
+    uint32_t *free_slots;         // stack of queue_def.slot to be used again
     size_t free_slot_count, free_slot_cap;
-    uint32_t slot_count;            // slots ever given
+    uint32_t slot_count;                  // slots ever given
     uint64_t queues_of[CREW_WORKERS_MAX]; // queues placed on each worker
-    int place_next;                 // where the search for the least loaded starts
+    int place_next;                       // where the search for the least loaded starts
     struct turn turn;
-    const struct topology *newest;  // last version made; published, or in `pending`
+    const struct topology *newest;              // last version made; published, or in `pending`
     _Atomic(const struct topology *) published; // partner: adopt_hook
     struct topology_reader readers[CREW_MAX];
 };
@@ -271,7 +272,8 @@ void topology_answer(struct task *task);
 
 // topology_writer.c
 struct topology_writer *topology_writer_new(struct crew *crew);
-void topology_writer_free(struct topology_writer *tw); // all of it, the newest version too; the threads have ended
+void
+topology_writer_free(struct topology_writer *tw); // all of it, the newest version too; the threads have ended
 bool topology_writer_work(struct worker *w, void *ctx);    // PHASE_LOG
 bool topology_writer_publish(struct worker *w, void *ctx); // PHASE_REAP
 void turn_begin(struct topology_writer *tw);
@@ -297,11 +299,13 @@ void journal_finish(struct topology_writer *tw); // the changes stand: what is g
 void retire(struct topology_writer *tw, enum retired_kind kind, void *object);
 void retire_list_free(struct topology_writer *tw, struct retire_list *l);
 struct vhost_entry *vhost_entry_find(struct topology_writer *tw, struct slice name);
-void vhost_entry_free(struct topology_writer *tw, struct vhost_entry *e); // with its exchanges and their bindings
+void vhost_entry_free(struct topology_writer *tw,
+                      struct vhost_entry *e); // with its exchanges and their bindings
 void vhost_apply_settings(struct vhost *v, const struct vhost_settings *s);
 void exchange_unmap(struct topology_writer *tw, struct exchange_entry *e); // takes it out of the draft's maps
 struct pmap *swap_map_of(struct topology *t, enum swap_map map);
-void swap_map_free(struct topology_writer *tw, struct topology *t, enum swap_map map, struct pmap_edit *edit); // values too
+void swap_map_free(struct topology_writer *tw, struct topology *t, enum swap_map map,
+                   struct pmap_edit *edit); // values too
 struct topology_key swap_key_of(enum swap_map map, const void *value);
 uint64_t id_take(struct topology_writer *tw); // 0: none left
 // Copies bytes behind a struct.
@@ -314,7 +318,7 @@ bool store_may_change(struct topology_writer *tw, struct task *task);
 bool store_is_open(struct topology_writer *tw);
 void store_note(struct topology_writer *tw, int result);
 void store_drop_row(struct topology_writer *tw, uint64_t id, bool is_queue);
-bool store_commit(struct topology_writer *tw); // false: nothing of this turn's transaction is kept
+bool store_commit(struct topology_writer *tw);        // false: nothing of this turn's transaction is kept
 void store_owe_gone_rows(struct topology_writer *tw); // after a failed commit: what is gone all the same
 LV_MUST_USE int store_raise_ceiling(struct topology_writer *tw);
 void store_reserve_ids(struct topology_writer *tw);
@@ -385,7 +389,8 @@ void task_user_limits(struct topology_writer *tw, struct task *task);
 void task_permission(struct topology_writer *tw, struct task *task);
 void task_topic_permission(struct topology_writer *tw, struct task *task);
 void task_parameter(struct topology_writer *tw, struct task *task);
-struct vhost_entry *vhost_entry_add(struct topology_writer *tw, uint64_t id, struct slice name, const struct vhost_settings *settings);
+struct vhost_entry *vhost_entry_add(struct topology_writer *tw, uint64_t id, struct slice name,
+                                    const struct vhost_settings *settings);
 // Puts a copy of the user, tag_flags made from tags; a parameter.
 void user_put(struct topology_writer *tw, const struct user *args);
 void parameter_put(struct topology_writer *tw, const struct topology_key *key, struct slice value);

@@ -11,7 +11,8 @@
 static struct vhost_settings *
 settings_copy(const struct vhost_settings *s)
 {
-    struct vhost_settings *copy = mem_xalloc(sizeof *copy + s->description.len + s->tags.len + s->default_queue_type.len);
+    struct vhost_settings *copy =
+        mem_xalloc(sizeof *copy + s->description.len + s->tags.len + s->default_queue_type.len);
     uint8_t *at = (uint8_t *)(copy + 1);
     *copy = *s;
     copy->description = place_bytes(&at, s->description);
@@ -32,15 +33,18 @@ vhost_apply_settings(struct vhost *v, const struct vhost_settings *s)
 }
 
 struct vhost_entry *
-vhost_entry_add(struct topology_writer *tw, uint64_t id, struct slice name, const struct vhost_settings *settings)
+vhost_entry_add(struct topology_writer *tw, uint64_t id, struct slice name,
+                const struct vhost_settings *settings)
 {
     struct vhost_entry *e = mem_xalloc(sizeof *e + name.len);
     struct vhost_version *version = mem_xalloc(sizeof *version);
     uint8_t *at = (uint8_t *)(e + 1);
-    *e = (struct vhost_entry){.now = version, .settings = settings_copy(settings), .name = place_bytes(&at, name)};
+    *e = (struct vhost_entry){
+        .now = version, .settings = settings_copy(settings), .name = place_bytes(&at, name)};
     *version = (struct vhost_version){.turn = tw->turn.number, .entry = e, .v = {.id = id, .name = e->name}};
     vhost_apply_settings(&version->v, e->settings);
-    pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name, &version->v);
+    pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name,
+             &version->v);
     journal_add(tw, JOURNAL_VHOST_NEW, e, NULL);
     tw->turn.has_auth_changed = true;
     return e;
@@ -89,7 +93,8 @@ vhost_named(struct topology_writer *tw, struct task *task, struct slice name, co
 {
     struct vhost_entry *e = vhost_entry_find(tw, name);
     if (e == NULL)
-        fault_set(&task->req.fault, FAULT_NOT_FOUND, "Virtual host %s%.*s%s does not exist", quote, SLICE_FMT(name), quote);
+        fault_set(&task->req.fault, FAULT_NOT_FOUND, "Virtual host %s%.*s%s does not exist", quote,
+                  SLICE_FMT(name), quote);
     return e;
 }
 
@@ -115,7 +120,8 @@ check_name(struct topology_request *r, const char *what)
 static struct vhost_settings
 settings_of_request(const struct topology_request *r, const struct vhost_settings *old)
 {
-    struct vhost_settings s = old != NULL ? *old : (struct vhost_settings){.max_connections = -1, .max_queues = -1};
+    struct vhost_settings s =
+        old != NULL ? *old : (struct vhost_settings){.max_connections = -1, .max_queues = -1};
     if (r->text.ptr != NULL)
         s.description = r->text;
     if (r->tags.ptr != NULL)
@@ -158,7 +164,8 @@ task_vhost_put(struct topology_writer *tw, struct task *task)
     if (e == NULL) {
         vhost_create(tw, task);
     } else if ((r->flags & CHANGE_ONLY_NEW) != 0) {
-        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "Virtual host '%.*s' already exists", SLICE_FMT(r->name));
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "Virtual host '%.*s' already exists",
+                  SLICE_FMT(r->name));
     } else if (store_may_change(tw, task)) {
         struct vhost_settings settings = settings_of_request(r, e->settings);
         settings_change(tw, e, &settings);
@@ -212,7 +219,8 @@ vhost_remove(struct topology_writer *tw, struct vhost_entry *e)
     swap_out_all(tw, SWAP_PERMISSION, 1, e->name);
     swap_out_all(tw, SWAP_TOPIC_PERMISSION, 1, e->name);
     swap_out_all(tw, SWAP_PARAMETER, 1, e->name);
-    void *there = pmap_remove(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name);
+    void *there =
+        pmap_remove(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name);
     LV_ASSERT(there == &e->now->v && e->now->v.queues.count == 0);
     journal_add(tw, JOURNAL_VHOST_GONE, e, NULL);
     tw->turn.has_auth_changed = true;
@@ -257,7 +265,8 @@ task_vhost_delete(struct topology_writer *tw, struct task *task)
 void
 user_put(struct topology_writer *tw, const struct user *args)
 {
-    struct user *u = mem_xalloc(sizeof *u + args->name.len + args->password_hash.len + args->hashing.len + args->tags.len);
+    struct user *u =
+        mem_xalloc(sizeof *u + args->name.len + args->password_hash.len + args->hashing.len + args->tags.len);
     uint8_t *at = (uint8_t *)(u + 1);
     *u = *args;
     u->name = place_bytes(&at, args->name);
@@ -293,7 +302,8 @@ user_named(struct topology_writer *tw, struct task *task, struct slice name, con
 {
     const struct user *u = topology_user(&tw->turn.draft, name);
     if (u == NULL)
-        fault_set(&task->req.fault, FAULT_NOT_FOUND, "User %s%.*s%s does not exist", quote, SLICE_FMT(name), quote);
+        fault_set(&task->req.fault, FAULT_NOT_FOUND, "User %s%.*s%s does not exist", quote, SLICE_FMT(name),
+                  quote);
     return u;
 }
 
@@ -315,9 +325,11 @@ task_user_put(struct topology_writer *tw, struct task *task)
     } else if (old != NULL && (r->flags & CHANGE_ONLY_NEW) != 0) {
         fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "User \"%.*s\" already exists", SLICE_FMT(r->name));
     } else if (r->password_hash.len > PASSWORD_HASH_MAX) {
-        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "a password hash has at most %d bytes", PASSWORD_HASH_MAX);
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "a password hash has at most %d bytes",
+                  PASSWORD_HASH_MAX);
     } else if (check_name(r, "user") && store_may_change(tw, task)) {
-        struct user u = old != NULL ? *old : (struct user){.name = r->name, .max_connections = -1, .max_channels = -1};
+        struct user u =
+            old != NULL ? *old : (struct user){.name = r->name, .max_connections = -1, .max_channels = -1};
         if ((r->flags & CHANGE_HAS_PASSWORD) != 0) {
             u.password_hash = r->password_hash;
             u.hashing = r->hashing;
@@ -400,7 +412,8 @@ static void
 permission_set(struct topology_writer *tw, struct task *task)
 {
     struct topology_request *r = &task->req;
-    const struct slice pattern[3] = {[ACCESS_CONFIGURE] = r->configure, [ACCESS_WRITE] = r->write, [ACCESS_READ] = r->read};
+    const struct slice pattern[3] = {
+        [ACCESS_CONFIGURE] = r->configure, [ACCESS_WRITE] = r->write, [ACCESS_READ] = r->read};
     struct permission *p;
     char *error = NULL;
     if (!store_may_change(tw, task))
@@ -452,7 +465,8 @@ topic_permission_set(struct topology_writer *tw, struct task *task)
     swap_value(tw, SWAP_TOPIC_PERMISSION, &key, p);
     if (!store_is_open(tw))
         return;
-    struct meta_topic_permission row = {.user = p->user, .vhost = p->vhost, .exchange = p->exchange, .write = r->write, .read = r->read};
+    struct meta_topic_permission row = {
+        .user = p->user, .vhost = p->vhost, .exchange = p->exchange, .write = r->write, .read = r->read};
     store_note(tw, meta_put_topic_permission(tw->meta, &row));
 }
 
@@ -468,7 +482,8 @@ topic_permission_clear(struct topology_writer *tw, struct task *task)
         return;
     pmap_iter_init(&it, &tw->turn.draft.topic_permissions);
     for (const struct topic_permission *p; (p = pmap_iter_next(&it)) != NULL;) {
-        if (!slice_eq(p->user, r->user) || !slice_eq(p->vhost, r->vhost) || (r->name.len > 0 && !slice_eq(p->exchange, r->name)))
+        if (!slice_eq(p->user, r->user) || !slice_eq(p->vhost, r->vhost) ||
+            (r->name.len > 0 && !slice_eq(p->exchange, r->name)))
             continue;
         keys = array_grow(keys, count, &cap, sizeof *keys);
         keys[count++] = swap_key_of(SWAP_TOPIC_PERMISSION, p);
@@ -500,7 +515,8 @@ task_topic_permission(struct topology_writer *tw, struct task *task)
 void
 parameter_put(struct topology_writer *tw, const struct topology_key *key, struct slice value)
 {
-    struct parameter *p = mem_xalloc(sizeof *p + key->part[0].len + key->part[1].len + key->part[2].len + value.len);
+    struct parameter *p =
+        mem_xalloc(sizeof *p + key->part[0].len + key->part[1].len + key->part[2].len + value.len);
     uint8_t *at = (uint8_t *)(p + 1);
     p->component = place_bytes(&at, key->part[0]);
     p->vhost = place_bytes(&at, key->part[1]);
@@ -529,7 +545,8 @@ task_parameter(struct topology_writer *tw, struct task *task)
     } else if (r->fault.code == FAULT_NONE) {
         parameter_put(tw, &key, r->text);
         r->is_created = old == NULL;
-        struct meta_parameter row = {.component = r->component, .vhost = r->vhost, .name = r->name, .value = r->text};
+        struct meta_parameter row = {
+            .component = r->component, .vhost = r->vhost, .name = r->name, .value = r->text};
         if (store_is_open(tw))
             store_note(tw, meta_put_parameter(tw->meta, &row));
     }

@@ -54,7 +54,8 @@ vhost_edit(struct topology_writer *tw, struct vhost_entry *e)
     struct vhost_version *copy = mem_xalloc(sizeof *copy);
     *copy = *e->now;
     copy->turn = tw->turn.number;
-    void *old = pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name, &copy->v);
+    void *old = pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost,
+                         &e->name, &copy->v);
     LV_ASSERT(old == &e->now->v);
     retire(tw, RETIRED_BLOCK, e->now);
     e->now = copy;
@@ -68,7 +69,8 @@ exchange_map(struct topology_writer *tw, struct exchange_entry *e)
     struct exchange *x = &e->now->x;
     struct vhost *v = vhost_edit(tw, e->vhost);
     pmap_put(&v->exchanges, &tw->turn.edit, slice_hash(x->name), topology_eq_exchange, &x->name, x);
-    pmap_put(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id), topology_eq_exchange_id, &x->id, x);
+    pmap_put(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id), topology_eq_exchange_id, &x->id,
+             x);
 }
 
 void
@@ -76,8 +78,10 @@ exchange_unmap(struct topology_writer *tw, struct exchange_entry *e)
 {
     struct exchange *x = &e->now->x;
     struct vhost *v = vhost_edit(tw, e->vhost);
-    void *by_name = pmap_remove(&v->exchanges, &tw->turn.edit, slice_hash(x->name), topology_eq_exchange, &x->name);
-    void *by_id = pmap_remove(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id), topology_eq_exchange_id, &x->id);
+    void *by_name =
+        pmap_remove(&v->exchanges, &tw->turn.edit, slice_hash(x->name), topology_eq_exchange, &x->name);
+    void *by_id = pmap_remove(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id),
+                              topology_eq_exchange_id, &x->id);
     LV_ASSERT(by_name == x && by_id == x);
 }
 
@@ -105,26 +109,27 @@ exchange_entry_add(struct topology_writer *tw, const struct exchange_args *args)
     list_init(&e->incoming);
     *version = (struct exchange_version){
         .turn = tw->turn.number,
-        .x = {
-            .id = args->id,
-            .type = args->type,
-            .is_durable = args->is_durable,
-            .is_auto_delete = args->is_auto_delete,
-            .is_internal = args->is_internal,
-            .is_default = args->name.len == 0,
-            .name = place_bytes(&at, args->name),
-            .vhost = args->vhost->name,
-            .arguments = place_bytes(&at, args->arguments),
-            .user = place_bytes(&at, args->user),
-            .owner = e,
-        },
+        .x =
+            {
+                .id = args->id,
+                .type = args->type,
+                .is_durable = args->is_durable,
+                .is_auto_delete = args->is_auto_delete,
+                .is_internal = args->is_internal,
+                .is_default = args->name.len == 0,
+                .name = place_bytes(&at, args->name),
+                .vhost = args->vhost->name,
+                .arguments = place_bytes(&at, args->arguments),
+                .user = place_bytes(&at, args->user),
+                .owner = e,
+            },
     };
     struct exchange *x = &version->x;
     struct fault fault = {0};
     if (!arguments_check_exchange(x->vhost, x->name, x->arguments, &x->alternate, &fault)) {
         // Only rows of the store come here unchecked.
-        log_warn(LOG_DEFAULT, "exchange '%.*s' in vhost '%.*s': %s: ignoring its alternate exchange", SLICE_FMT(x->name),
-                 SLICE_FMT(x->vhost), fault.text);
+        log_warn(LOG_DEFAULT, "exchange '%.*s' in vhost '%.*s': %s: ignoring its alternate exchange",
+                 SLICE_FMT(x->name), SLICE_FMT(x->vhost), fault.text);
         x->alternate = SLICE_EMPTY;
     }
     router_init(&x->router, args->type);
@@ -190,13 +195,15 @@ static const struct swap_kind {
     enum retired_kind retired;
     bool is_auth;
 } swap_kinds[SWAP_COUNT] = {
-    [SWAP_USER] = {offsetof(struct topology, users), hash_user, topology_eq_user, key_of_user, RETIRED_BLOCK, true},
-    [SWAP_PERMISSION] = {offsetof(struct topology, permissions), topology_hash_key, topology_eq_permission, key_of_permission,
-                         RETIRED_PERMISSION, true},
-    [SWAP_TOPIC_PERMISSION] = {offsetof(struct topology, topic_permissions), topology_hash_key, topology_eq_topic_permission,
-                               key_of_topic_permission, RETIRED_TOPIC_PERMISSION, true},
-    [SWAP_PARAMETER] = {offsetof(struct topology, parameters), topology_hash_key, topology_eq_parameter, key_of_parameter,
-                        RETIRED_BLOCK, false},
+    [SWAP_USER] = {offsetof(struct topology, users), hash_user, topology_eq_user, key_of_user, RETIRED_BLOCK,
+                   true},
+    [SWAP_PERMISSION] = {offsetof(struct topology, permissions), topology_hash_key, topology_eq_permission,
+                         key_of_permission, RETIRED_PERMISSION, true},
+    [SWAP_TOPIC_PERMISSION] = {offsetof(struct topology, topic_permissions), topology_hash_key,
+                               topology_eq_topic_permission, key_of_topic_permission,
+                               RETIRED_TOPIC_PERMISSION, true},
+    [SWAP_PARAMETER] = {offsetof(struct topology, parameters), topology_hash_key, topology_eq_parameter,
+                        key_of_parameter, RETIRED_BLOCK, false},
 };
 
 struct pmap *
@@ -271,7 +278,8 @@ undo_swap(struct topology_writer *tw, const struct journal_record *r)
 static void
 undo_vhost_new(struct topology_writer *tw, struct vhost_entry *e)
 {
-    void *there = pmap_remove(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name);
+    void *there =
+        pmap_remove(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name);
     LV_ASSERT(there == &e->now->v && e->now->v.queues.count == 0);
     vhost_entry_free(tw, e);
 }
@@ -303,7 +311,8 @@ static void
 undo_queue_new(struct topology_writer *tw, struct queue_entry *q)
 {
     struct vhost *v = vhost_edit(tw, q->vhost);
-    void *there = pmap_remove(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name);
+    void *there =
+        pmap_remove(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name);
     LV_ASSERT(there == &q->def && list_is_empty(&q->bindings));
     queue_entry_unlink(tw, q);
     queue_entry_free(tw, q);
@@ -334,7 +343,8 @@ undo_record(struct topology_writer *tw, const struct journal_record *r)
     case JOURNAL_VHOST_NEW: undo_vhost_new(tw, r->a); break;
     case JOURNAL_VHOST_GONE: {
         struct vhost_entry *e = r->a;
-        pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name, &e->now->v);
+        pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name,
+                 &e->now->v);
         break;
     }
     case JOURNAL_VHOST_SETTING: undo_vhost_setting(tw, r->a, r->b); break;

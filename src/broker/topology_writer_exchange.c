@@ -42,7 +42,8 @@ binding_source(struct vhost_entry *v, const struct binding *b)
 
 // Takes the binding out of its source's router and its destination's list.
 static const struct binding *
-binding_remove(struct topology_writer *tw, struct exchange_entry *source, const struct binding *like, struct doomed *doomed)
+binding_remove(struct topology_writer *tw, struct exchange_entry *source, const struct binding *like,
+               struct doomed *doomed)
 {
     struct exchange *x = exchange_edit(tw, source);
     struct binding *b = (struct binding *)(uintptr_t)router_unbind(&x->router, &tw->turn.edit, like);
@@ -56,7 +57,8 @@ binding_remove(struct topology_writer *tw, struct exchange_entry *source, const 
 }
 
 static void
-remove_incoming(struct topology_writer *tw, struct vhost_entry *v, struct list *bindings, struct doomed *doomed)
+remove_incoming(struct topology_writer *tw, struct vhost_entry *v, struct list *bindings,
+                struct doomed *doomed)
 {
     for (struct list *it; (it = list_first(bindings)) != NULL;) {
         const struct binding *b = LV_CONTAINER_OF(it, struct binding, dest_node);
@@ -126,9 +128,12 @@ exchange_add_system(struct topology_writer *tw, struct vhost_entry *v)
         enum exchange_type type;
         bool is_internal;
     } all[] = {
-        {"", EXCHANGE_DIRECT, false},           {"amq.direct", EXCHANGE_DIRECT, false},
-        {"amq.fanout", EXCHANGE_FANOUT, false}, {"amq.topic", EXCHANGE_TOPIC, false},
-        {"amq.headers", EXCHANGE_HEADERS, false}, {"amq.match", EXCHANGE_HEADERS, false},
+        {"", EXCHANGE_DIRECT, false},
+        {"amq.direct", EXCHANGE_DIRECT, false},
+        {"amq.fanout", EXCHANGE_FANOUT, false},
+        {"amq.topic", EXCHANGE_TOPIC, false},
+        {"amq.headers", EXCHANGE_HEADERS, false},
+        {"amq.match", EXCHANGE_HEADERS, false},
         {"amq.rabbitmq.trace", EXCHANGE_TOPIC, true},
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(all); i++) {
@@ -167,16 +172,19 @@ exchange_create(struct topology_writer *tw, struct task *task, struct vhost_entr
     struct slice alternate = SLICE_EMPTY;
     enum exchange_type type;
     if (exchange_type_parse(r->type, &type) != 0) {
-        fault_set(&r->fault, FAULT_COMMAND_INVALID, r->type.len == 0 ? "invalid exchange type '%.*s'" : "unknown exchange type '%.*s'",
+        fault_set(&r->fault, FAULT_COMMAND_INVALID,
+                  r->type.len == 0 ? "invalid exchange type '%.*s'" : "unknown exchange type '%.*s'",
                   SLICE_FMT(r->type));
         return;
     }
     if (r->name.len > TOPOLOGY_NAME_MAX) {
-        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "an exchange name has at most %d bytes", TOPOLOGY_NAME_MAX);
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "an exchange name has at most %d bytes",
+                  TOPOLOGY_NAME_MAX);
         return;
     }
     if ((r->flags & CHANGE_INTERNAL_CALLER) == 0 && slice_has_prefix(r->name, SLICE_LIT("amq."))) {
-        fault_set(&r->fault, FAULT_ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(r->name));
+        fault_set(&r->fault, FAULT_ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
+                  SLICE_FMT(r->name));
         return;
     }
     if (!arguments_check_exchange(ve->name, r->name, r->arguments, &alternate, &r->fault))
@@ -235,12 +243,14 @@ task_exchange_delete(struct topology_writer *tw, struct task *task)
     if (ve != NULL && r->name.len == 0) {
         fault_set_default_exchange(&r->fault);
     } else if (ve != NULL && slice_has_prefix(r->name, SLICE_LIT("amq."))) {
-        fault_set(&r->fault, FAULT_ACCESS_REFUSED, "deletion of system exchange '%.*s' in vhost '%.*s' not allowed", SLICE_FMT(r->name),
+        fault_set(&r->fault, FAULT_ACCESS_REFUSED,
+                  "deletion of system exchange '%.*s' in vhost '%.*s' not allowed", SLICE_FMT(r->name),
                   SLICE_FMT(ve->name));
     } else if (x == NULL) {
         // PROTOCOL: RabbitMQ: deleting what is not there succeeds.
     } else if ((r->flags & CHANGE_IF_UNUSED) != 0 && x->router.count > 0) {
-        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "exchange '%.*s' in vhost '%.*s' in use", SLICE_FMT(r->name), SLICE_FMT(ve->name));
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "exchange '%.*s' in vhost '%.*s' in use",
+                  SLICE_FMT(r->name), SLICE_FMT(ve->name));
     } else if (!x->is_durable || store_may_change(tw, task)) {
         struct doomed doomed = {0};
         doomed_add(&doomed, exchange_entry_of(x));
@@ -255,8 +265,8 @@ task_exchange_delete(struct topology_writer *tw, struct task *task)
 struct bind_ends {
     struct vhost_entry *vhost;
     const struct exchange *source;
-    const struct queue_def *queue;  // or
-    const struct exchange *dest;    // by CHANGE_DEST_IS_QUEUE
+    const struct queue_def *queue; // or
+    const struct exchange *dest;   // by CHANGE_DEST_IS_QUEUE
 };
 
 // Names that are never allowed. False with the fault.
@@ -273,7 +283,8 @@ bind_check_names(struct topology_writer *tw, struct task *task, struct bind_ends
         return false;
     }
     if (r->key.len > TOPOLOGY_NAME_MAX) {
-        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "a binding key has at most %d bytes", TOPOLOGY_NAME_MAX);
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "a binding key has at most %d bytes",
+                  TOPOLOGY_NAME_MAX);
         return false;
     }
     *ret_ends = (struct bind_ends){
@@ -297,7 +308,8 @@ bind_check(struct task *task, const struct bind_ends *ends)
     }
     if (ends->queue == NULL && ends->dest == NULL) {
         if ((r->flags & CHANGE_DEST_IS_QUEUE) != 0)
-            fault_set(&r->fault, FAULT_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_FMT(r->dest_name), SLICE_FMT(vhost));
+            fault_set(&r->fault, FAULT_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_FMT(r->dest_name),
+                      SLICE_FMT(vhost));
         else
             fault_set_no_exchange(&r->fault, r->dest_name, vhost);
         return false;
@@ -319,7 +331,8 @@ bind_make(const struct task *task, const struct bind_ends *ends)
         .source_id = ends->source->id,
         .dest_id = ends->queue != NULL ? ends->queue->id : ends->dest->id,
         .dest = ends->queue != NULL ? BINDING_TO_QUEUE : BINDING_TO_EXCHANGE,
-        .is_durable = ends->source->is_durable && (ends->queue != NULL ? queue_is_kept(ends->queue) : ends->dest->is_durable),
+        .is_durable = ends->source->is_durable &&
+                      (ends->queue != NULL ? queue_is_kept(ends->queue) : ends->dest->is_durable),
         .queue = ends->queue,
         .key = r->key,
         .arguments = r->arguments,
@@ -386,8 +399,7 @@ task_bind(struct topology_writer *tw, struct task *task)
 static bool
 is_bound(const struct queue_def *queue, const struct binding *like)
 {
-    LV_LIST_EACH(it, &queue_entry_of(queue)->bindings)
-    {
+    LV_LIST_EACH (it, &queue_entry_of(queue)->bindings) {
         if (binding_same(LV_CONTAINER_OF(it, struct binding, dest_node), like))
             return true;
     }

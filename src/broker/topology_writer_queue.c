@@ -48,7 +48,8 @@ slot_take(struct topology_writer *tw)
 static void
 slot_give(struct topology_writer *tw, uint32_t slot)
 {
-    tw->free_slots = array_grow(tw->free_slots, tw->free_slot_count, &tw->free_slot_cap, sizeof *tw->free_slots);
+    tw->free_slots =
+        array_grow(tw->free_slots, tw->free_slot_count, &tw->free_slot_cap, sizeof *tw->free_slots);
     tw->free_slots[tw->free_slot_count++] = slot;
 }
 
@@ -79,19 +80,20 @@ queue_entry_add(struct topology_writer *tw, const struct queue_args *args)
     *q = (struct queue_entry){
         .vhost = args->vhost,
         .is_new = true,
-        .def = {
-            .id = args->id,
-            .handle = queue_handle_alloc(owner),
-            .slot = slot_take(tw),
-            .flags = args->flags,
-            .type = args->type,
-            .owner_conn = args->owner_conn,
-            .name = place_bytes(&at, args->name),
-            .vhost = args->vhost->name,
-            .arguments = place_bytes(&at, args->arguments),
-            .user = place_bytes(&at, args->user),
-            .created_ms = args->created_ms,
-        },
+        .def =
+            {
+                .id = args->id,
+                .handle = queue_handle_alloc(owner),
+                .slot = slot_take(tw),
+                .flags = args->flags,
+                .type = args->type,
+                .owner_conn = args->owner_conn,
+                .name = place_bytes(&at, args->name),
+                .vhost = args->vhost->name,
+                .arguments = place_bytes(&at, args->arguments),
+                .user = place_bytes(&at, args->user),
+                .created_ms = args->created_ms,
+            },
     };
     list_init(&q->bindings);
     list_init(&q->conn_node);
@@ -99,7 +101,8 @@ queue_entry_add(struct topology_writer *tw, const struct queue_args *args)
     if (args->owner_conn != 0)
         list_push_back(&conn_entry_get(tw, args->owner_conn)->queues, &q->conn_node);
     struct vhost *v = vhost_edit(tw, args->vhost);
-    void *old = pmap_put(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name, &q->def);
+    void *old = pmap_put(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name,
+                         &q->def);
     LV_ASSERT(old == NULL);
     journal_add(tw, JOURNAL_QUEUE_NEW, q, NULL);
     return q;
@@ -130,7 +133,8 @@ queue_entry_free(struct topology_writer *tw, struct queue_entry *q)
 // --- creation at the owner --------------------------------------------------------------------------------------------
 
 static struct queue_request *
-request_new(struct queue_entry *q, enum queue_request_kind kind, void (*done)(struct queue_request *), void *ctx)
+request_new(struct queue_entry *q, enum queue_request_kind kind, void (*done)(struct queue_request *),
+            void *ctx)
 {
     struct queue_request *r = queue_request_new(kind, q->def.handle);
     LV_ASSERT(r != NULL); // topology objects: out of memory aborts (mem.h)
@@ -139,7 +143,8 @@ request_new(struct queue_entry *q, enum queue_request_kind kind, void (*done)(st
     return r;
 }
 
-static void deletion_start(struct topology_writer *tw, struct queue_entry *q, uint32_t conditions, struct task *asker);
+static void deletion_start(struct topology_writer *tw, struct queue_entry *q, uint32_t conditions,
+                           struct task *asker);
 
 static void
 creation_done(struct queue_request *r)
@@ -148,8 +153,8 @@ creation_done(struct queue_request *r)
     struct creation *c = r->ctx;
     struct queue_entry *q = c->queue;
     if (r->outcome != QUEUE_OK) {
-        log_error(LOG_QUEUE, "queue '%.*s' in vhost '%.*s': out of memory on its worker: removing it", SLICE_FMT(q->def.name),
-                  SLICE_FMT(q->def.vhost));
+        log_error(LOG_QUEUE, "queue '%.*s' in vhost '%.*s': out of memory on its worker: removing it",
+                  SLICE_FMT(q->def.name), SLICE_FMT(q->def.vhost));
         if (q->deletion == NULL)
             deletion_start(tw, q, 0, NULL);
     }
@@ -287,16 +292,16 @@ fault_set_refused(struct fault *f, const struct queue_def *def, enum queue_outco
     switch (outcome) {
     case QUEUE_IN_USE:
     case QUEUE_NOT_EMPTY:
-        fault_set(f, FAULT_PRECONDITION_FAILED, "queue '%.*s' in vhost '%.*s' %s", SLICE_FMT(def->name), SLICE_FMT(def->vhost),
-                  outcome == QUEUE_IN_USE ? "in use" : "not empty");
+        fault_set(f, FAULT_PRECONDITION_FAILED, "queue '%.*s' in vhost '%.*s' %s", SLICE_FMT(def->name),
+                  SLICE_FMT(def->vhost), outcome == QUEUE_IN_USE ? "in use" : "not empty");
         return;
     case QUEUE_OK:
     case QUEUE_GONE:
     case QUEUE_EMPTY:
     case QUEUE_EXCLUSIVE_USE:
     case QUEUE_NO_MEMORY:
-        fault_set(f, FAULT_RESOURCE_ERROR, "out of memory while deleting queue '%.*s' in vhost '%.*s'", SLICE_FMT(def->name),
-                  SLICE_FMT(def->vhost));
+        fault_set(f, FAULT_RESOURCE_ERROR, "out of memory while deleting queue '%.*s' in vhost '%.*s'",
+                  SLICE_FMT(def->name), SLICE_FMT(def->vhost));
     }
 }
 
@@ -323,7 +328,8 @@ queue_remove(struct topology_writer *tw, struct queue_entry *q)
 {
     bindings_remove_all(tw, q->vhost, &q->bindings);
     struct vhost *v = vhost_edit(tw, q->vhost);
-    void *there = pmap_remove(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name);
+    void *there =
+        pmap_remove(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name);
     LV_ASSERT(there == &q->def);
     queue_entry_unlink(tw, q);
     if (queue_is_kept(&q->def))
@@ -354,8 +360,7 @@ deletion_settle(struct topology_writer *tw, struct deletion *d)
         if (d->groups[i] != NULL)
             group_one_less(tw, d->groups[i]);
     }
-    LV_LIST_EACH(it, &d->waiting)
-    {
+    LV_LIST_EACH (it, &d->waiting) {
         struct task *task = LV_CONTAINER_OF(it, struct task, node);
         if (!list_is_linked(&task->conn_node))
             continue;
@@ -379,7 +384,8 @@ void
 fault_set_locked(struct fault *f, const struct queue_def *def)
 {
     fault_set(f, FAULT_RESOURCE_LOCKED,
-              "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could be originally declared on another "
+              "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could be originally "
+              "declared on another "
               "connection or the exclusive property value does not match that of the original declaration.",
               SLICE_FMT(def->name), SLICE_FMT(def->vhost));
 }
@@ -407,13 +413,14 @@ check_declare(struct topology_writer *tw, struct task *task, const struct vhost 
     uint32_t flags = 0;
     if (v->max_queues >= 0 && v->queues.count >= (uint64_t)v->max_queues) {
         fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
-                  "cannot declare queue '%.*s': queue limit in vhost '%.*s' (%lld) is reached", SLICE_FMT(r->name),
-                  SLICE_FMT(v->name), (long long)v->max_queues);
+                  "cannot declare queue '%.*s': queue limit in vhost '%.*s' (%lld) is reached",
+                  SLICE_FMT(r->name), SLICE_FMT(v->name), (long long)v->max_queues);
         return false;
     }
     if (!arguments_check_queue(v->name, r->name, r->arguments, &p, &args->type, &flags, &r->fault))
         return false;
-    args->flags = flags | (p.is_durable ? (uint32_t)QUEUE_DURABLE : 0) | (p.is_exclusive ? (uint32_t)QUEUE_EXCLUSIVE : 0) |
+    args->flags = flags | (p.is_durable ? (uint32_t)QUEUE_DURABLE : 0) |
+                  (p.is_exclusive ? (uint32_t)QUEUE_EXCLUSIVE : 0) |
                   (p.is_auto_delete ? (uint32_t)QUEUE_AUTO_DELETE : 0);
     if (p.is_durable && !p.is_exclusive && !store_may_change(tw, task))
         return false;
@@ -433,7 +440,8 @@ check_name(struct topology_request *r)
         return false;
     }
     if ((r->flags & CHANGE_INTERNAL_CALLER) == 0 && slice_has_prefix(r->name, SLICE_LIT("amq."))) {
-        fault_set(&r->fault, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(r->name));
+        fault_set(&r->fault, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'",
+                  SLICE_FMT(r->name));
         return false;
     }
     return true;
@@ -539,8 +547,7 @@ task_connection_gone(struct topology_writer *tw, struct task *task)
         task_done(tw, task);
         return;
     }
-    LV_LIST_EACH(it, &c->queues)
-    {
+    LV_LIST_EACH (it, &c->queues) {
         struct queue_entry *q = LV_CONTAINER_OF(it, struct queue_entry, conn_node);
         if (q->is_new) {
             task_cut(tw, task);
@@ -558,7 +565,7 @@ task_connection_gone(struct topology_writer *tw, struct task *task)
         return;
     }
     struct group *g = group_new(task, NULL);
-    LV_LIST_EACH(it, &c->queues)
+    LV_LIST_EACH (it, &c->queues)
         deletion_join(tw, LV_CONTAINER_OF(it, struct queue_entry, conn_node), g, GROUP_CONN);
 }
 

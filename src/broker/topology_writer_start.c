@@ -47,7 +47,9 @@ load_user(void *ctx, const struct meta_user *row)
     uint8_t hash[PASSWORD_HASH_MAX];
     size_t hash_len = 0;
     if (row->password_hash.len > 0 && base64_decode(row->password_hash, hash, sizeof hash, &hash_len) < 0) {
-        log_warn(LOG_STORE, "user '%.*s': unreadable password hash in the metadata store: no log-in by password", SLICE_FMT(row->name));
+        log_warn(LOG_STORE,
+                 "user '%.*s': unreadable password hash in the metadata store: no log-in by password",
+                 SLICE_FMT(row->name));
         hash_len = 0;
     }
     struct user u = {
@@ -67,15 +69,16 @@ is_owner_known(struct load *l, struct slice user, struct slice vhost, const char
 {
     if (topology_user(&l->tw->turn.draft, user) != NULL && topology_vhost(&l->tw->turn.draft, vhost) != NULL)
         return true;
-    log_warn(LOG_STORE, "%s of user '%.*s' in vhost '%.*s': one of them does not exist: skipping", what, SLICE_FMT(user), SLICE_FMT(vhost));
+    log_warn(LOG_STORE, "%s of user '%.*s' in vhost '%.*s': one of them does not exist: skipping", what,
+             SLICE_FMT(user), SLICE_FMT(vhost));
     return false;
 }
 
 static void
 log_bad_regex(const char *what, struct slice user, struct slice vhost, char *error)
 {
-    log_warn(LOG_STORE, "%s of user '%.*s' in vhost '%.*s': %s: skipping", what, SLICE_FMT(user), SLICE_FMT(vhost),
-             error != NULL ? error : "invalid regular expression");
+    log_warn(LOG_STORE, "%s of user '%.*s' in vhost '%.*s': %s: skipping", what, SLICE_FMT(user),
+             SLICE_FMT(vhost), error != NULL ? error : "invalid regular expression");
     mem_free(error);
 }
 
@@ -83,7 +86,8 @@ static int
 load_permission(void *ctx, const struct meta_permission *row)
 {
     struct load *l = ctx;
-    const struct slice pattern[3] = {[ACCESS_CONFIGURE] = row->configure, [ACCESS_WRITE] = row->write, [ACCESS_READ] = row->read};
+    const struct slice pattern[3] = {
+        [ACCESS_CONFIGURE] = row->configure, [ACCESS_WRITE] = row->write, [ACCESS_READ] = row->read};
     struct permission *p;
     char *error = NULL;
     if (!is_owner_known(l, row->user, row->vhost, "permission"))
@@ -129,7 +133,8 @@ load_vhost_of(struct load *l, const char *kind, struct slice name, struct slice 
 {
     struct vhost_entry *e = vhost_entry_find(l->tw, vhost);
     if (e == NULL)
-        log_warn(LOG_STORE, "%s '%.*s': its vhost '%.*s' does not exist: skipping", kind, SLICE_FMT(name), SLICE_FMT(vhost));
+        log_warn(LOG_STORE, "%s '%.*s': its vhost '%.*s' does not exist: skipping", kind, SLICE_FMT(name),
+                 SLICE_FMT(vhost));
     return e;
 }
 
@@ -142,8 +147,8 @@ load_exchange(void *ctx, const struct meta_exchange *row)
     if (v == NULL)
         return 0;
     if (exchange_type_parse(row->type, &type) != 0 || vhost_exchange(&v->now->v, row->name) != NULL) {
-        log_warn(LOG_STORE, "exchange '%.*s' in vhost '%.*s': unknown type '%.*s' or stored twice: skipping", SLICE_FMT(row->name),
-                 SLICE_FMT(row->vhost), SLICE_FMT(row->type));
+        log_warn(LOG_STORE, "exchange '%.*s' in vhost '%.*s': unknown type '%.*s' or stored twice: skipping",
+                 SLICE_FMT(row->name), SLICE_FMT(row->vhost), SLICE_FMT(row->type));
         return 0;
     }
     struct exchange_args args = {
@@ -177,13 +182,14 @@ load_queue(void *ctx, const struct meta_queue *row)
     if (args.vhost == NULL)
         return 0;
     if (vhost_queue(&args.vhost->now->v, row->name) != NULL) {
-        log_warn(LOG_STORE, "queue '%.*s' in vhost '%.*s': stored twice: skipping", SLICE_FMT(row->name), SLICE_FMT(row->vhost));
+        log_warn(LOG_STORE, "queue '%.*s' in vhost '%.*s': stored twice: skipping", SLICE_FMT(row->name),
+                 SLICE_FMT(row->vhost));
         return 0;
     }
     // Rules may have become stricter since it was declared: that is no reason to lose it.
     if (!arguments_check_queue(row->vhost, row->name, row->arguments, &p, &args.type, &args.flags, &fault)) {
-        log_warn(LOG_STORE, "queue '%.*s' in vhost '%.*s': %s: keeping it as a classic queue", SLICE_FMT(row->name), SLICE_FMT(row->vhost),
-                 fault.text);
+        log_warn(LOG_STORE, "queue '%.*s' in vhost '%.*s': %s: keeping it as a classic queue",
+                 SLICE_FMT(row->name), SLICE_FMT(row->vhost), fault.text);
         args.type = QUEUE_CLASSIC;
         args.flags = 0;
     }
@@ -200,9 +206,11 @@ load_binding(void *ctx, const struct meta_binding *row)
     struct queue_entry *queue = row->is_dest_queue ? inttab_get(&l->queues, row->dest_id) : NULL;
     struct vhost_entry *v = queue != NULL ? queue->vhost : dest != NULL ? dest->vhost : NULL;
     if (source == NULL || source->vhost != v) {
-        log_warn(LOG_STORE, "binding from exchange %llu to %s %llu with key '%.*s': one of them does not exist: skipping",
-                 (unsigned long long)row->source_id, row->is_dest_queue ? "queue" : "exchange", (unsigned long long)row->dest_id,
-                 SLICE_FMT(row->key));
+        log_warn(
+            LOG_STORE,
+            "binding from exchange %llu to %s %llu with key '%.*s': one of them does not exist: skipping",
+            (unsigned long long)row->source_id, row->is_dest_queue ? "queue" : "exchange",
+            (unsigned long long)row->dest_id, SLICE_FMT(row->key));
         return 0;
     }
     struct binding_args args = {
@@ -231,7 +239,8 @@ make_vhost(struct topology_writer *tw, struct slice name)
 {
     if (name.len == 0 || vhost_entry_find(tw, name) != NULL)
         return;
-    struct vhost_settings settings = {.max_connections = -1, .max_queues = -1, .description = SLICE_LIT("Default virtual host")};
+    struct vhost_settings settings = {
+        .max_connections = -1, .max_queues = -1, .description = SLICE_LIT("Default virtual host")};
     vhost_store(tw, &vhost_entry_add(tw, 0, name, &settings)->now->v);
 }
 

@@ -15,8 +15,8 @@ store_may_change(struct topology_writer *tw, struct task *task)
 {
     if (!tw->turn.is_durable_refused)
         return true;
-    fault_set(&task->req.fault, FAULT_INTERNAL_ERROR, "the change could not be written to the metadata store: %s",
-              err_text(tw->turn.store_error));
+    fault_set(&task->req.fault, FAULT_INTERNAL_ERROR,
+              "the change could not be written to the metadata store: %s", err_text(tw->turn.store_error));
     return false;
 }
 
@@ -25,7 +25,8 @@ drop_owed_rows(struct topology_writer *tw)
 {
     for (size_t i = 0; i < tw->owed_count && tw->turn.store_error == 0; i++) {
         const struct owed_row *row = &tw->owed[i];
-        store_note(tw, row->is_queue ? meta_delete_queue(tw->meta, row->id) : meta_delete_exchange(tw->meta, row->id));
+        store_note(tw, row->is_queue ? meta_delete_queue(tw->meta, row->id)
+                                     : meta_delete_exchange(tw->meta, row->id));
     }
 }
 
@@ -81,7 +82,8 @@ store_commit(struct topology_writer *tw)
     if (t->is_in_transaction)
         meta_rollback(tw->meta);
     t->is_in_transaction = false;
-    log_error(LOG_STORE, "metadata store: commit failed: %s: refusing the durable changes of this moment", err_text(t->store_error));
+    log_error(LOG_STORE, "metadata store: commit failed: %s: refusing the durable changes of this moment",
+              err_text(t->store_error));
     return false;
 }
 
@@ -120,8 +122,10 @@ store_reserve_ids(struct topology_writer *tw)
         return;
     int result = store_raise_ceiling(tw);
     if (result < 0)
-        log_error(LOG_STORE, "metadata store: reserving object ids failed: %s: %llu left, trying again with the next change",
-                  err_text(result), (unsigned long long)(tw->id_ceiling - tw->id_last));
+        log_error(
+            LOG_STORE,
+            "metadata store: reserving object ids failed: %s: %llu left, trying again with the next change",
+            err_text(result), (unsigned long long)(tw->id_ceiling - tw->id_last));
 }
 
 void
@@ -133,5 +137,8 @@ store_pay_owed(struct topology_writer *tw)
     tw->turn.is_durable_refused = false;
     (void)store_is_open(tw);
     if (!store_commit(tw))
-        log_error(LOG_STORE, "metadata store: %zu deleted queues and exchanges may come back, empty, with the next start", tw->owed_count);
+        log_error(
+            LOG_STORE,
+            "metadata store: %zu deleted queues and exchanges may come back, empty, with the next start",
+            tw->owed_count);
 }

@@ -126,6 +126,7 @@ int ctl_print_table(struct ctl *c, const struct ctl_table *table);
 // Refusals that several commands share.
 int ctl_fail_no_such_user(struct ctl *c, const char *user);   // {:no_such_user, "user"}
 int ctl_fail_no_such_vhost(struct ctl *c, const char *vhost); // Virtual host 'vhost' does not exist
+int ctl_timed_out(struct ctl *c, int64_t timeout_s);          // exit status 75
 // The arguments from `first` on, with something between them.
 void ctl_words(struct buf *out, const struct ctl *c, size_t first, const char *separator);
 const char *ctl_arg(const struct ctl *c, size_t i); // NULL when it was not given
@@ -141,6 +142,8 @@ LV_MUST_USE int ctl_call(struct ctl *c, const char *method, json_t *body, ...) _
 LV_MUST_USE int ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const *segments);
 // As ctl_call with GET, and an answer other than 200 is a failure that was told.
 LV_MUST_USE int ctl_get(struct ctl *c, ...) __attribute__((sentinel));
+// It is reachable and has finished its start-up (leveretctl_process.c).
+bool ctl_is_running(struct ctl *c);
 // Is anybody there? Says nothing. The node's name is known afterwards.
 bool ctl_is_reachable(struct ctl *c);
 // GET /api/overview, once; and that the node is the one of -n. 0 or the exit status, told.

@@ -1,5 +1,6 @@
 // leveretctl_access.c: users, tags, passwords, permissions, topic permissions.
-#include <stdlib.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -160,6 +161,37 @@ run_authenticate_user(struct ctl *c)
     return c->answer.status == 200 ? ctl_say(c, NULL, "Success") : ctl_refused(c);
 }
 
+// --- hashes ---------------------------------------------------------------------------------------------------------------------
+
+enum { SALT_BYTES = 4, HASH_BYTES_MAX = SALT_BYTES + EVP_MAX_MD_SIZE };
+
+// What set into "password_hash" of a definitions file or an HTTP request makes this the password: base64(salt + digest).
+static int
+run_hash_password(struct ctl *c)
+{
+    uint8_t hash[HASH_BYTES_MAX];
+    unsigned char encoded[2 * HASH_BYTES_MAX];
+    unsigned digest_len = 0;
+    const char *name = c->options.algorithm != NULL ? c->options.algorithm : "sha256";
+    bool is_known = strcmp(name, "sha256") == 0 || strcmp(name, "sha512") == 0;
+    if (!is_known)
+        return ctl_fail(c, CTL_DATA, "algorithm %s is not supported. Try one of sha256, sha512", name);
+    ctl_banner(c, "Will hash password ...");
+    char *password = c->options.arg_count > 0 ? mem_xstrdup(ctl_arg(c, 0)) : password_of(c);
+    if (password == NULL)
+        return CTL_DATA;
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    bool is_done = digest != NULL && RAND_bytes(hash, SALT_BYTES) == 1 && EVP_DigestInit_ex(digest, EVP_get_digestbyname(name), NULL) == 1 &&
+                   EVP_DigestUpdate(digest, hash, SALT_BYTES) == 1 && EVP_DigestUpdate(digest, password, strlen(password)) == 1 &&
+                   EVP_DigestFinal_ex(digest, hash + SALT_BYTES, &digest_len) == 1;
+    EVP_MD_CTX_free(digest);
+    password_free(password);
+    if (!is_done)
+        return ctl_fail(c, CTL_SOFTWARE, "the password cannot be hashed");
+    EVP_EncodeBlock(encoded, hash, (int)(SALT_BYTES + digest_len));
+    return ctl_say(c, NULL, "%s", (const char *)encoded);
+}
+
 // --- regular expressions --------------------------------------------------------------------------------------------------------
 
 // The broker says "invalid regular expression '[': missing … at offset 1"; rabbitmqctl shows the term it got.
@@ -243,6 +275,8 @@ const struct ctl_command ctl_commands_access[] = {
      NULL, run_clear_password, check_user_name},
     {"delete_user", GROUP_USERS, "<username>", "Deletes a user and all its permissions", USER_DETAIL, 1, 1, 0, NULL, run_delete_user,
      check_user_name},
+    {"hash_password", GROUP_USERS, "[<password>] [--algorithm sha256|sha512]", "Prints a password's hash; needs no broker",
+     PASSWORD_DETAIL, 0, 1, OPTION_ALGORITHM, NULL, run_hash_password, NULL},
     {"set_user_tags", GROUP_USERS, "<username> <tag> [...]", "Sets a user's tags",
      USER_DETAIL "<tag>\n\tadministrator, monitoring, policymaker, management, or any other word; none: all are removed\n\n", 1,
      CTL_ARGS_ANY, 0, NULL, run_set_user_tags, check_user_name},

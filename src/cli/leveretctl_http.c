@@ -158,8 +158,7 @@ ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const
     }
     CURLcode code = request(c, method, body, segments);
     if (code == CURLE_OPERATION_TIMEDOUT)
-        return ctl_fail(c, CTL_TIMEOUT, "Error: operation %s on node %s timed out. Timeout value used: %lld", c->command->name,
-                        ctl_node(c), (long long)(c->options.timeout_s >= 0 ? c->options.timeout_s : TIMEOUT_S) * 1000);
+        return ctl_timed_out(c, c->options.timeout_s >= 0 ? c->options.timeout_s : TIMEOUT_S);
     return code == CURLE_OK ? 0 : ctl_unreachable(c);
 }
 

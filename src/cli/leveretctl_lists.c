@@ -127,7 +127,7 @@ ctl_list(struct ctl *c, const json_t *objects)
     const struct ctl_column *chosen[COLUMNS_MAX];
     struct ctl_heading headings[COLUMNS_MAX];
     size_t count = choose_columns(c, listing, chosen);
-    json_t *rows = json_array();
+    json_t *rows = json_array(), *held = json_incref((json_t *)(uintptr_t)objects); // a cell may need another request
     for (size_t k = 0; k < count; k++)
         headings[k] = (struct ctl_heading){chosen[k]->name, chosen[k]->kind};
     for (size_t i = 0; i < json_array_size(objects); i++) {
@@ -146,5 +146,6 @@ ctl_list(struct ctl *c, const json_t *objects)
     };
     ctl_print_table(c, &table);
     json_decref(rows);
+    json_decref(held);
     return CTL_OK;
 }

@@ -50,6 +50,7 @@ static const struct option options[] = {
     {"pid", 'P', TAKES_NUMBER, PLACE(pid), OPTION_PID},
     {"wait", 0, TAKES_NOTHING, PLACE(is_waiting), OPTION_WAIT},
     {"list-commands", 0, TAKES_NOTHING, PLACE(is_listing_commands), OPTION_LIST_COMMANDS},
+    {"idempotent", 0, TAKES_NOTHING, PLACE(is_idempotent), OPTION_IDEMPOTENT},
     {"algorithm", 0, TAKES_TEXT, PLACE(algorithm), OPTION_ALGORITHM},
 };
 

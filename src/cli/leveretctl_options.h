@@ -28,6 +28,7 @@ enum ctl_option_bit {
     OPTION_WAIT = 1u << 13,
     OPTION_LIST_COMMANDS = 1u << 14,
     OPTION_ALGORITHM = 1u << 15,
+    OPTION_IDEMPOTENT = 1u << 16,
 };
 
 struct ctl_options {
@@ -39,7 +40,7 @@ struct ctl_options {
     int64_t pid;         // --pid; -1: not given
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
     bool has_headers;    // --no-table-headers: false
-    bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting, is_listing_commands;
+    bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting, is_listing_commands, is_idempotent;
     enum ctl_format format;
     uint32_t given;      // enum ctl_option_bit
     const char *command; // NULL: none

@@ -182,3 +182,10 @@ ctl_vhost(const struct ctl *c)
 {
     return c->options.vhost != NULL ? c->options.vhost : "/";
 }
+
+int
+ctl_timed_out(struct ctl *c, int64_t timeout_s)
+{
+    return ctl_fail_bare(c, CTL_TIMEOUT, "Error: operation %s on node %s timed out. Timeout value used: %lld", c->command->name,
+                         ctl_node(c), (long long)timeout_s * 1000);
+}

@@ -1,6 +1,7 @@
 """What outlives the daemon: durable exchanges, queues, bindings, vhosts, users, permissions. And how it says goodbye."""
 
 import signal
+import subprocess
 
 import pytest
 import wire
@@ -144,10 +145,7 @@ def test_sigterm_tells_the_clients(start_broker):
     ch.consume(ch.queue("", exclusive=True))
     half = wire.Conn(broker.host, broker.port)
     half.send_bytes(wire.HEADER[:3])
-    if broker.kind == "rabbitmq":
-        broker.ctl("stop", check=False)
-    else:
-        broker.process.send_signal(signal.SIGTERM)
+    broker.terminate()
     for conn in conns:
         closed = conn.drain_close(30)
         assert (closed.scope, closed.code, closed.ids) == ("connection", 320, (0, 0))
@@ -161,19 +159,18 @@ def test_sigterm_does_not_wait_for_clients_that_do_not_answer(start_broker):
     """stop() gives it 30 s; a client that never says close-ok must not use them up."""
     broker = start_broker()
     conn = wire.Conn.open(broker)
-    broker.process.send_signal(signal.SIGTERM)
+    broker.terminate()
     assert broker.process.wait(20) == 0
     conn.abort()
 
 
 @leveret
 def test_two_daemons_do_not_share_a_data_directory(start_broker):
-    import subprocess
     broker = start_broker()
     argv, env = broker.command()
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode != 0
-    assert len(done.stderr.strip().splitlines()) <= 3, done.stderr
+    assert "in use" in done.stderr.strip().splitlines()[-1], done.stderr
     broker.assert_alive()
 
 

@@ -65,7 +65,6 @@ class Broker:
     def __init__(self, options=None):
         self.host = "127.0.0.1"
         self.port = free_port()
-        self.management_port = 0
         self.user = "guest"
         self.password = "guest"
         self.options = dict(options or {})
@@ -73,6 +72,7 @@ class Broker:
         self.dir = tempfile.mkdtemp(prefix=f"{self.kind}-", dir=build_dir())
         self.log_path = os.path.join(self.dir, "broker.log")
         self.pid = 0
+        self.is_stopping = False  # SIGTERM was sent
 
     # -- what subclasses say -------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ class Broker:
                                             start_new_session=True)
         finally:
             log.close()
-        self.pid = self.process.pid
+        self.pid, self.is_stopping = self.process.pid, False
         deadline = time.monotonic() + START_DEADLINE_S
         while not amqp_greets(self.host, self.port):
             if self.process.poll() is not None:
@@ -109,12 +109,18 @@ class Broker:
     def started(self):
         """Hook: the port answers; wait for the rest of the start-up."""
 
+    def terminate(self):
+        """SIGTERM, once: a second one would mean \"at once\"."""
+        if not self.is_stopping:
+            self.process.send_signal(signal.SIGTERM)
+        self.is_stopping = True
+
     def stop(self):
         """SIGTERM and a clean end. Raises when it does not end by itself, with a status other than 0, or with a report."""
         if self.process is None:
             return
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.terminate()
         try:
             status = self.process.wait(STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -197,12 +203,10 @@ class Leveret(Broker):
         super().__init__(options)
         self.program = os.path.abspath(os.environ["LEVERETD"])
         self.data = os.path.join(self.dir, "data")
-        self.management_port = free_port()
         self.socket = os.path.join(self.data, "control.sock")
 
     def command(self):
-        options = {"listeners.tcp.1": f"{self.host}:{self.port}", "management.tcp.ip": self.host,
-                   "management.tcp.port": str(self.management_port), **self.options}
+        options = {"listeners.tcp.1": f"{self.host}:{self.port}", **self.options}
         argv = [self.program, "-d", self.data]
         for key, value in options.items():
             argv += ["-o", f"{key}={value}"]
@@ -258,9 +262,12 @@ class RabbitMQ(Broker):
     def started(self):
         self.ctl("await_startup")
 
-    def stop(self):
-        if self.process is not None and self.process.poll() is None:
+    def terminate(self):
+        if not self.is_stopping:
             self.ctl("stop", check=False)  # SIGTERM would end the shell around the node first
+        self.is_stopping = True
+
+    def stop(self):
         super().stop()
         self.stop_epmd()
 

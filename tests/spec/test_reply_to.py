@@ -7,7 +7,7 @@ PSEUDO = "amq.rabbitmq.reply-to"
 
 
 def request(ch, queue, body=b"question", **props):
-    """Publishes a request; it is in the queue when this returns."""
+    """Publishes a request."""
     ch.publish("", queue, body, reply_to=PSEUDO, **props)
     ch.sync()
 
@@ -24,7 +24,7 @@ def test_request_and_reply(ch, server):
     tag = ch.consume(PSEUDO, no_ack=True)
     for i in range(10):
         request(ch, queue, b"q%d" % i, correlation_id=str(i))
-        question = server_ch.get(queue)
+        question = server_ch.get_soon(queue)
         address = question.props["reply_to"]
         assert address.startswith(PSEUDO + ".") and len(address) <= 255
         server_ch.publish("", address, b"a%d" % i, correlation_id=question.props["correlation_id"])
@@ -41,7 +41,7 @@ def test_the_address_stays_the_same_for_a_channel_and_differs_between_channels(c
         ch.consume(PSEUDO, no_ack=True)
         for _ in range(2):
             request(ch, queue)
-            addresses.append(server_ch.get(queue).props["reply_to"])
+            addresses.append(server_ch.get_soon(queue).props["reply_to"])
     assert addresses[0] == addresses[1] != addresses[2] == addresses[3]
 
 
@@ -81,7 +81,7 @@ def test_the_responder_can_ask_whether_the_requester_lives(connect, server):
     ch = requester.channel(1)
     ch.consume(PSEUDO, no_ack=True)
     request(ch, queue)
-    address = server_ch.get(queue).props["reply_to"]
+    address = server_ch.get_soon(queue).props["reply_to"]
     ok = server_ch.call("queue.declare", queue=address, passive=True)
     assert (ok.queue, ok.message_count, ok.consumer_count) == (address, 0, 1)
     requester.close()
@@ -101,7 +101,7 @@ def test_a_reply_to_nobody_is_dropped_or_returned(conn, ch, server):
     server_ch, queue = server
     ch.consume(PSEUDO, no_ack=True)
     request(ch, queue)
-    address = server_ch.get(queue).props["reply_to"]
+    address = server_ch.get_soon(queue).props["reply_to"]
     ch.close()
     server_ch.publish("", address, b"dropped")
     server_ch.sync()
@@ -120,7 +120,7 @@ def test_a_mandatory_reply_arrives_and_is_confirmed(ch, server):
     server_ch, queue = server
     ch.consume(PSEUDO, no_ack=True)
     request(ch, queue)
-    address = server_ch.get(queue).props["reply_to"]
+    address = server_ch.get_soon(queue).props["reply_to"]
     server_ch.call("confirm.select")
     server_ch.publish("", address, b"answer", mandatory=True)
     answer = server_ch.next()

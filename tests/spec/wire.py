@@ -647,6 +647,16 @@ class Channel:
         got = self.call("basic.get", queue=queue, no_ack=no_ack)
         return got if got.name == "basic.get-ok" else None
 
+    def get_soon(self, queue, no_ack=True):
+        """basic.get of a message that somebody else published: it may still be on its way to the queue."""
+        deadline = time.monotonic() + self.conn.timeout
+        while time.monotonic() < deadline:
+            got = self.get(queue, no_ack)
+            if got is not None:
+                return got
+            time.sleep(0.002)
+        raise NothingCame()
+
     def consume(self, queue, tag="", **values):
         return self.call("basic.consume", queue=queue, consumer_tag=tag, **values).consumer_tag
 
@@ -662,7 +672,7 @@ class Channel:
         return ok.message_count, ok.consumer_count
 
     def sync(self):
-        """Everything sent before has been dealt with when this returns."""
+        """Everything sent before has been dealt with, or is on its way to its queue, when this returns."""
         self.call("channel.flow", active=True)
 
     def close(self):

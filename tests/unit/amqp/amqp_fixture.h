@@ -59,7 +59,7 @@ af_wall_ms(void *ctx)
 
 static const struct clock_source af_clock = {.mono_ns = af_mono_ns, .wall_ms = af_wall_ms};
 
-static struct amqp_config
+static LV_UNUSED struct amqp_config
 af_config_default(void)
 {
     return (struct amqp_config){
@@ -95,7 +95,7 @@ struct af_world {
 
 static LV_UNUSED const struct af_world af_worlds[] = {{1, PLACE_BALANCED, 0}, {3, PLACE_REMOTE, 7}};
 
-static void
+static LV_UNUSED void
 af_open(const struct af_world *world)
 {
     struct crew_config crew = {.n_workers = world->workers, .chaos_seed = world->chaos_seed};
@@ -123,7 +123,7 @@ af_open(const struct af_world *world)
 }
 
 // One turn of everybody. Time moves a little, as it does: PHASE budgets and the wheel must not depend on it standing still.
-static void
+static LV_UNUSED void
 af_round(void)
 {
     af.now_ns += 1000;
@@ -155,7 +155,7 @@ af_stats(void)
     return s;
 }
 
-static void
+static LV_UNUSED void
 af_close(void)
 {
     af_rounds(50);
@@ -172,7 +172,7 @@ af_close(void)
 
 enum { AF_CAPACITY = 8 * 1024 * 1024 };
 
-static struct sockaddr_storage
+static LV_UNUSED struct sockaddr_storage
 af_address(const char *ip, uint16_t port)
 {
     struct sockaddr_storage ss = {0};
@@ -182,7 +182,7 @@ af_address(const char *ip, uint16_t port)
     return ss;
 }
 
-static struct af_conn *
+static LV_UNUSED struct af_conn *
 af_connect_with(const char *peer_ip, size_t capacity)
 {
     struct af_conn *c = calloc(1, sizeof *c);
@@ -202,7 +202,7 @@ af_connect(void)
     return af_connect_with("127.0.0.1", AF_CAPACITY);
 }
 
-static void
+static LV_UNUSED void
 af_free(struct af_conn *c)
 {
     memory_peer_free(c->peer);
@@ -220,7 +220,7 @@ af_newest(void)
     return LV_CONTAINER_OF(aw->connections.prev, struct connection, node);
 }
 
-static void
+static LV_UNUSED void
 af_send(struct af_conn *c, struct slice bytes)
 {
     worker_self = af.w;
@@ -277,7 +277,7 @@ af_publish(struct af_conn *c, uint16_t channel, const char *exchange, const char
     af_send_buf(c, &b);
 }
 
-static void
+static LV_UNUSED void
 af_receive(struct af_conn *c)
 {
     uint8_t piece[65536];
@@ -288,7 +288,7 @@ af_receive(struct af_conn *c)
 }
 
 // The next frame that has come already; false: none.
-static bool
+static LV_UNUSED bool
 af_take(struct af_conn *c)
 {
     af_receive(c);
@@ -306,7 +306,7 @@ af_take(struct af_conn *c)
     return true;
 }
 
-static void
+static LV_UNUSED void
 af_next(struct af_conn *c)
 {
     for (int i = 0; !af_take(c); i++) {
@@ -316,7 +316,7 @@ af_next(struct af_conn *c)
     }
 }
 
-static void
+static LV_UNUSED void
 af_expect_id(struct af_conn *c, uint16_t channel, uint32_t id)
 {
     af_next(c);

@@ -376,8 +376,6 @@ random_publish(struct rng *r, struct buf *b)
     }
     af_content(b, 1, exchange, rng_below(r, 2) == 0 ? "two" : "none", slice_of("0123456789012345678901234567890123456789", body_len),
                (unsigned)rng_below(r, 2));
-    size_t header = b->len - (body_len > 0 ? body_len + FRAME_OVERHEAD : 0) - 1;
-    (void)header;
     if (rng_below(r, 4) == 0) // something is wrong somewhere
         b->ptr[rng_below(r, b->len)] ^= (uint8_t)(1u << rng_below(r, 8));
 }

@@ -1,20 +1,12 @@
-// test_topology.c: what each request of the topology writer does, with RabbitMQ's texts; one worker and three, delayed mailboxes.
+// test_topology.c: exchanges, queues and bindings through the topology writer, with the texts of RabbitMQ; placement, batches, the end.
 #include "amqp/wire/table.h"
 #include "queue/queue_worker.h"
 #include "tests/unit/broker/topology_fixture.h"
 
-static const struct tf_config *setup; // of the present run
-
-static void
-open_plain(void)
-{
-    tf_open(setup);
-}
-
 static void
 test_first_start(void **state)
 {
-    open_plain();
+    tf_open(tf_setup);
     const struct topology *t = tf_tw()->newest;
     const struct vhost *v = topology_vhost(t, SLICE_LIT("/"));
     assert_non_null(v);
@@ -42,7 +34,7 @@ test_first_start(void **state)
 static void
 test_queue_declare(void **state)
 {
-    open_plain();
+    tf_open(tf_setup);
     struct tf_answer a = tf_queue(0, "dur", CHANGE_DURABLE, 1);
     tf_ok(a);
     assert_true(a.is_created);
@@ -54,24 +46,33 @@ test_queue_declare(void **state)
     tf_ok(a);
     assert_false(a.is_created);
     assert_fault(tf_queue(0, "dur", 0, 1), 406,
-                 "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'dur' in vhost '/': received 'false' but current is 'true'");
+                 "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'dur' in vhost '/': received "
+                 "'false' but current is 'true'");
     assert_fault(tf_queue(0, "dur", CHANGE_DURABLE | CHANGE_AUTO_DELETE, 1), 406,
-                 "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'dur' in vhost '/': received 'true' but current is "
+                 "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'dur' in vhost '/': "
+                 "received 'true' but current is "
                  "'false'");
     assert_fault(tf_queue(0, "dur", CHANGE_DURABLE | CHANGE_EXCLUSIVE, 1), 405,
-                 "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'dur' in vhost '/'. It could be originally declared "
-                 "on another connection or the exclusive property value does not match that of the original declaration.");
-    assert_fault(tf_queue(0, "amq.mine", 0, 1), 403, "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'");
+                 "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'dur' in vhost '/'. It "
+                 "could be originally declared "
+                 "on another connection or the exclusive property value does not match that of the original "
+                 "declaration.");
+    assert_fault(tf_queue(0, "amq.mine", 0, 1), 403,
+                 "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'");
     tf_ok(tf_queue(0, "amq.gen-1", CHANGE_INTERNAL_CALLER, 1));
     assert_int_equal(tf_queue(0, "", 0, 1).code, 406);
-    assert_fault(tf_do(0, &(struct topology_request){.change = CHANGE_QUEUE_DECLARE, .vhost = SLICE_LIT("no"), .name = SLICE_LIT("q")}),
+    assert_fault(tf_do(0, &(struct topology_request){.change = CHANGE_QUEUE_DECLARE,
+                                                     .vhost = SLICE_LIT("no"),
+                                                     .name = SLICE_LIT("q")}),
                  530, "NOT_ALLOWED - vhost no not found");
     struct buf args = BUF_INIT;
     struct table_writer w = table_writer_of(&args);
     table_put_i32(&w, SLICE_LIT("x-message-ttl"), -1);
-    struct topology_request bad = {.change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("arg"), .arguments = buf_slice(&args)};
+    struct topology_request bad = {
+        .change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("arg"), .arguments = buf_slice(&args)};
     assert_fault(tf_do(0, &bad), 406,
-                 "PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'arg' in vhost '/': {value_negative,-1}");
+                 "PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'arg' in vhost '/': "
+                 "{value_negative,-1}");
     buf_fini(&args);
     tf_close();
 }
@@ -79,15 +80,16 @@ test_queue_declare(void **state)
 static void
 test_exclusive(void **state)
 {
-    int last = setup->workers - 1;
-    open_plain();
+    int last = tf_setup->workers - 1;
+    tf_open(tf_setup);
     tf_ok(tf_queue(last, "mine", CHANGE_EXCLUSIVE, 7));
-    if (setup->placement == PLACE_BALANCED)
+    if (tf_setup->placement == PLACE_BALANCED)
         assert_int_equal(handle_worker(tf_def("mine")->handle), last);
     tf_ok(tf_queue(last, "mine", CHANGE_EXCLUSIVE, 7));
-    static const char locked[] = "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be "
-                                 "originally declared on another connection or the exclusive property value does not match that of "
-                                 "the original declaration.";
+    static const char locked[] =
+        "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be "
+        "originally declared on another connection or the exclusive property value does not match that of "
+        "the original declaration.";
     assert_fault(tf_queue(0, "mine", CHANGE_EXCLUSIVE, 8), 405, locked);
     assert_fault(tf_queue(0, "mine", 0, 7), 405, locked);
     assert_fault(tf_delete_queue(0, "mine", 0, 8), 405, locked);
@@ -122,10 +124,15 @@ static void
 test_gone_in_one_batch(void **state)
 {
     struct tf_answer a[8];
-    int last = setup->workers - 1;
-    open_plain();
-    struct topology_request declare = {.change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("x"), .flags = CHANGE_EXCLUSIVE, .owner_conn = 5};
-    struct topology_request del = {.change = CHANGE_QUEUE_DELETE, ROOT, .name = SLICE_LIT("x"), .owner_conn = 5};
+    int last = tf_setup->workers - 1;
+    tf_open(tf_setup);
+    struct topology_request declare = {.change = CHANGE_QUEUE_DECLARE,
+                                       ROOT,
+                                       .name = SLICE_LIT("x"),
+                                       .flags = CHANGE_EXCLUSIVE,
+                                       .owner_conn = 5};
+    struct topology_request del = {
+        .change = CHANGE_QUEUE_DELETE, ROOT, .name = SLICE_LIT("x"), .owner_conn = 5};
     struct topology_request gone = {.change = CHANGE_CONNECTION_GONE, .owner_conn = 5};
     tf_submit(last, &declare, &a[0]);
     tf_submit(last, &del, &a[1]);
@@ -153,10 +160,14 @@ static void
 test_gone_while_declare_waits(void **state)
 {
     struct tf_answer a[4];
-    open_plain();
+    tf_open(tf_setup);
     tf_ok(tf_queue(0, "x", CHANGE_EXCLUSIVE, 1));
     struct topology_request gone1 = {.change = CHANGE_CONNECTION_GONE, .owner_conn = 1};
-    struct topology_request declare2 = {.change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("x"), .flags = CHANGE_EXCLUSIVE, .owner_conn = 2};
+    struct topology_request declare2 = {.change = CHANGE_QUEUE_DECLARE,
+                                        ROOT,
+                                        .name = SLICE_LIT("x"),
+                                        .flags = CHANGE_EXCLUSIVE,
+                                        .owner_conn = 2};
     struct topology_request gone2 = {.change = CHANGE_CONNECTION_GONE, .owner_conn = 2};
     tf_submit(0, &gone1, &a[0]);
     tf_submit(0, &declare2, &a[1]);
@@ -190,7 +201,8 @@ static void
 consume(lv_handle queue, bool is_cancel)
 {
     struct worker *w = tf.crew->members[tf.crew->n_workers - 1];
-    struct queue_request *r = queue_request_new(is_cancel ? QUEUE_REQUEST_CANCEL : QUEUE_REQUEST_CONSUME, queue);
+    struct queue_request *r =
+        queue_request_new(is_cancel ? QUEUE_REQUEST_CANCEL : QUEUE_REQUEST_CONSUME, queue);
     r->session = handle_make((unsigned)w->index, 1, 1);
     r->consumer = tf_consumer_handle;
     r->done = consume_done;
@@ -214,18 +226,20 @@ publish(lv_handle queue)
 static void
 test_queue_delete(void **state)
 {
-    open_plain();
+    tf_open(tf_setup);
     tf_ok(tf_delete_queue(0, "nosuch", 0, 1));
     tf_ok(tf_queue(0, "q", CHANGE_DURABLE, 1));
     tf_ok(tf_bind(CHANGE_BIND, "amq.direct", "q", "a", CHANGE_DEST_IS_QUEUE));
     tf_ok(tf_bind(CHANGE_BIND, "amq.topic", "q", "a.#", CHANGE_DEST_IS_QUEUE));
     tf_ok(tf_bind(CHANGE_BIND, "amq.headers", "q", "", CHANGE_DEST_IS_QUEUE));
     consume(tf_def("q")->handle, false);
-    assert_fault(tf_delete_queue(0, "q", CHANGE_IF_UNUSED, 1), 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use");
+    assert_fault(tf_delete_queue(0, "q", CHANGE_IF_UNUSED, 1), 406,
+                 "PRECONDITION_FAILED - queue 'q' in vhost '/' in use");
     consume(tf_def("q")->handle, true);
     publish(tf_def("q")->handle);
     publish(tf_def("q")->handle);
-    assert_fault(tf_delete_queue(0, "q", CHANGE_IF_EMPTY, 1), 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty");
+    assert_fault(tf_delete_queue(0, "q", CHANGE_IF_EMPTY, 1), 406,
+                 "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty");
     assert_int_equal(tf_bindings("amq.direct"), 1);
     struct tf_answer a = tf_delete_queue(0, "q", CHANGE_IF_UNUSED, 1);
     tf_ok(a);
@@ -239,7 +253,7 @@ test_queue_delete(void **state)
 static void
 test_auto_delete_queue(void **state)
 {
-    open_plain();
+    tf_open(tf_setup);
     tf_ok(tf_queue(0, "auto", CHANGE_AUTO_DELETE, 1));
     consume(tf_def("auto")->handle, false);
     assert_non_null(tf_def("auto"));
@@ -260,14 +274,15 @@ static void
 test_unused_during_deletion(void **state)
 {
     struct tf_answer a;
-    open_plain();
+    tf_open(tf_setup);
     tf_ok(tf_queue(0, "auto", CHANGE_AUTO_DELETE, 1));
     lv_handle queue = tf_def("auto")->handle;
     struct worker *owner = tf.crew->members[handle_worker(queue)];
     publish(queue);
     publish(queue);
     consume(queue, false); // its window is empty: nothing is delivered
-    struct topology_request del = {.change = CHANGE_QUEUE_DELETE, ROOT, .name = SLICE_LIT("auto"), .flags = CHANGE_IF_EMPTY};
+    struct topology_request del = {
+        .change = CHANGE_QUEUE_DELETE, ROOT, .name = SLICE_LIT("auto"), .flags = CHANGE_IF_EMPTY};
     tf_submit(0, &del, &a);
     while (list_is_empty(&tf_tw()->deletions)) {
         worker_turn(tf.crew->members[0]);
@@ -290,12 +305,17 @@ static void
 test_requests_wait_for_deletion(void **state)
 {
     struct tf_answer a[6];
-    open_plain();
+    tf_open(tf_setup);
     tf_ok(tf_queue(0, "q", 0, 1));
     uint64_t old_id = tf_def("q")->id;
     struct topology_request del = {.change = CHANGE_QUEUE_DELETE, ROOT, .name = SLICE_LIT("q")};
-    struct topology_request declare = {.change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("q"), .flags = CHANGE_DURABLE};
-    struct topology_request bind = {.change = CHANGE_BIND, ROOT, .name = SLICE_LIT("amq.fanout"), .dest_name = SLICE_LIT("q"), .flags = CHANGE_DEST_IS_QUEUE};
+    struct topology_request declare = {
+        .change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("q"), .flags = CHANGE_DURABLE};
+    struct topology_request bind = {.change = CHANGE_BIND,
+                                    ROOT,
+                                    .name = SLICE_LIT("amq.fanout"),
+                                    .dest_name = SLICE_LIT("q"),
+                                    .flags = CHANGE_DEST_IS_QUEUE};
     tf_submit(0, &del, &a[0]);
     tf_submit(0, &bind, &a[1]);
     tf_submit(0, &declare, &a[2]);
@@ -315,17 +335,21 @@ test_requests_wait_for_deletion(void **state)
 static void
 test_max_queues(void **state)
 {
-    open_plain();
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("/"), .number = INT64_MIN, .number2 = 2}));
+    tf_open(tf_setup);
+    tf_ok(tf_do(
+        0, &(struct topology_request){
+               .change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("/"), .number = INT64_MIN, .number2 = 2}));
     assert_int_equal(tf_vhost("/")->max_connections, -1);
     tf_ok(tf_queue(0, "a", 0, 1));
     tf_ok(tf_queue(0, "b", 0, 1));
-    assert_fault(tf_queue(0, "over", 0, 1), 406,
-                 "PRECONDITION_FAILED - cannot declare queue 'over': queue limit in vhost '/' (2) is reached");
+    assert_fault(
+        tf_queue(0, "over", 0, 1), 406,
+        "PRECONDITION_FAILED - cannot declare queue 'over': queue limit in vhost '/' (2) is reached");
     tf_ok(tf_queue(0, "a", 0, 1));
     tf_ok(tf_delete_queue(0, "a", 0, 1));
     tf_ok(tf_queue(0, "over", 0, 1));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("/"), .number = 5, .number2 = -1}));
+    tf_ok(tf_do(0, &(struct topology_request){
+                       .change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("/"), .number = 5, .number2 = -1}));
     tf_ok(tf_queue(0, "a", 0, 1));
     assert_int_equal(tf_vhost("/")->max_connections, 5);
     tf_close();
@@ -334,24 +358,29 @@ test_max_queues(void **state)
 static void
 test_exchanges(void **state)
 {
-    open_plain();
+    tf_open(tf_setup);
     struct tf_answer a = tf_exchange("xd", "direct", CHANGE_DURABLE);
     tf_ok(a);
     assert_true(a.is_created);
     tf_ok(tf_exchange("xd", "direct", CHANGE_DURABLE));
     tf_ok(tf_exchange("amq.direct", "direct", CHANGE_DURABLE));
     assert_fault(tf_exchange("xd", "fanout", CHANGE_DURABLE), 406,
-                 "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'xd' in vhost '/': received 'fanout' but current is 'direct'");
-    assert_fault(tf_exchange("amq.foo", "direct", 0), 403, "ACCESS_REFUSED - exchange name 'amq.foo' contains reserved prefix 'amq.*'");
-    assert_fault(tf_exchange("", "direct", 0), 403, "ACCESS_REFUSED - operation not permitted on the default exchange");
+                 "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'xd' in vhost '/': received "
+                 "'fanout' but current is 'direct'");
+    assert_fault(tf_exchange("amq.foo", "direct", 0), 403,
+                 "ACCESS_REFUSED - exchange name 'amq.foo' contains reserved prefix 'amq.*'");
+    assert_fault(tf_exchange("", "direct", 0), 403,
+                 "ACCESS_REFUSED - operation not permitted on the default exchange");
     assert_fault(tf_exchange("y", "x-nosuch", 0), 503, "COMMAND_INVALID - unknown exchange type 'x-nosuch'");
     tf_ok(tf_delete_exchange("nosuch", 0));
     assert_fault(tf_delete_exchange("amq.direct", 0), 403,
                  "ACCESS_REFUSED - deletion of system exchange 'amq.direct' in vhost '/' not allowed");
-    assert_fault(tf_delete_exchange("", 0), 403, "ACCESS_REFUSED - operation not permitted on the default exchange");
+    assert_fault(tf_delete_exchange("", 0), 403,
+                 "ACCESS_REFUSED - operation not permitted on the default exchange");
     tf_ok(tf_queue(0, "q", 0, 1));
     tf_ok(tf_bind(CHANGE_BIND, "xd", "q", "k", CHANGE_DEST_IS_QUEUE));
-    assert_fault(tf_delete_exchange("xd", CHANGE_IF_UNUSED), 406, "PRECONDITION_FAILED - exchange 'xd' in vhost '/' in use");
+    assert_fault(tf_delete_exchange("xd", CHANGE_IF_UNUSED), 406,
+                 "PRECONDITION_FAILED - exchange 'xd' in vhost '/' in use");
     tf_ok(tf_exchange("up", "fanout", 0));
     tf_ok(tf_bind(CHANGE_BIND, "up", "xd", "", 0));
     tf_ok(tf_bind(CHANGE_BIND, "xd", "xd", "self", 0));
@@ -365,17 +394,21 @@ test_exchanges(void **state)
 static void
 test_alternate(void **state)
 {
-    open_plain();
+    tf_open(tf_setup);
     struct buf args = BUF_INIT;
     struct table_writer w = table_writer_of(&args);
     table_put_str(&w, SLICE_LIT("alternate-exchange"), "other");
-    struct topology_request r = {.change = CHANGE_EXCHANGE_DECLARE, ROOT, .name = SLICE_LIT("x"), .type = SLICE_LIT("topic"),
+    struct topology_request r = {.change = CHANGE_EXCHANGE_DECLARE,
+                                 ROOT,
+                                 .name = SLICE_LIT("x"),
+                                 .type = SLICE_LIT("topic"),
                                  .arguments = buf_slice(&args)};
     tf_ok(tf_do(0, &r));
     buf_fini(&args);
     assert_true(slice_eq_str(tf_x("x")->alternate, "other"));
     tf_ok(tf_queue(0, "q", 0, 1));
-    tf_ok(tf_bind(CHANGE_BIND, "x", "q", "#", CHANGE_DEST_IS_QUEUE)); // a new version of the exchange keeps it
+    tf_ok(
+        tf_bind(CHANGE_BIND, "x", "q", "#", CHANGE_DEST_IS_QUEUE)); // a new version of the exchange keeps it
     assert_true(slice_eq_str(tf_x("x")->alternate, "other"));
     tf_close();
 }
@@ -383,13 +416,16 @@ test_alternate(void **state)
 static void
 test_bindings(void **state)
 {
-    open_plain();
+    tf_open(tf_setup);
     tf_ok(tf_queue(0, "q", CHANGE_DURABLE, 1));
     static const char no_queue[] = "NOT_FOUND - no queue 'nosuch' in vhost '/'";
     assert_fault(tf_bind(CHANGE_BIND, "amq.direct", "nosuch", "k", CHANGE_DEST_IS_QUEUE), 404, no_queue);
-    assert_fault(tf_bind(CHANGE_BIND, "nosuch", "q", "k", CHANGE_DEST_IS_QUEUE), 404, "NOT_FOUND - no exchange 'nosuch' in vhost '/'");
-    assert_fault(tf_bind(CHANGE_BIND, "nosuch2", "nosuch", "k", CHANGE_DEST_IS_QUEUE), 404, "NOT_FOUND - no exchange 'nosuch2' in vhost '/'");
-    assert_fault(tf_bind(CHANGE_BIND, "amq.direct", "nosuch", "k", 0), 404, "NOT_FOUND - no exchange 'nosuch' in vhost '/'");
+    assert_fault(tf_bind(CHANGE_BIND, "nosuch", "q", "k", CHANGE_DEST_IS_QUEUE), 404,
+                 "NOT_FOUND - no exchange 'nosuch' in vhost '/'");
+    assert_fault(tf_bind(CHANGE_BIND, "nosuch2", "nosuch", "k", CHANGE_DEST_IS_QUEUE), 404,
+                 "NOT_FOUND - no exchange 'nosuch2' in vhost '/'");
+    assert_fault(tf_bind(CHANGE_BIND, "amq.direct", "nosuch", "k", 0), 404,
+                 "NOT_FOUND - no exchange 'nosuch' in vhost '/'");
     static const char on_default[] = "ACCESS_REFUSED - operation not permitted on the default exchange";
     assert_fault(tf_bind(CHANGE_BIND, "", "q", "k", CHANGE_DEST_IS_QUEUE), 403, on_default);
     assert_fault(tf_bind(CHANGE_UNBIND, "", "q", "k", CHANGE_DEST_IS_QUEUE), 403, on_default);
@@ -405,18 +441,25 @@ test_bindings(void **state)
     tf_ok(a);
     assert_false(a.is_created);
     assert_int_equal(tf_bindings("amq.direct"), 1);
-    const struct binding *b = LV_CONTAINER_OF(queue_entry_of(tf_def("q"))->bindings.next, struct binding, dest_node);
-    assert_true(b->is_durable && slice_eq_str(b->source_name, "amq.direct") && slice_eq_str(b->dest_name, "q"));
+    const struct binding *b =
+        LV_CONTAINER_OF(queue_entry_of(tf_def("q"))->bindings.next, struct binding, dest_node);
+    assert_true(b->is_durable && slice_eq_str(b->source_name, "amq.direct") &&
+                slice_eq_str(b->dest_name, "q"));
     tf_ok(tf_bind(CHANGE_UNBIND, "amq.direct", "q", "k", CHANGE_DEST_IS_QUEUE));
     assert_int_equal(tf_bindings("amq.direct"), 0);
 
     struct buf args = BUF_INIT;
     struct table_writer w = table_writer_of(&args);
     table_put_str(&w, SLICE_LIT("x-match"), "foo");
-    struct topology_request bad = {.change = CHANGE_BIND, ROOT, .name = SLICE_LIT("amq.headers"), .dest_name = SLICE_LIT("q"),
-                                   .flags = CHANGE_DEST_IS_QUEUE, .arguments = buf_slice(&args)};
+    struct topology_request bad = {.change = CHANGE_BIND,
+                                   ROOT,
+                                   .name = SLICE_LIT("amq.headers"),
+                                   .dest_name = SLICE_LIT("q"),
+                                   .flags = CHANGE_DEST_IS_QUEUE,
+                                   .arguments = buf_slice(&args)};
     assert_fault(tf_do(0, &bad), 406,
-                 "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; expected all, any, all-with-x, or any-with-x");
+                 "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; expected all, any, "
+                 "all-with-x, or any-with-x");
     buf_fini(&args);
     char key[300];
     memset(key, 'k', sizeof key - 1);
@@ -431,7 +474,7 @@ test_auto_delete_exchange(void **state)
 {
     enum { CHAIN = 300 };
     char name[16], next[16];
-    open_plain();
+    tf_open(tf_setup);
     tf_ok(tf_queue(0, "q", 0, 1));
     tf_ok(tf_exchange("auto", "direct", CHANGE_AUTO_DELETE | CHANGE_DURABLE));
     tf_ok(tf_bind(CHANGE_BIND, "auto", "q", "1", CHANGE_DEST_IS_QUEUE));
@@ -464,196 +507,21 @@ test_auto_delete_exchange(void **state)
     tf_close();
 }
 
-static struct tf_answer
-vhost_put(const char *name, const char *text, uint32_t flags)
-{
-    struct slice description = text != NULL ? slice_str(text) : SLICE_EMPTY;
-    return tf_do(0, &(struct topology_request){.change = CHANGE_VHOST_PUT, .name = slice_str(name), .text = description, .flags = flags});
-}
-
-static struct tf_answer
-named(enum topology_change change, const char *name)
-{
-    return tf_do(0, &(struct topology_request){.change = change, .name = slice_str(name)});
-}
-
-static void
-test_vhosts(void **state)
-{
-    open_plain();
-    struct tf_answer a = vhost_put("v", "first", 0);
-    tf_ok(a);
-    assert_true(a.is_created);
-    uint64_t id = tf_vhost("v")->id;
-    assert_int_equal(tf_vhost("v")->exchanges.count, 7);
-    uint64_t auth = tf_tw()->newest->auth_version;
-    a = vhost_put("v", NULL, CHANGE_TRACING_ON);
-    tf_ok(a);
-    assert_false(a.is_created);
-    assert_true(tf_tw()->newest->auth_version > auth);
-    assert_true(tf_vhost("v")->is_tracing && slice_eq_str(tf_vhost("v")->description, "first"));
-    tf_ok(vhost_put("v", "", 0));
-    assert_true(tf_vhost("v")->is_tracing && tf_vhost("v")->description.len == 0);
-    assert_fault(vhost_put("v", "x", CHANGE_ONLY_NEW), 406, "PRECONDITION_FAILED - Virtual host 'v' already exists");
-    assert_fault(vhost_put("w", "x", CHANGE_ONLY_EXISTING), 404, "NOT_FOUND - Virtual host 'w' does not exist");
-    assert_fault(named(CHANGE_VHOST_DELETE, "w"), 404, "NOT_FOUND - Virtual host 'w' does not exist");
-    assert_int_equal(vhost_put("", "x", 0).code, 406);
-
-    for (int i = 0; i < 12; i++) {
-        char q[8];
-        snprintf(q, sizeof q, "q%d", i);
-        tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_QUEUE_DECLARE, .vhost = SLICE_LIT("v"), .name = slice_str(q),
-                                                  .owner_conn = 3, .flags = i % 3 == 0 ? CHANGE_EXCLUSIVE : CHANGE_DURABLE}));
-        tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_BIND, .vhost = SLICE_LIT("v"), .name = SLICE_LIT("amq.topic"),
-                                                  .dest_name = slice_str(q), .key = SLICE_LIT("a.*"), .flags = CHANGE_DEST_IS_QUEUE,
-                                                  .owner_conn = 3}));
-    }
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_BIND, .vhost = SLICE_LIT("v"), .name = SLICE_LIT("amq.topic"),
-                                              .dest_name = SLICE_LIT("amq.direct"), .key = SLICE_LIT("#")}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PERMISSION_SET, .vhost = SLICE_LIT("v"), .user = SLICE_LIT("guest")}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_PUT, .vhost = SLICE_LIT("v"), .component = SLICE_LIT("shovel"),
-                                              .name = SLICE_LIT("s"), .text = SLICE_LIT("{}")}));
-    // Deleted twice at once, its connection goes, and a declare comes in between.
-    struct tf_answer answers[5];
-    struct topology_request del = {.change = CHANGE_VHOST_DELETE, .name = SLICE_LIT("v")};
-    struct topology_request gone = {.change = CHANGE_CONNECTION_GONE, .owner_conn = 3};
-    struct topology_request declare = {.change = CHANGE_QUEUE_DECLARE, .vhost = SLICE_LIT("v"), .name = SLICE_LIT("late")};
-    struct topology_request put = {.change = CHANGE_VHOST_PUT, .name = SLICE_LIT("v")};
-    tf_submit(0, &del, &answers[0]);
-    tf_submit(0, &gone, &answers[1]);
-    tf_submit(0, &declare, &answers[2]);
-    tf_submit(0, &del, &answers[3]);
-    tf_submit(0, &put, &answers[4]);
-    tf_settle();
-    for (int i = 0; i < 5; i++)
-        assert_true(answers[i].is_done);
-    assert_int_equal(answers[0].code, 0);
-    assert_int_equal(answers[1].code, 0);
-    assert_string_equal(answers[2].text, "NOT_ALLOWED - vhost v not found");
-    assert_int_equal(answers[3].code, 404);
-    assert_true(answers[4].is_created);
-    assert_int_equal(tf.vhosts_deleted, 1);
-    assert_string_equal(tf.last_deleted, "v");
-    assert_true(tf_vhost("v")->id != id);
-    assert_int_equal(tf_vhost("v")->queues.count, 0);
-    assert_int_equal(tf_owner_queues(), 0);
-    assert_null(topology_permission(tf_tw()->newest, SLICE_LIT("guest"), SLICE_LIT("v")));
-    assert_int_equal(tf_tw()->newest->parameters.count, 0);
-    assert_int_equal(tf_tw()->newest->permissions.count, 1);
-    tf_ok(named(CHANGE_VHOST_DELETE, "v"));
-    assert_null(tf_vhost("v"));
-    tf_close();
-}
-
-static void
-test_users(void **state)
-{
-    open_plain();
-    uint8_t hash[PASSWORD_HASH_MAX];
-    size_t len;
-    assert_int_equal(password_hash_make(SLICE_LIT("pw"), SLICE_LIT("rabbit_password_hashing_sha512"), hash, &len), 0);
-    struct topology_request put = {.change = CHANGE_USER_PUT,
-                                   .name = SLICE_LIT("alice"),
-                                   .flags = CHANGE_HAS_PASSWORD | CHANGE_HAS_TAGS | CHANGE_ONLY_NEW,
-                                   .password_hash = slice_of(hash, len),
-                                   .hashing = SLICE_LIT("rabbit_password_hashing_sha512"),
-                                   .tags = SLICE_LIT("management,custom")};
-    struct tf_answer a = tf_do(0, &put);
-    tf_ok(a);
-    assert_true(a.is_created);
-    assert_fault(tf_do(0, &put), 406, "PRECONDITION_FAILED - User \"alice\" already exists");
-    const struct user *u = topology_user(tf_tw()->newest, SLICE_LIT("alice"));
-    assert_true(password_matches(u, SLICE_LIT("pw")));
-    assert_int_equal(u->tag_flags, USER_TAG_MANAGEMENT);
-    put.flags = CHANGE_HAS_TAGS | CHANGE_ONLY_EXISTING;
-    put.tags = SLICE_LIT("monitoring");
-    tf_ok(tf_do(0, &put));
-    u = topology_user(tf_tw()->newest, SLICE_LIT("alice"));
-    assert_true(password_matches(u, SLICE_LIT("pw")));
-    assert_int_equal(u->tag_flags, USER_TAG_MONITORING);
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_USER_LIMITS, .name = SLICE_LIT("alice"), .number = 3, .number2 = INT64_MIN}));
-    u = topology_user(tf_tw()->newest, SLICE_LIT("alice"));
-    assert_int_equal(u->max_connections, 3);
-    assert_int_equal(u->max_channels, -1);
-    put.name = SLICE_LIT("nosuch");
-    assert_fault(tf_do(0, &put), 404, "NOT_FOUND - User \"nosuch\" does not exist");
-    assert_fault(named(CHANGE_USER_DELETE, "nosuch"), 404, "NOT_FOUND - User \"nosuch\" does not exist");
-
-    struct topology_request set = {.change = CHANGE_PERMISSION_SET, .vhost = SLICE_LIT("/"), .user = SLICE_LIT("alice"),
-                                   .configure = SLICE_LIT("^a"), .write = SLICE_LIT(".*"), .read = SLICE_LIT(".*")};
-    tf_ok(tf_do(0, &set));
-    assert_non_null(topology_permission(tf_tw()->newest, SLICE_LIT("alice"), SLICE_LIT("/")));
-    set.configure = SLICE_LIT("[");
-    assert_int_equal(tf_do(0, &set).code, 406);
-    set.vhost = SLICE_LIT("nosuch");
-    assert_fault(tf_do(0, &set), 404, "NOT_FOUND - Virtual host nosuch does not exist");
-    set.vhost = SLICE_LIT("/");
-    set.user = SLICE_LIT("nosuch");
-    assert_fault(tf_do(0, &set), 404, "NOT_FOUND - User nosuch does not exist");
-    struct topology_request topic = {.change = CHANGE_TOPIC_PERMISSION_SET, .vhost = SLICE_LIT("/"), .user = SLICE_LIT("alice"),
-                                     .name = SLICE_LIT("amq.topic"), .write = SLICE_LIT("^x"), .read = SLICE_LIT("^{username}\\.")};
-    tf_ok(tf_do(0, &topic));
-    topic.name = SLICE_LIT("other");
-    tf_ok(tf_do(0, &topic));
-    topic.change = CHANGE_TOPIC_PERMISSION_CLEAR;
-    tf_ok(tf_do(0, &topic));
-    assert_int_equal(tf_tw()->newest->topic_permissions.count, 1);
-    topic.change = CHANGE_TOPIC_PERMISSION_SET;
-    tf_ok(tf_do(0, &topic));
-    topic.change = CHANGE_TOPIC_PERMISSION_CLEAR;
-    topic.name = SLICE_EMPTY;
-    tf_ok(tf_do(0, &topic));
-    assert_int_equal(tf_tw()->newest->topic_permissions.count, 0);
-    set = (struct topology_request){.change = CHANGE_PERMISSION_CLEAR, .vhost = SLICE_LIT("/"), .user = SLICE_LIT("alice")};
-    tf_ok(tf_do(0, &set));
-    tf_ok(tf_do(0, &set)); // nothing to clear is fine
-    assert_null(topology_permission(tf_tw()->newest, SLICE_LIT("alice"), SLICE_LIT("/")));
-    set.change = CHANGE_PERMISSION_SET;
-    tf_ok(tf_do(0, &set));
-    tf_ok(named(CHANGE_USER_DELETE, "alice"));
-    assert_int_equal(tf.users_deleted, 1);
-    assert_int_equal(tf_tw()->newest->permissions.count, 1);
-    tf_close();
-}
-
-static void
-test_parameters(void **state)
-{
-    open_plain();
-    struct topology_request put = {.change = CHANGE_PARAMETER_PUT, .component = SLICE_LIT("policy"), .vhost = SLICE_LIT("/"),
-                                   .name = SLICE_LIT("p"), .text = SLICE_LIT("{\"a\":1}")};
-    tf_ok(tf_do(0, &put));
-    put.text = SLICE_LIT("{\"a\":2}");
-    struct tf_answer a = tf_do(0, &put);
-    tf_ok(a);
-    assert_false(a.is_created);
-    const struct parameter *p = topology_parameter(tf_tw()->newest, SLICE_LIT("policy"), SLICE_LIT("/"), SLICE_LIT("p"));
-    assert_true(slice_eq_str(p->value, "{\"a\":2}"));
-    put.change = CHANGE_PARAMETER_DELETE;
-    tf_ok(tf_do(0, &put));
-    assert_fault(tf_do(0, &put), 404, "NOT_FOUND - Parameter does not exist");
-    put = (struct topology_request){.change = CHANGE_PARAMETER_PUT, .component = SLICE_LIT("global"), .name = SLICE_LIT("cluster_name")};
-    tf_ok(tf_do(0, &put));
-    put.vhost = SLICE_LIT("nosuch");
-    assert_int_equal(tf_do(0, &put).code, 404);
-    tf_close();
-}
-
 static void
 test_placement(void **state)
 {
-    int n = setup->workers;
+    int n = tf_setup->workers;
     char name[16];
-    open_plain();
+    tf_open(tf_setup);
     for (int i = 0; i < 30; i++) {
         snprintf(name, sizeof name, "q%d", i);
         tf_ok(tf_queue(0, name, 0, 1));
         unsigned owner = handle_worker(tf_def(name)->handle);
-        if (setup->placement == PLACE_LOCAL)
+        if (tf_setup->placement == PLACE_LOCAL)
             assert_int_equal(owner, 0);
-        if (setup->placement == PLACE_REMOTE && n > 1)
+        if (tf_setup->placement == PLACE_REMOTE && n > 1)
             assert_int_not_equal(owner, 0);
-        for (int w = 0; setup->placement == PLACE_BALANCED && w < n; w++)
+        for (int w = 0; tf_setup->placement == PLACE_BALANCED && w < n; w++)
             assert_in_range(tf_tw()->queues_of[w], (uint64_t)((i + 1) / n), (uint64_t)(i / n + 1));
     }
     // A requester that is no worker.
@@ -668,13 +536,16 @@ test_small_rings(void **state)
 {
     enum { N = 200 };
     static struct tf_answer answers[N];
-    struct tf_config config = *setup;
+    struct tf_config config = *tf_setup;
     config.mailbox_capacity = 2;
     tf_open(&config);
     char name[16];
     for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "q%d", i);
-        struct topology_request r = {.change = CHANGE_QUEUE_DECLARE, ROOT, .name = slice_str(name), .flags = i % 2 ? CHANGE_DURABLE : 0};
+        struct topology_request r = {.change = CHANGE_QUEUE_DECLARE,
+                                     ROOT,
+                                     .name = slice_str(name),
+                                     .flags = i % 2 ? CHANGE_DURABLE : 0};
         tf_submit(i % tf.crew->n_workers, &r, &answers[i]);
     }
     for (int round = 0; round < 4000; round++) {
@@ -705,7 +576,7 @@ test_stop_in_the_middle(void **state)
     char name[16];
     int open_count = 0;
     for (int rounds = 0; rounds < 12; rounds++) {
-        open_plain();
+        tf_open(tf_setup);
         for (int i = 0; i < N; i++) {
             snprintf(name, sizeof name, "q%d", i);
             tf_ok(tf_queue(0, name, i % 2 ? CHANGE_EXCLUSIVE : 0, 1));
@@ -713,7 +584,8 @@ test_stop_in_the_middle(void **state)
         struct tf_answer ignored[4 * N];
         for (int i = 0; i < N; i++) {
             snprintf(name, sizeof name, "q%d", i);
-            struct topology_request r = {.change = CHANGE_QUEUE_DELETE, ROOT, .name = slice_str(name), .owner_conn = 1};
+            struct topology_request r = {
+                .change = CHANGE_QUEUE_DELETE, ROOT, .name = slice_str(name), .owner_conn = 1};
             tf_submit(0, &r, &ignored[4 * i]);
             r.change = CHANGE_QUEUE_DECLARE;
             r.flags = CHANGE_EXCLUSIVE;
@@ -755,9 +627,6 @@ run_all(const char *what)
         cmocka_unit_test(test_alternate),
         cmocka_unit_test(test_bindings),
         cmocka_unit_test(test_auto_delete_exchange),
-        cmocka_unit_test(test_vhosts),
-        cmocka_unit_test(test_users),
-        cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_small_rings),
         cmocka_unit_test(test_stop_in_the_middle),
@@ -768,19 +637,5 @@ run_all(const char *what)
 int
 main(void)
 {
-    static const struct {
-        const char *what;
-        struct tf_config config;
-    } runs[] = {
-        {"one worker", {.workers = 1}},
-        {"three workers", {.workers = 3}},
-        {"three workers, queues elsewhere, slow mailboxes", {.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 42}},
-        {"two workers, local queues, with a store", {.workers = 2, .placement = PLACE_LOCAL, .is_kept = true}},
-    };
-    int failed = 0;
-    for (size_t i = 0; i < LV_ARRAY_LEN(runs); i++) {
-        setup = &runs[i].config;
-        failed += run_all(runs[i].what);
-    }
-    return failed;
+    return tf_run_all(run_all);
 }

@@ -179,12 +179,14 @@ step_queue_declare(int member)
 {
     char name[8];
     uint32_t q = random_below(QUEUES);
-    bool is_durable = random_below(2), is_exclusive = random_below(3) == 0, is_auto_delete = random_below(3) == 0;
+    bool is_durable = random_below(2), is_exclusive = random_below(3) == 0,
+         is_auto_delete = random_below(3) == 0;
     uint64_t conn = 1 + random_below(CONNS);
     struct model_queue *m = &model.queues[q];
     queue_name(name, q);
     struct tf_answer a = tf_queue(member, name,
-                                  (is_durable ? (uint32_t)CHANGE_DURABLE : 0) | (is_exclusive ? (uint32_t)CHANGE_EXCLUSIVE : 0) |
+                                  (is_durable ? (uint32_t)CHANGE_DURABLE : 0) |
+                                      (is_exclusive ? (uint32_t)CHANGE_EXCLUSIVE : 0) |
                                       (is_auto_delete ? (uint32_t)CHANGE_AUTO_DELETE : 0),
                                   conn);
     uint64_t owner = is_exclusive ? conn : 0;
@@ -196,7 +198,8 @@ step_queue_declare(int member)
     } else if (m->conn != owner) {
         assert_int_equal(a.code, 405);
     } else {
-        assert_int_equal(a.code, m->is_durable == is_durable && m->is_auto_delete == is_auto_delete ? 0 : 406);
+        assert_int_equal(a.code,
+                         m->is_durable == is_durable && m->is_auto_delete == is_auto_delete ? 0 : 406);
     }
 }
 
@@ -231,8 +234,9 @@ step_exchange_declare(void)
     enum exchange_type type = (enum exchange_type)random_below(EXCHANGE_TYPE_COUNT);
     struct model_exchange *m = &model.exchanges[x];
     exchange_name(name, x);
-    struct tf_answer a = tf_exchange(
-        name, types[type], (is_durable ? (uint32_t)CHANGE_DURABLE : 0) | (is_auto_delete ? (uint32_t)CHANGE_AUTO_DELETE : 0));
+    struct tf_answer a = tf_exchange(name, types[type],
+                                     (is_durable ? (uint32_t)CHANGE_DURABLE : 0) |
+                                         (is_auto_delete ? (uint32_t)CHANGE_AUTO_DELETE : 0));
     if (!m->exists) {
         if (is_refused(&a, is_durable))
             return;
@@ -271,7 +275,8 @@ step_bind(bool is_bind)
         queue_name(dest, d);
     else
         exchange_name(dest, d - QUEUES);
-    struct tf_answer a = tf_bind(is_bind ? CHANGE_BIND : CHANGE_UNBIND, source, dest, keys[k], is_queue ? CHANGE_DEST_IS_QUEUE : 0);
+    struct tf_answer a = tf_bind(is_bind ? CHANGE_BIND : CHANGE_UNBIND, source, dest, keys[k],
+                                 is_queue ? CHANGE_DEST_IS_QUEUE : 0);
     bool has_dest = is_queue ? model.queues[d].exists : model.exchanges[d - QUEUES].exists;
     if (!model.exchanges[x].exists || !has_dest) {
         assert_int_equal(a.code, is_bind ? 404 : 0);
@@ -392,10 +397,17 @@ enum { FLOOD = 60 };
 static void
 flood_request(struct topology_request *r, char names[2][8])
 {
-    static const enum topology_change changes[] = {CHANGE_QUEUE_DECLARE, CHANGE_QUEUE_DELETE, CHANGE_EXCHANGE_DECLARE, CHANGE_EXCHANGE_DELETE,
-                                                   CHANGE_BIND,          CHANGE_BIND,         CHANGE_BIND,             CHANGE_UNBIND,
+    static const enum topology_change changes[] = {CHANGE_QUEUE_DECLARE,
+                                                   CHANGE_QUEUE_DELETE,
+                                                   CHANGE_EXCHANGE_DECLARE,
+                                                   CHANGE_EXCHANGE_DELETE,
+                                                   CHANGE_BIND,
+                                                   CHANGE_BIND,
+                                                   CHANGE_BIND,
+                                                   CHANGE_UNBIND,
                                                    CHANGE_CONNECTION_GONE};
-    *r = (struct topology_request){ROOT, .owner_conn = 1 + random_below(CONNS), .change = changes[random_below(LV_ARRAY_LEN(changes))]};
+    *r = (struct topology_request){ROOT, .owner_conn = 1 + random_below(CONNS),
+                                   .change = changes[random_below(LV_ARRAY_LEN(changes))]};
     bool is_queue = r->change == CHANGE_QUEUE_DECLARE || r->change == CHANGE_QUEUE_DELETE;
     uint32_t d = random_below(DESTS);
     if (is_queue)
@@ -410,7 +422,8 @@ flood_request(struct topology_request *r, char names[2][8])
     r->dest_name = slice_str(names[1]);
     r->key = slice_str(keys[random_below(KEYS)]);
     r->type = slice_str(exchange_type_name((enum exchange_type)random_below(EXCHANGE_TYPE_COUNT)));
-    r->flags = (random_below(2) ? (uint32_t)CHANGE_DURABLE : 0) | (random_below(3) == 0 ? (uint32_t)CHANGE_AUTO_DELETE : 0);
+    r->flags = (random_below(2) ? (uint32_t)CHANGE_DURABLE : 0) |
+               (random_below(3) == 0 ? (uint32_t)CHANGE_AUTO_DELETE : 0);
     if (r->change == CHANGE_BIND || r->change == CHANGE_UNBIND)
         r->flags = d < QUEUES ? CHANGE_DEST_IS_QUEUE : 0;
     else if (r->change == CHANGE_QUEUE_DECLARE && random_below(3) == 0)
@@ -422,7 +435,8 @@ static bool
 sum_binding(const struct binding *b, void *ctx)
 {
     if (b->is_durable)
-        *(uint64_t *)ctx += slice_hash_more(b->canonical, slice_hash_more(b->key, slice_hash_more(b->dest_name, slice_hash(b->source_name))));
+        *(uint64_t *)ctx += slice_hash_more(
+            b->canonical, slice_hash_more(b->key, slice_hash_more(b->dest_name, slice_hash(b->source_name))));
     return true;
 }
 
@@ -484,7 +498,9 @@ static void
 test_floods(void **state)
 {
     run_floods(&(struct tf_config){.workers = 3}, 11, 150, 0);
-    run_floods(&(struct tf_config){.workers = 3, .chaos_seed = 3, .placement = PLACE_REMOTE, .mailbox_capacity = 4}, 12, 60, 0);
+    run_floods(
+        &(struct tf_config){.workers = 3, .chaos_seed = 3, .placement = PLACE_REMOTE, .mailbox_capacity = 4},
+        12, 60, 0);
 }
 
 static void

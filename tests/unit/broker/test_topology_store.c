@@ -23,16 +23,29 @@ make_everything(void)
     uint8_t hash[PASSWORD_HASH_MAX];
     size_t len;
     table_put_str(&w, SLICE_LIT("alternate-exchange"), "amq.fanout");
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_EXCHANGE_DECLARE, ROOT, .name = SLICE_LIT("x"), .type = SLICE_LIT("topic"),
-                                              .arguments = buf_slice(&args), .flags = CHANGE_DURABLE | CHANGE_INTERNAL | CHANGE_AUTO_DELETE}));
+    tf_ok(
+        tf_do(0, &(struct topology_request){.change = CHANGE_EXCHANGE_DECLARE,
+                                            ROOT,
+                                            .name = SLICE_LIT("x"),
+                                            .type = SLICE_LIT("topic"),
+                                            .arguments = buf_slice(&args),
+                                            .flags = CHANGE_DURABLE | CHANGE_INTERNAL | CHANGE_AUTO_DELETE}));
     buf_reset(&args);
     w = table_writer_of(&args);
     table_put_i32(&w, SLICE_LIT("x-max-length"), 5);
     table_put_bool(&w, SLICE_LIT("x-single-active-consumer"), true);
-    tf_ok(tf_do(1, &(struct topology_request){.change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("q"), .arguments = buf_slice(&args),
+    tf_ok(tf_do(1, &(struct topology_request){.change = CHANGE_QUEUE_DECLARE,
+                                              ROOT,
+                                              .name = SLICE_LIT("q"),
+                                              .arguments = buf_slice(&args),
                                               .flags = CHANGE_DURABLE | CHANGE_AUTO_DELETE}));
-    struct topology_request bind = {.change = CHANGE_BIND, ROOT, .name = SLICE_LIT("x"), .dest_name = SLICE_LIT("q"), .key = SLICE_LIT("a.#"),
-                                    .arguments = buf_slice(&args), .flags = CHANGE_DEST_IS_QUEUE};
+    struct topology_request bind = {.change = CHANGE_BIND,
+                                    ROOT,
+                                    .name = SLICE_LIT("x"),
+                                    .dest_name = SLICE_LIT("q"),
+                                    .key = SLICE_LIT("a.#"),
+                                    .arguments = buf_slice(&args),
+                                    .flags = CHANGE_DEST_IS_QUEUE};
     tf_ok(tf_do(0, &bind));
     buf_fini(&args);
     tf_ok(tf_bind(CHANGE_BIND, "x", "amq.direct", "e2e", 0));
@@ -41,21 +54,43 @@ make_everything(void)
     tf_ok(tf_bind(CHANGE_BIND, "x", "transient", "t", CHANGE_DEST_IS_QUEUE));
     tf_ok(tf_bind(CHANGE_BIND, "x", "excl", "t", CHANGE_DEST_IS_QUEUE));
     tf_ok(tf_exchange("xt", "fanout", 0));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_VHOST_PUT, .name = SLICE_LIT("v"), .text = SLICE_LIT("about"),
-                                              .tags = SLICE_LIT("a,b"), .default_queue_type = SLICE_LIT("quorum"), .flags = CHANGE_TRACING_ON}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("v"), .number = 10, .number2 = 20}));
-    assert_int_equal(password_hash_make(SLICE_LIT("pw"), SLICE_LIT("rabbit_password_hashing_sha512"), hash, &len), 0);
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_USER_PUT, .name = SLICE_LIT("alice"), .flags = CHANGE_HAS_PASSWORD | CHANGE_HAS_TAGS,
-                                              .password_hash = slice_of(hash, len), .hashing = SLICE_LIT("rabbit_password_hashing_sha512"),
+    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_VHOST_PUT,
+                                              .name = SLICE_LIT("v"),
+                                              .text = SLICE_LIT("about"),
+                                              .tags = SLICE_LIT("a,b"),
+                                              .default_queue_type = SLICE_LIT("quorum"),
+                                              .flags = CHANGE_TRACING_ON}));
+    tf_ok(tf_do(0, &(struct topology_request){
+                       .change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("v"), .number = 10, .number2 = 20}));
+    assert_int_equal(
+        password_hash_make(SLICE_LIT("pw"), SLICE_LIT("rabbit_password_hashing_sha512"), hash, &len), 0);
+    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_USER_PUT,
+                                              .name = SLICE_LIT("alice"),
+                                              .flags = CHANGE_HAS_PASSWORD | CHANGE_HAS_TAGS,
+                                              .password_hash = slice_of(hash, len),
+                                              .hashing = SLICE_LIT("rabbit_password_hashing_sha512"),
                                               .tags = SLICE_LIT("monitoring")}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_USER_LIMITS, .name = SLICE_LIT("alice"), .number = 1, .number2 = 2}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PERMISSION_SET, .vhost = SLICE_LIT("v"), .user = SLICE_LIT("alice"),
-                                              .configure = SLICE_LIT("^c"), .write = SLICE_LIT("^w"), .read = SLICE_LIT("")}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_TOPIC_PERMISSION_SET, .vhost = SLICE_LIT("v"), .user = SLICE_LIT("alice"),
-                                              .name = SLICE_LIT("amq.topic"), .write = SLICE_LIT("^{username}"), .read = SLICE_LIT("^r")}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_PUT, .vhost = SLICE_LIT("v"), .component = SLICE_LIT("policy"),
-                                              .name = SLICE_LIT("p"), .text = SLICE_LIT("{}")}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_PUT, .component = SLICE_LIT("g"), .name = SLICE_LIT("p")}));
+    tf_ok(tf_do(0, &(struct topology_request){
+                       .change = CHANGE_USER_LIMITS, .name = SLICE_LIT("alice"), .number = 1, .number2 = 2}));
+    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PERMISSION_SET,
+                                              .vhost = SLICE_LIT("v"),
+                                              .user = SLICE_LIT("alice"),
+                                              .configure = SLICE_LIT("^c"),
+                                              .write = SLICE_LIT("^w"),
+                                              .read = SLICE_LIT("")}));
+    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_TOPIC_PERMISSION_SET,
+                                              .vhost = SLICE_LIT("v"),
+                                              .user = SLICE_LIT("alice"),
+                                              .name = SLICE_LIT("amq.topic"),
+                                              .write = SLICE_LIT("^{username}"),
+                                              .read = SLICE_LIT("^r")}));
+    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_PUT,
+                                              .vhost = SLICE_LIT("v"),
+                                              .component = SLICE_LIT("policy"),
+                                              .name = SLICE_LIT("p"),
+                                              .text = SLICE_LIT("{}")}));
+    tf_ok(tf_do(0, &(struct topology_request){
+                       .change = CHANGE_PARAMETER_PUT, .component = SLICE_LIT("g"), .name = SLICE_LIT("p")}));
 }
 
 static void
@@ -84,15 +119,18 @@ test_everything_comes_back(void **state)
     assert_int_equal(tf_owner_queues(), 1);
     const struct vhost *v = tf_vhost("v");
     assert_true(v->is_tracing && v->max_connections == 10 && v->max_queues == 20 && v->id != 0);
-    assert_true(slice_eq_str(v->description, "about") && slice_eq_str(v->tags, "a,b") && slice_eq_str(v->default_queue_type, "quorum"));
+    assert_true(slice_eq_str(v->description, "about") && slice_eq_str(v->tags, "a,b") &&
+                slice_eq_str(v->default_queue_type, "quorum"));
     assert_int_equal(v->exchanges.count, 7);
     const struct user *u = topology_user(tf_tw()->newest, SLICE_LIT("alice"));
     assert_true(password_matches(u, SLICE_LIT("pw")));
     assert_true(u->tag_flags == USER_TAG_MONITORING && u->max_connections == 1 && u->max_channels == 2);
     const struct permission *p = topology_permission(tf_tw()->newest, SLICE_LIT("alice"), SLICE_LIT("v"));
-    assert_true(slice_eq_str(p->pattern[ACCESS_CONFIGURE], "^c") && slice_eq_str(p->pattern[ACCESS_WRITE], "^w"));
+    assert_true(slice_eq_str(p->pattern[ACCESS_CONFIGURE], "^c") &&
+                slice_eq_str(p->pattern[ACCESS_WRITE], "^w"));
     assert_int_equal(p->pattern[ACCESS_READ].len, 0);
-    assert_non_null(topology_topic_permission(tf_tw()->newest, SLICE_LIT("alice"), SLICE_LIT("v"), SLICE_LIT("amq.topic")));
+    assert_non_null(topology_topic_permission(tf_tw()->newest, SLICE_LIT("alice"), SLICE_LIT("v"),
+                                              SLICE_LIT("amq.topic")));
     assert_int_equal(tf_tw()->newest->parameters.count, 2);
     // Ids are never used twice.
     tf_ok(tf_queue(0, "new", 0, 1));
@@ -111,11 +149,14 @@ test_everything_can_go(void **state)
     tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_VHOST_DELETE, .name = SLICE_LIT("v")}));
     tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_USER_DELETE, .name = SLICE_LIT("alice")}));
     tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_USER_DELETE, .name = SLICE_LIT("guest")}));
-    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_DELETE, .component = SLICE_LIT("g"), .name = SLICE_LIT("p")}));
+    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_DELETE,
+                                              .component = SLICE_LIT("g"),
+                                              .name = SLICE_LIT("p")}));
     restart();
     const struct topology *t = tf_tw()->newest;
     assert_int_equal(t->vhosts.count, 1);
-    assert_int_equal(t->users.count + t->permissions.count + t->topic_permissions.count + t->parameters.count, 0);
+    assert_int_equal(t->users.count + t->permissions.count + t->topic_permissions.count + t->parameters.count,
+                     0);
     assert_int_equal(tf_vhost("/")->queues.count, 0);
     assert_int_equal(tf_vhost("/")->exchanges.count, 7);
     // Not a new store: nobody makes the default vhost and user again.
@@ -135,10 +176,15 @@ test_failed_commit(void **state)
     tf_ok(tf_exchange("auto", "fanout", CHANGE_DURABLE | CHANGE_AUTO_DELETE));
     tf_ok(tf_bind(CHANGE_BIND, "auto", "old", "", CHANGE_DEST_IS_QUEUE));
     tf.fails_commits = true;
-    struct topology_request durable = {.change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("d"), .flags = CHANGE_DURABLE};
+    struct topology_request durable = {
+        .change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("d"), .flags = CHANGE_DURABLE};
     struct topology_request transient = {.change = CHANGE_QUEUE_DECLARE, ROOT, .name = SLICE_LIT("t")};
-    struct topology_request bind_d = {.change = CHANGE_BIND, ROOT, .name = SLICE_LIT("amq.direct"), .dest_name = SLICE_LIT("d"),
-                                      .key = SLICE_LIT("k"), .flags = CHANGE_DEST_IS_QUEUE};
+    struct topology_request bind_d = {.change = CHANGE_BIND,
+                                      ROOT,
+                                      .name = SLICE_LIT("amq.direct"),
+                                      .dest_name = SLICE_LIT("d"),
+                                      .key = SLICE_LIT("k"),
+                                      .flags = CHANGE_DEST_IS_QUEUE};
     struct topology_request bind_t = bind_d;
     bind_t.dest_name = SLICE_LIT("t");
     struct topology_request user = {.change = CHANGE_USER_PUT, .name = SLICE_LIT("bob")};
@@ -156,7 +202,8 @@ test_failed_commit(void **state)
     tf_submit(0, &delete_d, &a[8]);
     uint64_t queues_before = tf_owner_queues();
     tf_settle();
-    static const char text[] = "INTERNAL_ERROR - the change could not be written to the metadata store: input/output error";
+    static const char text[] =
+        "INTERNAL_ERROR - the change could not be written to the metadata store: input/output error";
     assert_string_equal(a[0].text, text);
     assert_true(a[1].is_created);
     assert_string_equal(a[2].text, "NOT_FOUND - no queue 'd' in vhost '/'");
@@ -196,7 +243,10 @@ test_failed_commit_of_access(void **state)
         {.change = CHANGE_PERMISSION_SET, .vhost = SLICE_LIT("v"), .user = SLICE_LIT("guest")},
         {.change = CHANGE_PERMISSION_CLEAR, .vhost = SLICE_LIT("/"), .user = SLICE_LIT("guest")},
         {.change = CHANGE_TOPIC_PERMISSION_CLEAR, .vhost = SLICE_LIT("v"), .user = SLICE_LIT("alice")},
-        {.change = CHANGE_PARAMETER_PUT, .component = SLICE_LIT("g"), .name = SLICE_LIT("p"), .text = SLICE_LIT("new")},
+        {.change = CHANGE_PARAMETER_PUT,
+         .component = SLICE_LIT("g"),
+         .name = SLICE_LIT("p"),
+         .text = SLICE_LIT("new")},
         {.change = CHANGE_VHOST_PUT, .name = SLICE_LIT("v"), .text = SLICE_LIT("new")},
         {.change = CHANGE_VHOST_LIMITS, .name = SLICE_LIT("v"), .number = 1, .number2 = 1},
         {.change = CHANGE_VHOST_DELETE, .name = SLICE_LIT("v")},
@@ -280,7 +330,8 @@ test_bad_rows_are_skipped(void **state)
 {
     static const char *const rows[] = {
         "INSERT INTO bindings VALUES(9999, 1, 8888, X'6b', X'', X'')",
-        "INSERT INTO bindings SELECT id, 1, 8888, X'6b', X'', X'' FROM exchanges WHERE name = X'616d712e646972656374'",
+        "INSERT INTO bindings SELECT min(id), 1, 8888, X'6b', X'', X'' FROM exchanges WHERE type = "
+        "X'746f706963'",
         "INSERT INTO queues VALUES(700, X'6e6f', X'7a', X'', X'', 0, 0)",
         "INSERT INTO queues SELECT 701, vhost, name, arguments, user, 0, 0 FROM queues WHERE name = X'71'",
         "INSERT INTO exchanges VALUES(702, X'2f', X'7878', X'6e6f74797065', X'', X'', 0, 0)",
@@ -297,7 +348,7 @@ test_bad_rows_are_skipped(void **state)
     restart();
     assert_int_equal(tf_vhost("/")->queues.count, 1);
     assert_int_equal(tf_vhost("/")->exchanges.count, 7);
-    assert_int_equal(tf_bindings("amq.direct"), 0);
+    assert_int_equal(tf_bindings("amq.topic"), 0);
     assert_int_equal(tf_tw()->newest->permissions.count, 0);
     assert_int_equal(topology_user(tf_tw()->newest, SLICE_LIT("carl"))->password_hash.len, 0);
     assert_true(tf_tw()->id_last >= 702);
@@ -378,10 +429,13 @@ main(void)
     if (log_configure(&quiet) != 0)
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_everything_comes_back), cmocka_unit_test(test_everything_can_go),
-        cmocka_unit_test(test_failed_commit),         cmocka_unit_test(test_owed_rows),
+        cmocka_unit_test(test_everything_comes_back),
+        cmocka_unit_test(test_everything_can_go),
+        cmocka_unit_test(test_failed_commit),
+        cmocka_unit_test(test_owed_rows),
         cmocka_unit_test(test_failed_commit_of_access),
-        cmocka_unit_test(test_bad_rows_are_skipped),  cmocka_unit_test(test_no_ids),
+        cmocka_unit_test(test_bad_rows_are_skipped),
+        cmocka_unit_test(test_no_ids),
         cmocka_unit_test(test_start_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,8 @@ struct lane {
     char name[16];
     bool is_created, is_exclusive;
     uint32_t exchange;
-    _Atomic unsigned life; // odd: declared and answered, and its deletion not yet asked for. Partner: check_promises
+    _Atomic unsigned
+        life; // odd: declared and answered, and its deletion not yet asked for. Partner: check_promises
 };
 
 struct driver {
@@ -82,7 +83,8 @@ deleted(struct topology_request *r)
 static void
 lane_delete(struct lane *l)
 {
-    struct topology_request r = {.change = l->is_exclusive ? CHANGE_CONNECTION_GONE : CHANGE_QUEUE_DELETE, .name = slice_str(l->name)};
+    struct topology_request r = {.change = l->is_exclusive ? CHANGE_CONNECTION_GONE : CHANGE_QUEUE_DELETE,
+                                 .name = slice_str(l->name)};
     if (l->is_created)
         atomic_fetch_add(&l->life, 1);
     submit(l, &r, deleted);
@@ -123,7 +125,8 @@ bound(struct topology_request *r)
     const struct vhost *v = root_of(l->driver->w);
     struct route_graph graph = vhost_route_graph(v);
     struct slice key = slice_str(l->name);
-    struct route_request request = {.exchange = vhost_exchange(v, slice_str(exchange)), .keys = &key, .key_count = 1};
+    struct route_request request = {
+        .exchange = vhost_exchange(v, slice_str(exchange)), .keys = &key, .key_count = 1};
     struct route_result result;
     LV_ASSERT(request.exchange != NULL);
     LV_ASSERT(route_resolve(l->driver->route, &graph, &request, &result) == 0);
@@ -150,8 +153,11 @@ declared(struct topology_request *r)
     char exchange[8];
     l->exchange = (uint32_t)rng_below(&l->driver->w->rng, SHARED);
     snprintf(exchange, sizeof exchange, "s%u", l->exchange);
-    struct topology_request bind = {.change = CHANGE_BIND, .name = slice_str(exchange), .dest_name = slice_str(l->name),
-                                    .key = slice_str(l->name), .flags = CHANGE_DEST_IS_QUEUE};
+    struct topology_request bind = {.change = CHANGE_BIND,
+                                    .name = slice_str(exchange),
+                                    .dest_name = slice_str(l->name),
+                                    .key = slice_str(l->name),
+                                    .flags = CHANGE_DEST_IS_QUEUE};
     submit(l, &bind, bound);
 }
 
@@ -176,8 +182,10 @@ lane_next(struct lane *l)
     l->is_created = false;
     l->is_exclusive = rng_below(&d->w->rng, 2) == 0;
     l->conn = ((uint64_t)(d->w->index * LANES + l->number + 1) << 32) | (uint64_t)l->round;
-    struct topology_request r = {.change = CHANGE_QUEUE_DECLARE, .name = slice_str(l->name),
-                                 .flags = (l->is_exclusive ? (uint32_t)CHANGE_EXCLUSIVE : 0) | (rng_below(&d->w->rng, 2) ? (uint32_t)CHANGE_DURABLE : 0)};
+    struct topology_request r = {.change = CHANGE_QUEUE_DECLARE,
+                                 .name = slice_str(l->name),
+                                 .flags = (l->is_exclusive ? (uint32_t)CHANGE_EXCLUSIVE : 0) |
+                                          (rng_below(&d->w->rng, 2) ? (uint32_t)CHANGE_DURABLE : 0)};
     submit(l, &r, declared);
 }
 
@@ -300,7 +308,8 @@ test_three_workers(void **state)
 static void
 test_queues_elsewhere(void **state)
 {
-    run(&(struct tf_config){.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 77, .mailbox_capacity = 4}, 60, 0);
+    run(&(struct tf_config){.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 77, .mailbox_capacity = 4},
+        60, 0);
 }
 
 static void
@@ -324,8 +333,9 @@ main(void)
     if (log_configure(&quiet) != 0)
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_worker), cmocka_unit_test(test_three_workers), cmocka_unit_test(test_queues_elsewhere),
-        cmocka_unit_test(test_store),      cmocka_unit_test(test_failing_store),
+        cmocka_unit_test(test_one_worker),       cmocka_unit_test(test_three_workers),
+        cmocka_unit_test(test_queues_elsewhere), cmocka_unit_test(test_store),
+        cmocka_unit_test(test_failing_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

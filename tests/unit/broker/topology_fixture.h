@@ -111,7 +111,9 @@ tf_commit_hook(void *ctx)
 static void
 tf_start(const struct tf_config *config)
 {
-    struct crew_config crew = {.n_workers = config->workers, .chaos_seed = config->chaos_seed, .mailbox_capacity = config->mailbox_capacity};
+    struct crew_config crew = {.n_workers = config->workers,
+                               .chaos_seed = config->chaos_seed,
+                               .mailbox_capacity = config->mailbox_capacity};
     tf.crew = crew_new(&crew);
     tf.writer = crew_extra_member(tf.crew, CREW_TOPOLOGY);
     for (int i = 0; i < tf.crew->n_members; i++) {
@@ -189,7 +191,8 @@ tf_stop_quietly(void)
 static LV_UNUSED void
 tf_remove_dir(void)
 {
-    static const char *const names[] = {"meta.sqlite", "meta.sqlite-wal", "meta.sqlite-shm", "meta.sqlite-journal"};
+    static const char *const names[] = {"meta.sqlite", "meta.sqlite-wal", "meta.sqlite-shm",
+                                        "meta.sqlite-journal"};
     char path[128];
     for (size_t i = 0; i < LV_ARRAY_LEN(names) && tf.dir[0] != '\0'; i++) {
         snprintf(path, sizeof path, "%s/%s", tf.dir, names[i]);
@@ -292,38 +295,48 @@ tf_ok(struct tf_answer a)
         fail_msg("%u %s", a.code, a.text);
 }
 
-#define assert_fault(answer, number, words)                                                                        \
-    do {                                                                                                           \
-        struct tf_answer fault_answer = (answer);                                                                  \
-        assert_string_equal(fault_answer.text, words);                                                             \
-        assert_int_equal(fault_answer.code, number);                                                               \
+#define assert_fault(answer, number, words)                                                                  \
+    do {                                                                                                     \
+        struct tf_answer fault_answer = (answer);                                                            \
+        assert_string_equal(fault_answer.text, words);                                                       \
+        assert_int_equal(fault_answer.code, number);                                                         \
     } while (0)
 
 static LV_UNUSED struct tf_answer
 tf_queue(int member, const char *name, uint32_t flags, uint64_t conn)
 {
-    return tf_do(member, &(struct topology_request){
-                             .change = CHANGE_QUEUE_DECLARE, ROOT, .name = slice_str(name), .flags = flags, .owner_conn = conn});
+    return tf_do(member, &(struct topology_request){.change = CHANGE_QUEUE_DECLARE,
+                                                    ROOT,
+                                                    .name = slice_str(name),
+                                                    .flags = flags,
+                                                    .owner_conn = conn});
 }
 
 static LV_UNUSED struct tf_answer
 tf_delete_queue(int member, const char *name, uint32_t flags, uint64_t conn)
 {
-    return tf_do(member, &(struct topology_request){
-                             .change = CHANGE_QUEUE_DELETE, ROOT, .name = slice_str(name), .flags = flags, .owner_conn = conn});
+    return tf_do(member, &(struct topology_request){.change = CHANGE_QUEUE_DELETE,
+                                                    ROOT,
+                                                    .name = slice_str(name),
+                                                    .flags = flags,
+                                                    .owner_conn = conn});
 }
 
 static LV_UNUSED struct tf_answer
 tf_exchange(const char *name, const char *type, uint32_t flags)
 {
-    return tf_do(0, &(struct topology_request){
-                        .change = CHANGE_EXCHANGE_DECLARE, ROOT, .name = slice_str(name), .type = slice_str(type), .flags = flags});
+    return tf_do(0, &(struct topology_request){.change = CHANGE_EXCHANGE_DECLARE,
+                                               ROOT,
+                                               .name = slice_str(name),
+                                               .type = slice_str(type),
+                                               .flags = flags});
 }
 
 static LV_UNUSED struct tf_answer
 tf_delete_exchange(const char *name, uint32_t flags)
 {
-    return tf_do(0, &(struct topology_request){.change = CHANGE_EXCHANGE_DELETE, ROOT, .name = slice_str(name), .flags = flags});
+    return tf_do(0, &(struct topology_request){
+                        .change = CHANGE_EXCHANGE_DELETE, ROOT, .name = slice_str(name), .flags = flags});
 }
 
 static LV_UNUSED struct tf_answer
@@ -377,7 +390,7 @@ static LV_UNUSED size_t
 tf_list_len(struct list *l)
 {
     size_t n = 0;
-    LV_LIST_EACH(it, l)
+    LV_LIST_EACH (it, l)
         n++;
     return n;
 }
@@ -459,4 +472,30 @@ tf_close(void)
     tf_check();
     tf_stop();
     tf_remove_dir();
+}
+
+// --- the same in several set-ups --------------------------------------------------------------------------------------
+
+static const struct tf_config *tf_setup; // of the present run
+
+static LV_UNUSED int
+tf_run_all(int (*run)(const char *what))
+{
+    static const struct {
+        const char *what;
+        struct tf_config config;
+    } runs[] = {
+        {"one worker", {.workers = 1}},
+        {"three workers", {.workers = 3}},
+        {"three workers, queues elsewhere, slow mailboxes",
+         {.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 42}},
+        {"two workers, local queues, with a store",
+         {.workers = 2, .placement = PLACE_LOCAL, .is_kept = true}},
+    };
+    int failed = 0;
+    for (size_t i = 0; i < LV_ARRAY_LEN(runs); i++) {
+        tf_setup = &runs[i].config;
+        failed += run(runs[i].what);
+    }
+    return failed;
 }

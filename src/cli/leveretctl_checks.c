@@ -1,0 +1,5 @@
+#include "src/cli/leveretctl.h"
+
+const struct ctl_command ctl_commands_checks[] = {
+    {.name = NULL},
+};
