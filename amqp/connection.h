@@ -136,6 +136,7 @@ struct connection {
     bool is_resuming;                // inside channel_resume: not all that is pending is in its list
     bool is_client_closing;          // client_close has been called and not answered
     bool is_answered;                // close-ok came; our client is still closing
+    bool has_sent_close_ok;          // the client's close met ours and was answered, once
     bool is_at_end;                  // the input has ended
     bool is_deaf;                    // input is read and dropped
     bool has_kept_frames;            // `in` may hold whole frames

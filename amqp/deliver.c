@@ -15,10 +15,17 @@ no_memory(struct channel *ch)
     connection_kill(ch->conn, "out of memory");
 }
 
+// frame_put_header, inlined.
+static inline uint8_t *
+put_head(uint8_t *p, uint8_t type, uint16_t number, size_t payload_len)
+{
+    return wire_put_u32(wire_put_u16(wire_put_u8(p, type), number), (uint32_t)payload_len);
+}
+
 static inline uint8_t *
 put_frame(uint8_t *p, uint8_t type, uint16_t number, struct slice payload)
 {
-    p = frame_put_header(p, type, number, (uint32_t)payload.len);
+    p = put_head(p, type, number, payload.len);
     p = wire_put_bytes(p, payload);
     return wire_put_u8(p, FRAME_END);
 }
@@ -34,7 +41,7 @@ send_large_body(struct channel *ch, struct message *msg)
         uint8_t *p = output_reserve(o, FRAME_HEADER_SIZE);
         if (p == NULL)
             return;
-        output_commit(o, frame_put_header(p, FRAME_BODY, ch->number, (uint32_t)part.len));
+        output_commit(o, put_head(p, FRAME_BODY, ch->number, part.len));
         output_append_message(o, msg, part);
         p = output_reserve(o, 1);
         if (p == NULL)
@@ -54,7 +61,7 @@ content_begin(struct channel *ch, const struct message *msg, uint32_t id, size_t
         no_memory(ch);
         return NULL;
     }
-    p = frame_put_header(p, FRAME_METHOD, ch->number, (uint32_t)(sizeof id + args));
+    p = put_head(p, FRAME_METHOD, ch->number, sizeof id + args);
     return wire_put_u32(p, id);
 }
 
@@ -150,7 +157,7 @@ channel_confirmed(void *ctx, uint64_t tag, bool is_multiple, bool is_nack)
         no_memory(ch);
         return;
     }
-    p = frame_put_header(p, FRAME_METHOD, ch->number, sizeof(uint32_t) + ARGS);
+    p = put_head(p, FRAME_METHOD, ch->number, sizeof(uint32_t) + ARGS);
     p = wire_put_u32(p, is_nack ? AMQP_BASIC_NACK : AMQP_BASIC_ACK);
     p = wire_put_u64(p, tag);
     p = wire_put_u8(p, is_multiple); // of a nack, requeue is the second bit, and means nothing from a server

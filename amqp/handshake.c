@@ -343,7 +343,8 @@ open_vhost(struct connection *c, const struct amqp_connection_open *m)
 static void
 closing_method(struct connection *c, uint32_t id)
 {
-    if (id == AMQP_CONNECTION_CLOSE) { // both closed at once: ours is still to be answered
+    if (id == AMQP_CONNECTION_CLOSE && !c->has_sent_close_ok) { // both closed at once: ours is still to be answered
+        c->has_sent_close_ok = true; // one is enough: who sends more and reads nothing would fill our memory
         amqp_frame_connection_close_ok(&c->aw->scratch, 0);
         connection_send_scratch(c);
     } else if (id == AMQP_CONNECTION_CLOSE_OK && (c->client != NULL || c->is_client_closing)) {

@@ -100,15 +100,20 @@ publish_fast(struct connection *c, const uint8_t *data, size_t len)
     struct publish_view v = {.size = payload_len + FRAME_OVERHEAD};
     if (!view_method(data, payload_len, &v) || !view_content(c, data + v.size, data + len, number, &v))
         return 0;
-    struct amqp_basic_props props;
-    if (amqp_props_decode(v.props, &props) != 0)
-        return 0;
+    static const struct amqp_basic_props none;
+    struct amqp_basic_props decoded;
+    const struct amqp_basic_props *props = &none;
+    if (v.props.len != sizeof(uint16_t) || wire_get_u16(v.props.ptr) != 0) {
+        if (amqp_props_decode(v.props, &decoded) != 0)
+            return 0;
+        props = &decoded;
+    }
     struct message *msg = message_new(v.exchange, v.key, v.props, (uint32_t)v.body.len);
     if (msg == NULL)
         return 0;
     if (v.body.len > 0)
         memcpy(message_body_mut(msg), v.body.ptr, v.body.len);
-    publish_now(ch, msg, &props, v.is_mandatory);
+    publish_now(ch, msg, props, v.is_mandatory);
     return v.size;
 }
 
@@ -232,7 +237,8 @@ content_grow(struct content *content, uint32_t needed)
 {
     if (needed <= content->capacity)
         return true;
-    uint64_t room = LV_MIN(LV_MAX((uint64_t)content->capacity * 2, needed), content->body_size);
+    uint64_t doubled = LV_MAX((uint64_t)content->capacity * 2, (uint64_t)needed);
+    uint64_t room = LV_MIN(doubled, content->body_size);
     struct message *msg = content->msg;
     size_t head = sizeof *msg + msg->route_len + msg->header_len;
     msg = mem_realloc(msg, head + room);

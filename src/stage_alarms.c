@@ -1,6 +1,7 @@
 // stage_alarms.c: the memory watermark: resident memory is looked at every memory_monitor_interval; above the watermark publishers
 // are blocked (connection.blocked), acknowledgements and deliveries go on (RabbitMQ documentation, "Memory Alarms").
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -11,7 +12,21 @@
 enum { ALARM_MEMORY = 1 };
 
 static ev_timer timer;       // on the main loop
-static unsigned alarms_set;  // main thread
+// Written by the main thread alone; partner: the HTTP member's relaxed loads, which show them.
+static _Atomic unsigned alarms_set;
+static _Atomic uint64_t watermark_now;
+
+unsigned
+stage_alarms_now(void)
+{
+    return atomic_load_explicit(&alarms_set, memory_order_relaxed);
+}
+
+uint64_t
+stage_alarms_watermark_bytes(void)
+{
+    return atomic_load_explicit(&watermark_now, memory_order_relaxed);
+}
 
 static uint64_t
 resident_bytes(void)
@@ -57,9 +72,10 @@ look(struct daemon *d)
 {
     uint64_t used = resident_bytes(), watermark = watermark_bytes(d->config);
     unsigned alarms = used > watermark ? ALARM_MEMORY : 0;
-    if (alarms == alarms_set)
+    atomic_store_explicit(&watermark_now, watermark, memory_order_relaxed);
+    if (alarms == atomic_load_explicit(&alarms_set, memory_order_relaxed))
         return;
-    alarms_set = alarms;
+    atomic_store_explicit(&alarms_set, alarms, memory_order_relaxed);
     if (alarms != 0)
         log_warn(LOG_DEFAULT, "memory: %" PRIu64 " bytes are in use, the watermark is %" PRIu64 ": publishers are blocked", used, watermark);
     else
@@ -88,6 +104,7 @@ alarms_run(struct daemon *d, struct buf *problem)
 {
     ev_timer_init(&timer, on_timer, 0, 0);
     timer.data = d;
+    look(d);
     arm(d);
     return 0;
 }

@@ -1,7 +1,10 @@
 // stage_management.c: the control socket, and what it may ask of the process: stop, rotate logs, show the configuration.
 //
-// The HTTP member runs on its own thread: what concerns the process goes by mail to the main thread.
+// The HTTP member runs on its own thread: what concerns the process goes by mail to the main thread; a reloaded configuration
+// comes by mail from there.
+#include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "src/acceptor.h"
 #include "src/base/log.h"
@@ -11,8 +14,13 @@
 #include "src/stages.h"
 
 static struct api_server *server;  // main thread only
-static struct config *shown_config; // the configuration at start; a reference
-static struct buf listeners_json;
+static struct config *start_config; // the configuration at start, whose strings the server shows; a reference
+static struct config *shown_config; // the one in force; a reference. HTTP member's while the threads run
+static struct buf listeners_json, config_files_json, log_files_json;
+static bool has_log_level;          // main thread: set_log_level was asked for
+static enum log_level log_level;
+// Main thread's; partner: the HTTP member's relaxed load, which shows it.
+static _Atomic bool is_running;
 
 struct daemon_mail {
     struct daemon *daemon;
@@ -32,12 +40,59 @@ on_stop(void *ctx)
     worker_post(mail.daemon->main, stop_mail, &mail, sizeof mail, 0);
 }
 
+// The log as configured, with the level that was asked for since; the file is opened again.
+static void
+configure_log(struct daemon *d)
+{
+    struct log_config log = d->config->log;
+    if (has_log_level) {
+        log.file_level = log.console_level = log_level;
+        for (size_t i = 0; i < LV_ARRAY_LEN(log.category_level); i++)
+            log.category_level[i] = log_level;
+    }
+    if (log_configure(&log) != 0)
+        log_error(LOG_DEFAULT, "log file cannot be opened; logging goes on as before");
+}
+
 static void
 rotate_mail(struct worker *w, void *payload)
 {
-    struct daemon *d = ((struct daemon_mail *)payload)->daemon;
-    if (log_configure(&d->config->log) != 0)
-        log_error(LOG_DEFAULT, "log file cannot be reopened; logging goes on as before");
+    configure_log(((struct daemon_mail *)payload)->daemon);
+}
+
+struct level_mail {
+    struct daemon *daemon;
+    enum log_level level;
+};
+
+static void
+level_mail(struct worker *w, void *payload)
+{
+    const struct level_mail *mail = payload;
+    log_notice(LOG_DEFAULT, "control socket: log level is %s from now on", log_level_text(mail->level));
+    has_log_level = true;
+    log_level = mail->level;
+    configure_log(mail->daemon);
+}
+
+static void
+on_set_log_level(void *ctx, enum log_level level)
+{
+    struct level_mail mail = {.daemon = ctx, .level = level};
+    worker_post(mail.daemon->main, level_mail, &mail, sizeof mail, 0);
+}
+
+static void
+on_resources(void *ctx, struct api_resources *ret)
+{
+    const struct config *c = shown_config;
+    ret->is_running = atomic_load_explicit(&is_running, memory_order_relaxed);
+    ret->has_memory_alarm = (stage_alarms_now() & 1) != 0;
+    ret->memory_limit_bytes = stage_alarms_watermark_bytes();
+    ret->memory_relative = c->memory_watermark_absolute_bytes > 0 ? 0 : c->memory_watermark_relative;
+    ret->disk_limit_bytes = c->disk_free_absolute_bytes;
+    if (c->disk_free_relative > 0)
+        ret->disk_limit_bytes = (uint64_t)(c->disk_free_relative * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE));
 }
 
 static void
@@ -80,29 +135,92 @@ describe_listeners(const struct config *c)
     buf_append_u8(&listeners_json, ']');
 }
 
+static void
+describe_files(const struct config *c)
+{
+    buf_append_u8(&config_files_json, '[');
+    for (size_t i = 0; i < c->file_count; i++) {
+        json_put_string(&config_files_json, slice_str(c->files[i]));
+        buf_append_str(&config_files_json, i + 1 < c->file_count ? "," : "");
+    }
+    buf_append_u8(&config_files_json, ']');
+    buf_append_u8(&log_files_json, '[');
+    if (c->log.file != NULL)
+        json_put_string(&log_files_json, slice_str(c->log.file));
+    if (c->log.is_console)
+        buf_printf(&log_files_json, "%s\"<%s>\"", c->log.file != NULL ? "," : "", c->log.is_console_stdout ? "stdout" : "stderr");
+    buf_append_u8(&log_files_json, ']');
+}
+
 static int
 management_start(struct daemon *d, struct buf *problem)
 {
     char *error = NULL;
+    start_config = config_ref(d->config);
     shown_config = config_ref(d->config);
-    describe_listeners(shown_config);
+    describe_listeners(start_config);
+    describe_files(start_config);
     struct api_node node = {
-        .node_name = shown_config->node_name,
-        .cluster_name = shown_config->cluster_name,
-        .product_version = shown_config->product_version,
-        .data_dir = shown_config->data_dir,
+        .node_name = start_config->node_name,
+        .cluster_name = start_config->cluster_name,
+        .product_version = start_config->product_version,
+        .data_dir = start_config->data_dir,
         .listeners = buf_cstr(&listeners_json),
+        .config_files = buf_cstr(&config_files_json),
+        .log_files = buf_cstr(&log_files_json),
         .environment = on_environment,
         .stop = on_stop,
         .rotate_logs = on_rotate_logs,
+        .set_log_level = on_set_log_level,
+        .resources = on_resources,
         .ctx = d,
     };
-    int err = http_server_start(d->crew, shown_config->control_socket, &node, &server, &error);
+    int err = http_server_start(d->crew, start_config->control_socket, &node, &server, &error);
     if (err == 0)
         return 0;
     buf_printf(problem, "%s", error != NULL ? error : err_text(err));
     mem_free(error);
     return err == -LE_ACCESS ? DAEMON_NOPERM : DAEMON_OSERR;
+}
+
+// The main loop's first turn comes when every stage runs: then the node is up.
+static void
+running_mail(struct worker *w, void *payload)
+{
+    atomic_store_explicit(&is_running, true, memory_order_relaxed);
+}
+
+static int
+management_run(struct daemon *d, struct buf *problem)
+{
+    struct daemon_mail mail = {.daemon = d};
+    worker_post(d->main, running_mail, &mail, sizeof mail, 0);
+    return 0;
+}
+
+static void
+management_drain(struct daemon *d)
+{
+    atomic_store_explicit(&is_running, false, memory_order_relaxed);
+}
+
+struct config_mail {
+    struct config *config; // a reference that passes
+};
+
+static void
+config_mail(struct worker *w, void *payload)
+{
+    config_unref(shown_config);
+    shown_config = ((struct config_mail *)payload)->config;
+}
+
+static void
+management_reload(struct daemon *d, const struct config *old)
+{
+    struct config_mail mail = {.config = config_ref(d->config)};
+    has_log_level = false;
+    worker_post(crew_extra_member(d->crew, CREW_HTTP), config_mail, &mail, sizeof mail, 0);
 }
 
 static void
@@ -111,8 +229,18 @@ management_stop(struct daemon *d)
     http_server_stop(server);
     server = NULL;
     buf_fini(&listeners_json);
+    buf_fini(&config_files_json);
+    buf_fini(&log_files_json);
     config_unref(shown_config);
-    shown_config = NULL;
+    config_unref(start_config);
+    shown_config = start_config = NULL;
 }
 
-const struct daemon_stage stage_management = {.name = "management", .start = management_start, .stop = management_stop};
+const struct daemon_stage stage_management = {
+    .name = "management",
+    .start = management_start,
+    .run = management_run,
+    .reload = management_reload,
+    .drain = management_drain,
+    .stop = management_stop,
+};

@@ -8,5 +8,9 @@ extern const struct daemon_stage stage_amqp;       // connections; gives the acc
 extern const struct daemon_stage stage_management; // the control socket
 extern const struct daemon_stage stage_alarms;     // the memory watermark
 
+// What the alarms' last look found: enum-like bits, 1 memory; and the watermark it compared with. Any thread.
+unsigned stage_alarms_now(void);
+uint64_t stage_alarms_watermark_bytes(void);
+
 // Sends a mail to every worker. Main thread, or any other crew member.
 void stages_post_workers(struct crew *crew, mail_fn fn, const void *payload, size_t len);

@@ -4,6 +4,7 @@
 // topology, compiled once by the writer; matching is safe on any thread with the caller's own cache.
 #pragma once
 
+#include "src/base/buf.h"
 #include "src/broker/fault.h"
 #include "src/broker/topology.h"
 
@@ -32,6 +33,13 @@ void topic_permission_free(struct topic_permission *p);
 enum { PASSWORD_HASH_MAX = 4 + 64 };
 LV_MUST_USE int password_hash_make(struct slice password, struct slice hashing, uint8_t ret_hash[PASSWORD_HASH_MAX], size_t *ret_len);
 bool password_matches(const struct user *u, struct slice password); // constant time in the digest
+// Which passwords users may be given: at least `min_bytes` long and, unless `regexp` is empty, matching it. -LE_INVAL with a
+// sentence (heap) when the regexp is bad.
+struct password_rule;
+LV_MUST_USE int password_rule_new(size_t min_bytes, struct slice regexp, struct password_rule **ret, char **ret_error);
+void password_rule_free(struct password_rule *r); // accepts NULL
+// False: `reason` gets RabbitMQ's sentence. A NULL rule allows everything. Any thread.
+bool password_rule_allows(const struct password_rule *r, struct slice password, struct buf *reason);
 LV_MUST_USE int base64_decode(struct slice text, uint8_t *out, size_t cap, size_t *ret_len);
 size_t base64_encode(struct slice bytes, char *out, size_t cap); // NUL-terminated; 0 when it does not fit
 uint32_t user_tags_parse(struct slice comma_separated);          // enum user_tag flags

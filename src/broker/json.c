@@ -82,6 +82,15 @@ json_drop_comma(struct buf *out)
 
 static void put_field(struct buf *out, const struct field *f, unsigned depth);
 
+// PROTOCOL: a key may hold NUL, which no JSON reader we know of takes in a name: up to there is shown.
+static void
+put_key(struct buf *out, struct slice key)
+{
+    const void *nul = key.len > 0 ? memchr(key.ptr, 0, key.len) : NULL;
+    json_put_string(out, nul != NULL ? slice_head(key, (size_t)((const uint8_t *)nul - key.ptr)) : key);
+    buf_append_u8(out, ':');
+}
+
 static void
 put_table(struct buf *out, struct slice table, unsigned depth)
 {
@@ -90,8 +99,7 @@ put_table(struct buf *out, struct slice table, unsigned depth)
     buf_append_u8(out, '{');
     if (depth > 0) {
         for (struct table_iter it = table_iter_of(table); table_iter_next(&it, &key, &f);) {
-            json_put_string(out, key);
-            buf_append_u8(out, ':');
+            put_key(out, key);
             put_field(out, &f, depth - 1);
             buf_append_u8(out, ',');
         }

@@ -43,6 +43,7 @@ list_channel(struct session *s, struct buf *out)
     json_put_member_string(out, "name", s->client->name);
     json_drop_comma(out);
     buf_append_str(out, "},");
+    json_put_member_int(out, "connection_id", (int64_t)s->client->id);
     json_put_member_int(out, "number", s->number);
     json_put_member_string(out, "user", s->client->user);
     json_put_member_string(out, "user_who_performed_action", s->client->user);
@@ -77,6 +78,7 @@ list_consumer(struct session *s, struct session_consumer *c, struct buf *out)
     buf_append_str(out, "{\"channel_details\":{");
     put_channel_name(out, s);
     json_put_member_string(out, "connection_name", s->client->name);
+    json_put_member_int(out, "connection_id", (int64_t)s->client->id);
     json_put_member_int(out, "number", s->number);
     json_put_member_string(out, "user", s->client->user);
     json_drop_comma(out);

@@ -16,6 +16,7 @@
 #include "src/broker/fault.h"
 
 struct permission; // compiled regexes: see auth.h
+struct password_rule;
 struct topic_permission;
 
 enum user_tag { // known tags; others are kept as text only
@@ -157,9 +158,18 @@ enum queue_placement {
     PLACE_REMOTE
 }; // REMOTE: tests: never on the declarer's worker when there is another
 
+// Of the whole node, all virtual hosts together; -1: none. What is there already stays.
+struct topology_limits {
+    int64_t vhosts, queues, exchanges; // exchanges: the predeclared ones count
+};
+
 struct topology_config {
     const char *data_dir;                                   // NULL: nothing is kept (tests)
     struct slice default_vhost, default_user, default_pass; // made when the store is new
+    struct slice default_user_tags;          // comma separated; NULL ptr: "administrator"
+    struct slice default_user_permission[3]; // by enum access, on default_vhost; NULL ptr: ".*"
+    const struct password_rule *password_rule; // that default_pass has to fulfil; NULL: none
+    const struct topology_limits *limits;    // NULL: none
     enum queue_placement placement;
     // On the writer's thread, after a vhost or user was deleted: sessions are to be closed (may be NULL).
     void (*vhost_deleted)(void *ctx, struct slice name);
@@ -172,6 +182,8 @@ struct topology_config {
 // part of broker_worker_init), topology_start, topology_worker_init of every member that reads, crew_start. An empty
 // default_vhost or default_user makes none. 0 or -LE_xxx with a sentence (heap); nothing is left behind then.
 LV_MUST_USE int topology_start(struct crew *crew, const struct topology_config *config, char **ret_error);
+// New limits while running, for what is made from then on. From any crew member.
+void topology_set_limits(struct crew *crew, const struct topology_limits *limits);
 // After the threads have ended and broker_worker_fini (which ends the queues): closes the store, frees everything. Rings must not
 // be drained afterwards. Harmless when topology_start failed or was never called.
 void topology_stop(struct crew *crew);

@@ -248,9 +248,11 @@ settle_adopted(struct topology_writer *tw)
         return;
     uint64_t adopted = UINT64_MAX;
     for (int i = 0; i < tw->crew->n_members; i++) {
-        struct topology_reader *r = &tw->readers[i];
-        if (r->is_reader)
-            adopted = LV_MIN(adopted, atomic_load_explicit(&r->adopted, memory_order_acquire));
+        if (!tw->readers[i].is_reader)
+            continue;
+        // Loaded once: LV_MIN looks at its arguments twice, and the second look might see a version that others have not adopted.
+        uint64_t one = atomic_load_explicit(&tw->readers[i].adopted, memory_order_acquire);
+        adopted = LV_MIN(adopted, one);
     }
     for (struct list *it; (it = list_first(&tw->history)) != NULL;) {
         struct version_record *r = LV_CONTAINER_OF(it, struct version_record, node);

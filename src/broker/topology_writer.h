@@ -212,6 +212,8 @@ struct topology_writer {
     struct crew *crew;
     struct worker *worker;
     enum queue_placement placement;
+    struct topology_limits limits;
+    int64_t exchange_count; // in the draft, all vhosts
     void (*vhost_deleted)(void *ctx, struct slice name);
     void (*user_deleted)(void *ctx, struct slice name);
     void *callback_ctx;

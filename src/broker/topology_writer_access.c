@@ -142,7 +142,14 @@ vhost_create(struct topology_writer *tw, struct task *task)
         vhost_named(tw, task, r->name, "'");
         return;
     }
-    if (!check_name(r, "virtual host") || !store_may_change(tw, task))
+    if (!check_name(r, "virtual host"))
+        return;
+    if (tw->limits.vhosts >= 0 && tw->turn.draft.vhosts.count >= (uint64_t)tw->limits.vhosts) {
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "cannot create vhost '%.*s': vhost limit of %lld is reached",
+                  SLICE_FMT(r->name), (long long)tw->limits.vhosts);
+        return;
+    }
+    if (!store_may_change(tw, task))
         return;
     if (ids_are_short(tw)) {
         fault_set(&r->fault, FAULT_INTERNAL_ERROR, "the metadata store gave no object id");
@@ -222,6 +229,7 @@ vhost_remove(struct topology_writer *tw, struct vhost_entry *e)
     void *there =
         pmap_remove(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name);
     LV_ASSERT(there == &e->now->v && e->now->v.queues.count == 0);
+    tw->exchange_count -= (int64_t)e->now->v.exchanges.count;
     journal_add(tw, JOURNAL_VHOST_GONE, e, NULL);
     tw->turn.has_auth_changed = true;
     if (store_is_open(tw))

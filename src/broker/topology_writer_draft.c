@@ -68,7 +68,8 @@ exchange_map(struct topology_writer *tw, struct exchange_entry *e)
 {
     struct exchange *x = &e->now->x;
     struct vhost *v = vhost_edit(tw, e->vhost);
-    pmap_put(&v->exchanges, &tw->turn.edit, slice_hash(x->name), topology_eq_exchange, &x->name, x);
+    if (pmap_put(&v->exchanges, &tw->turn.edit, slice_hash(x->name), topology_eq_exchange, &x->name, x) == NULL)
+        tw->exchange_count++;
     pmap_put(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id), topology_eq_exchange_id, &x->id,
              x);
 }
@@ -83,6 +84,7 @@ exchange_unmap(struct topology_writer *tw, struct exchange_entry *e)
     void *by_id = pmap_remove(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id),
                               topology_eq_exchange_id, &x->id);
     LV_ASSERT(by_name == x && by_id == x);
+    tw->exchange_count--;
 }
 
 struct exchange *
@@ -345,6 +347,7 @@ undo_record(struct topology_writer *tw, const struct journal_record *r)
         struct vhost_entry *e = r->a;
         pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name,
                  &e->now->v);
+        tw->exchange_count += (int64_t)e->now->v.exchanges.count;
         break;
     }
     case JOURNAL_VHOST_SETTING: undo_vhost_setting(tw, r->a, r->b); break;

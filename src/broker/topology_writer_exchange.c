@@ -187,6 +187,12 @@ exchange_create(struct topology_writer *tw, struct task *task, struct vhost_entr
                   SLICE_FMT(r->name));
         return;
     }
+    if (tw->limits.exchanges >= 0 && tw->exchange_count >= tw->limits.exchanges) {
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
+                  "cannot declare exchange '%.*s' in vhost '%.*s': exchange limit of %lld is reached",
+                  SLICE_FMT(r->name), SLICE_FMT(ve->name), (long long)tw->limits.exchanges);
+        return;
+    }
     if (!arguments_check_exchange(ve->name, r->name, r->arguments, &alternate, &r->fault))
         return;
     bool is_durable = (r->flags & CHANGE_DURABLE) != 0;

@@ -400,6 +400,28 @@ check_redeclare(struct task *task, const struct queue_def *def, const struct que
         arguments_same_queue(def, p, r->arguments, &r->fault);
 }
 
+// False with the fault.
+static bool
+check_limits(const struct topology_writer *tw, struct topology_request *r, const struct vhost *v)
+{
+    uint64_t total = 0;
+    if (v->max_queues >= 0 && v->queues.count >= (uint64_t)v->max_queues) {
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
+                  "cannot declare queue '%.*s': queue limit in vhost '%.*s' (%lld) is reached",
+                  SLICE_FMT(r->name), SLICE_FMT(v->name), (long long)v->max_queues);
+        return false;
+    }
+    for (int i = 0; i < tw->crew->n_workers; i++)
+        total += tw->queues_of[i];
+    if (tw->limits.queues >= 0 && total >= (uint64_t)tw->limits.queues) {
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
+                  "cannot declare queue '%.*s': queue limit in cluster (%lld) is reached", SLICE_FMT(r->name),
+                  (long long)tw->limits.queues);
+        return false;
+    }
+    return true;
+}
+
 // Everything that can refuse a new queue. False with the fault.
 static bool
 check_declare(struct topology_writer *tw, struct task *task, const struct vhost *v, struct queue_args *args)
@@ -411,12 +433,8 @@ check_declare(struct topology_writer *tw, struct task *task, const struct vhost 
         .is_auto_delete = (r->flags & CHANGE_AUTO_DELETE) != 0,
     };
     uint32_t flags = 0;
-    if (v->max_queues >= 0 && v->queues.count >= (uint64_t)v->max_queues) {
-        fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
-                  "cannot declare queue '%.*s': queue limit in vhost '%.*s' (%lld) is reached",
-                  SLICE_FMT(r->name), SLICE_FMT(v->name), (long long)v->max_queues);
+    if (!check_limits(tw, r, v))
         return false;
-    }
     if (!arguments_check_queue(v->name, r->name, r->arguments, &p, &args->type, &flags, &r->fault))
         return false;
     args->flags = flags | (p.is_durable ? (uint32_t)QUEUE_DURABLE : 0) |

@@ -245,15 +245,43 @@ make_vhost(struct topology_writer *tw, struct slice name)
 }
 
 static int
+make_default_permission(const struct topology_config *config, struct permission **ret, char **ret_error)
+{
+    struct slice pattern[3];
+    for (int i = 0; i < 3; i++)
+        pattern[i] =
+            config->default_user_permission[i].ptr != NULL ? config->default_user_permission[i] : SLICE_LIT(".*");
+    int result = permission_new(config->default_user, config->default_vhost, pattern, ret, ret_error);
+    if (result < 0 && *ret_error != NULL) {
+        struct buf b = BUF_INIT;
+        buf_printf(&b, "default_permissions: %s", *ret_error);
+        mem_free(*ret_error);
+        *ret_error = mem_xstrdup(buf_cstr(&b));
+        buf_fini(&b);
+    }
+    return result;
+}
+
+static bool
+is_password_good(const struct topology_config *config, char **ret_error)
+{
+    struct buf reason = BUF_INIT;
+    buf_append_str(&reason, "default_pass: ");
+    bool is_good = config->default_user.len == 0 ||
+                   password_rule_allows(config->password_rule, config->default_pass, &reason);
+    if (!is_good)
+        *ret_error = mem_xstrdup(buf_cstr(&reason));
+    buf_fini(&reason);
+    return is_good;
+}
+
+static int
 make_user(struct topology_writer *tw, const struct topology_config *config)
 {
     static const struct slice hashing = SLICE_LIT("rabbit_password_hashing_sha256");
-    static const struct slice all = SLICE_LIT(".*");
-    const struct slice pattern[3] = {all, all, all};
     uint8_t hash[PASSWORD_HASH_MAX];
     size_t hash_len = 0;
     struct permission *p;
-    char *error = NULL;
     if (config->default_user.len == 0)
         return 0;
     int result = password_hash_make(config->default_pass, hashing, hash, &hash_len);
@@ -263,7 +291,7 @@ make_user(struct topology_writer *tw, const struct topology_config *config)
         .name = config->default_user,
         .password_hash = slice_of(hash, hash_len),
         .hashing = hashing,
-        .tags = SLICE_LIT("administrator"),
+        .tags = config->default_user_tags.ptr != NULL ? config->default_user_tags : SLICE_LIT("administrator"),
         .max_connections = -1,
         .max_channels = -1,
     };
@@ -271,7 +299,8 @@ make_user(struct topology_writer *tw, const struct topology_config *config)
     user_store(tw, &u);
     if (config->default_vhost.len == 0)
         return 0;
-    result = permission_new(config->default_user, config->default_vhost, pattern, &p, &error);
+    char *error = NULL;
+    result = make_default_permission(config, &p, &error); // start_writer has tried it
     mem_free(error);
     if (result < 0)
         return result;
@@ -347,7 +376,6 @@ build_first(struct topology_writer *tw, const struct topology_config *config, ch
     int result = 0;
     if (tw->meta != NULL) {
         result = meta_get_id_ceiling(tw->meta, &tw->id_last);
-        bool is_new = result == 0 && tw->id_last == 0;
         if (result == 0)
             result = load_all(tw);
         if (result == 0)
@@ -356,10 +384,12 @@ build_first(struct topology_writer *tw, const struct topology_config *config, ch
             *ret_error = sentence("cannot read the metadata store", result);
             return result;
         }
-        if (!is_new)
-            config = NULL;
     }
-    if (config != NULL) {
+    // As RabbitMQ decides it. It holds too when an earlier first start did not come to its end.
+    const struct topology *t = &tw->turn.draft;
+    if (t->vhosts.count == 0 && t->users.count == 0 && t->permissions.count == 0) {
+        if (!is_password_good(config, ret_error))
+            return -LE_INVAL;
         make_vhost(tw, config->default_vhost);
         result = make_user(tw, config);
     }
@@ -409,8 +439,11 @@ create_queues(struct topology_writer *tw)
 static int
 start_writer(struct topology_writer *tw, const struct topology_config *config, char **ret_error)
 {
-    int result = 0;
-    if (config->data_dir != NULL)
+    struct permission *p;
+    int result = make_default_permission(config, &p, ret_error);
+    if (result == 0)
+        permission_free(p);
+    if (result == 0 && config->data_dir != NULL)
         result = meta_open(config->data_dir, &tw->meta, ret_error);
     if (result < 0)
         return result;
@@ -431,6 +464,7 @@ topology_start(struct crew *crew, const struct topology_config *config, char **r
         LV_ASSERT(crew->members[i]->queue_state != NULL); // queues are created here
     struct topology_writer *tw = topology_writer_new(crew);
     tw->placement = config->placement;
+    tw->limits = config->limits != NULL ? *config->limits : (struct topology_limits){-1, -1, -1};
     tw->vhost_deleted = config->vhost_deleted;
     tw->user_deleted = config->user_deleted;
     tw->callback_ctx = config->ctx;
@@ -448,6 +482,18 @@ topology_start(struct crew *crew, const struct topology_config *config, char **r
     worker_add_hook(tw->worker, PHASE_LOG, topology_writer_work, tw);
     worker_add_hook(tw->worker, PHASE_REAP, topology_writer_publish, tw);
     return 0;
+}
+
+static void
+take_limits(struct worker *w, void *payload)
+{
+    ((struct topology_writer *)w->extra_state)->limits = *(const struct topology_limits *)payload;
+}
+
+void
+topology_set_limits(struct crew *crew, const struct topology_limits *limits)
+{
+    worker_post(crew_extra_member(crew, CREW_TOPOLOGY), take_limits, limits, sizeof *limits, 0);
 }
 
 // What is still in the rings to the writer comes out, so that it can be freed.

@@ -83,6 +83,24 @@ api_int(const struct api_request *r, const char *key, int64_t *ret)
 }
 
 bool
+api_flag(const struct api_request *r, const char *key)
+{
+    bool is_set = false;
+    const char *query = http_query(r, key);
+    return api_bool(r, key, &is_set) ? is_set : query != NULL && strcmp(query, "true") == 0;
+}
+
+uint32_t
+api_only(const struct api_request *r)
+{
+    struct slice only = SLICE_EMPTY;
+    api_string(r, "only", &only);
+    if (slice_eq_str(only, "new"))
+        return CHANGE_ONLY_NEW;
+    return slice_eq_str(only, "existing") ? (uint32_t)CHANGE_ONLY_EXISTING : 0;
+}
+
+bool
 api_tags(const struct api_request *r, struct buf *out)
 {
     const json_t *tags = json_object_get(r->json, "tags");
@@ -193,6 +211,8 @@ static void
 change_done(struct topology_request *change)
 {
     struct api_request *r = change->ctx;
+    if (change->change == CHANGE_QUEUE_DELETE && change->fault.code == FAULT_NONE)
+        r->message_count = (int64_t)change->message_count;
     if (change->fault.code != FAULT_NONE)
         api_fault(r, &change->fault);
     else
@@ -271,15 +291,59 @@ list_complete(struct api_request *r)
     api_reply(r, 200);
 }
 
-void
-api_list_workers(struct api_request *r, enum broker_listing what)
+static void
+ask_workers(struct api_request *r, enum broker_listing what, void (*gathered)(struct api_request *r))
 {
     struct worker *w = http_server_worker(r->server);
     struct list_mail mail = {.request = r, .back = w, .what = what};
     buf_append_u8(&r->out, '[');
-    r->gathered = list_complete;
+    r->gathered = gathered;
     for (int i = 0; i < w->crew->n_workers; i++) {
         api_gather_add(r);
         worker_post(w->crew->members[i], list_asked, &mail, sizeof mail, 0);
     }
+}
+
+void
+api_list_workers(struct api_request *r, enum broker_listing what)
+{
+    ask_workers(r, what, list_complete);
+}
+
+static void
+parse_complete(struct api_request *r)
+{
+    json_drop_comma(&r->out);
+    buf_append_u8(&r->out, ']');
+    if (!r->has_failed && !r->out.failed)
+        r->parsed = json_loadb((const char *)r->out.ptr, r->out.len, JSON_ALLOW_NUL, NULL);
+    buf_reset(&r->out);
+    if (r->parsed == NULL)
+        api_error(r, 500, "internal_error", "out of memory");
+    else
+        r->listed(r);
+}
+
+void
+api_gather_workers(struct api_request *r, enum broker_listing what, void (*listed)(struct api_request *r))
+{
+    r->listed = listed;
+    ask_workers(r, what, parse_complete);
+}
+
+static int
+append_text(const char *text, size_t len, void *ctx)
+{
+    struct buf *out = ctx;
+    buf_append(out, text, len);
+    return out->failed ? -1 : 0;
+}
+
+void
+api_reply_json(struct api_request *r, const json_t *value)
+{
+    buf_reset(&r->out);
+    if (json_dump_callback(value, append_text, &r->out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
+        r->out.failed = true; // answered as 500
+    api_reply(r, 200);
 }

@@ -40,7 +40,10 @@ struct api_request {
     bool has_failed;             // a part of a gathered answer is missing
     unsigned pending;            // answers that a gathering handler still waits for
     void (*gathered)(struct api_request *r); // called when `pending` comes to 0
+    void (*listed)(struct api_request *r);   // api_gather_workers
     int detail;                  // a handler's own
+    json_t *parsed;              // a handler's own; freed with the request
+    int64_t message_count;       // answered as X-Message-Count: what a deleted queue held; -1: not said
 };
 
 typedef void (*api_handler)(struct api_request *r);
@@ -55,7 +58,8 @@ struct api_route {
 extern const struct api_route api_routes_access[];  // users, vhosts, permissions, limits
 extern const struct api_route api_routes_objects[]; // queues, exchanges, bindings
 extern const struct api_route api_routes_live[];    // connections, channels, consumers
-extern const struct api_route api_routes_node[];    // overview, health, control of the process
+extern const struct api_route api_routes_node[];    // overview, nodes, control of the process
+extern const struct api_route api_routes_health[];  // health checks
 
 // --- answering ----------------------------------------------------------------------------------------------------------------
 
@@ -73,6 +77,10 @@ void api_fault(struct api_request *r, const struct fault *f);
 bool api_string(const struct api_request *r, const char *key, struct slice *ret);
 bool api_bool(const struct api_request *r, const char *key, bool *ret);
 bool api_int(const struct api_request *r, const char *key, int64_t *ret);
+// A flag of the body ("if-unused": true) or of the query (?if-unused=true).
+bool api_flag(const struct api_request *r, const char *key);
+// "only" of the body (ours, for leveretctl): "new" or "existing", as change flags; 0: neither.
+uint32_t api_only(const struct api_request *r);
 // "tags": a string "a,b" or an array of strings, to comma-separated text in `out`. False when absent.
 bool api_tags(const struct api_request *r, struct buf *out);
 // A JSON object as a field table (integers l, doubles d, strings S, null V …). -LE_xxx when it cannot be one.
@@ -86,6 +94,10 @@ const struct vhost *api_vhost(struct api_request *r, size_t segment);
 void api_change(struct api_request *r, struct topology_request *args);
 // Runs broker_list on every worker and answers with one JSON array.
 void api_list_workers(struct api_request *r, enum broker_listing what);
+// The same, but `listed` is called with the array parsed in r->parsed (-LE_NOMEM is answered for the handler).
+void api_gather_workers(struct api_request *r, enum broker_listing what, void (*listed)(struct api_request *r));
+// Answers 200 with a JSON value.
+void api_reply_json(struct api_request *r, const json_t *value);
 // Counts one more answer to come; api_gather_done takes it off and calls r->gathered at the last.
 void api_gather_add(struct api_request *r);
 void api_gather_done(struct api_request *r);

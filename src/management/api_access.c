@@ -137,7 +137,7 @@ put_user_request(struct api_request *r)
     size_t len = 0;
     struct slice text, hashing = SLICE_LIT("rabbit_password_hashing_sha256");
     struct buf tags = BUF_INIT;
-    struct topology_request args = {.change = CHANGE_USER_PUT, .name = r->segments[2]};
+    struct topology_request args = {.change = CHANGE_USER_PUT, .name = r->segments[2], .flags = api_only(r)};
     api_string(r, "hashing_algorithm", &hashing);
     if (api_string(r, "password", &text)) {
         if (password_hash_make(text, hashing, hash, &len) != 0) {
@@ -157,7 +157,7 @@ put_user_request(struct api_request *r)
     if (api_tags(r, &tags))
         args.flags |= CHANGE_HAS_TAGS;
     args.tags = buf_slice(&tags);
-    if (args.flags == 0)
+    if ((args.flags & (CHANGE_HAS_PASSWORD | CHANGE_HAS_TAGS)) == 0)
         api_error(r, 400, "bad_request", "tags must be provided");
     else
         api_change(r, &args);
@@ -236,7 +236,7 @@ static void
 put_vhost_request(struct api_request *r)
 {
     struct buf tags = BUF_INIT;
-    struct topology_request args = {.change = CHANGE_VHOST_PUT, .name = r->segments[2]};
+    struct topology_request args = {.change = CHANGE_VHOST_PUT, .name = r->segments[2], .flags = api_only(r)};
     api_string(r, "description", &args.text);
     api_string(r, "default_queue_type", &args.default_queue_type);
     if (api_tags(r, &tags))
@@ -428,6 +428,63 @@ change_limit(struct api_request *r)
     api_change(r, &args);
 }
 
+static void
+put_vhost_limits(struct buf *out, const void *item)
+{
+    const struct vhost *v = item;
+    buf_append_u8(out, '{');
+    json_put_member_string(out, "vhost", v->name);
+    buf_append_str(out, "\"value\":{");
+    put_limit(out, "max-connections", v->max_connections);
+    put_limit(out, "max-queues", v->max_queues);
+    json_drop_comma(out);
+    buf_append_str(out, "}}");
+}
+
+static void
+put_user_limits(struct buf *out, const void *item)
+{
+    const struct user *u = item;
+    buf_append_u8(out, '{');
+    json_put_member_string(out, "user", u->name);
+    buf_append_str(out, "\"value\":{");
+    put_limit(out, "max-connections", u->max_connections);
+    put_limit(out, "max-channels", u->max_channels);
+    json_drop_comma(out);
+    buf_append_str(out, "}}");
+}
+
+static bool
+is_limited_vhost(struct api_request *r, const void *item)
+{
+    const struct vhost *v = item;
+    return (v->max_connections >= 0 || v->max_queues >= 0) && (r->segment_count == 2 || slice_eq(v->name, r->segments[2]));
+}
+
+static bool
+is_limited_user(struct api_request *r, const void *item)
+{
+    const struct user *u = item;
+    return (u->max_connections >= 0 || u->max_channels >= 0) && (r->segment_count == 2 || slice_eq(u->name, r->segments[2]));
+}
+
+// GET /api/vhost-limits[/VHOST]: those that have limits.
+static void
+get_vhost_limits(struct api_request *r)
+{
+    if (r->segment_count == 2 || api_vhost(r, 2) != NULL)
+        reply_sorted(r, &topology_now(r)->vhosts, compare_vhosts, put_vhost_limits, is_limited_vhost);
+}
+
+static void
+get_user_limits(struct api_request *r)
+{
+    if (r->segment_count > 2 && topology_user(topology_now(r), r->segments[2]) == NULL)
+        api_not_found(r);
+    else
+        reply_sorted(r, &topology_now(r)->users, compare_users, put_user_limits, is_limited_user);
+}
+
 const struct api_route api_routes_access[] = {
     {API_GET, "/api/users", get_users},
     {API_GET, "/api/users/*", get_user},
@@ -451,6 +508,10 @@ const struct api_route api_routes_access[] = {
     {API_PUT, "/api/topic-permissions/*/*", put_topic_permission_request},
     {API_DELETE, "/api/topic-permissions/*/*", delete_topic_permission},
     {API_DELETE, "/api/topic-permissions/*/*/*", delete_topic_permission},
+    {API_GET, "/api/vhost-limits", get_vhost_limits},
+    {API_GET, "/api/vhost-limits/*", get_vhost_limits},
+    {API_GET, "/api/user-limits", get_user_limits},
+    {API_GET, "/api/user-limits/*", get_user_limits},
     {API_PUT | API_DELETE, "/api/vhost-limits/*/*", change_limit},
     {API_PUT | API_DELETE, "/api/user-limits/*/*", change_limit},
     {0, NULL, NULL},

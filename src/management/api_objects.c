@@ -33,15 +33,41 @@ each_vhost(struct api_request *r, void (*visit)(struct api_request *r, const str
 
 // --- queues -------------------------------------------------------------------------------------------------------------------
 
+// Bodies are in memory, all of them: what is "ram" is what there is.
 static void
-put_queue(struct buf *out, const struct queue_def *def, const struct queue_request *q)
+put_queue_messages(struct buf *out, const struct queue_stats *s)
 {
-    const struct queue_stats *s = &q->stats;
+    int64_t count = (int64_t)(s->ready + s->unacked), bytes = (int64_t)(s->ready_bytes + s->unacked_bytes);
+    json_put_member_int(out, "messages", count);
+    json_put_member_int(out, "messages_ready", (int64_t)s->ready);
+    json_put_member_int(out, "messages_unacknowledged", (int64_t)s->unacked);
+    json_put_member_int(out, "messages_persistent", (int64_t)s->persistent);
+    json_put_member_int(out, "messages_ram", count);
+    json_put_member_int(out, "messages_ready_ram", (int64_t)s->ready);
+    json_put_member_int(out, "messages_unacknowledged_ram", (int64_t)s->unacked);
+    json_put_member_int(out, "message_bytes", bytes);
+    json_put_member_int(out, "message_bytes_ready", (int64_t)s->ready_bytes);
+    json_put_member_int(out, "message_bytes_unacknowledged", (int64_t)s->unacked_bytes);
+    json_put_member_int(out, "message_bytes_ram", bytes);
+    // The queue counts persistent messages, not their bytes: left out when only some are.
+    if (s->persistent == 0 || (int64_t)s->persistent == count)
+        json_put_member_int(out, "message_bytes_persistent", s->persistent == 0 ? 0 : bytes);
+    json_put_member_int(out, "consumers", (int64_t)s->consumers);
+    // Could a message that came now be delivered at once? RabbitMQ's figure is the share of the time in which that was so.
+    buf_printf(out, "\"consumer_utilisation\":%s,\"consumer_capacity\":%s,", s->consumers == 0 ? "0" : s->ready == 0 ? "1.0" : "0.0",
+               s->consumers == 0 ? "0" : s->ready == 0 ? "1.0" : "0.0");
+    json_put_member_int(out, "memory", (int64_t)s->memory_bytes);
+}
+
+static void
+put_queue(struct buf *out, const char *node, const struct queue_def *def, const struct queue_stats *s)
+{
     static const char *const types[] = {"classic", "quorum", "stream"};
     bool is_exclusive = (def->flags & QUEUE_EXCLUSIVE) != 0;
     buf_append_u8(out, '{');
     json_put_member_string(out, "name", def->name);
     json_put_member_string(out, "vhost", def->vhost);
+    json_put_member_string(out, "node", slice_str(node));
     json_put_member_bool(out, "durable", (def->flags & QUEUE_DURABLE) != 0);
     json_put_member_bool(out, "auto_delete", (def->flags & QUEUE_AUTO_DELETE) != 0);
     json_put_member_bool(out, "exclusive", is_exclusive);
@@ -49,15 +75,8 @@ put_queue(struct buf *out, const struct queue_def *def, const struct queue_reque
     buf_append_str(out, "\"arguments\":");
     json_put_table(out, def->arguments);
     buf_append_u8(out, ',');
-    json_put_member_int(out, "messages", (int64_t)(s->ready + s->unacked));
-    json_put_member_int(out, "messages_ready", (int64_t)s->ready);
-    json_put_member_int(out, "messages_unacknowledged", (int64_t)s->unacked);
-    json_put_member_int(out, "messages_persistent", (int64_t)s->persistent);
-    json_put_member_int(out, "message_bytes", (int64_t)(s->ready_bytes + s->unacked_bytes));
-    json_put_member_int(out, "message_bytes_ready", (int64_t)s->ready_bytes);
-    json_put_member_int(out, "message_bytes_unacknowledged", (int64_t)s->unacked_bytes);
-    json_put_member_int(out, "consumers", (int64_t)s->consumers);
-    json_put_member_int(out, "memory", (int64_t)s->memory_bytes);
+    put_queue_messages(out, s);
+    json_put_member_int(out, "queue_id", (int64_t)def->id);
     json_put_member_int(out, "owner_connection_id", (int64_t)def->owner_conn);
     json_put_member_int(out, "worker", handle_worker(def->handle));
     json_put_member_string(out, "state", SLICE_LIT("running"));
@@ -70,18 +89,7 @@ put_queue(struct buf *out, const struct queue_def *def, const struct queue_reque
     json_put_member_int(out, "redeliver", (int64_t)s->redelivered);
     json_put_member_int(out, "ack", (int64_t)s->acked);
     json_drop_comma(out);
-    buf_append_str(out, "},\"consumer_details\":[");
-    for (uint64_t i = 0; i < s->consumers && q->consumers != NULL; i++) {
-        const struct consumer_info *c = &q->consumers[i];
-        buf_append_u8(out, '{');
-        json_put_member_int(out, "session_handle", (int64_t)c->session);
-        json_put_member_int(out, "consumer_id", c->consumer_id);
-        json_put_member_bool(out, "active", c->is_active);
-        json_drop_comma(out);
-        buf_append_str(out, "},");
-    }
-    json_drop_comma(out);
-    buf_append_str(out, "]},");
+    buf_append_str(out, "}},");
 }
 
 // The topology may have moved on since the question was sent: the definition is looked up again by name.
@@ -98,7 +106,7 @@ stats_done(struct queue_request *q)
     const struct vhost *v = topology_vhost(topology_now(r), asked->vhost);
     const struct queue_def *def = v != NULL ? vhost_queue(v, asked->name) : NULL;
     if (q->outcome == QUEUE_OK && def != NULL)
-        put_queue(&r->out, def, q);
+        put_queue(&r->out, http_server_node(r->server)->node_name, def, &q->stats);
     mem_free(asked);
     queue_request_free(q);
     api_gather_done(r);
@@ -211,7 +219,6 @@ put_queue_request(struct api_request *r)
 static void
 delete_queue(struct api_request *r)
 {
-    bool if_unused = false, if_empty = false;
     const struct vhost *v = api_vhost(r, 2);
     if (v == NULL)
         return;
@@ -219,8 +226,7 @@ delete_queue(struct api_request *r)
         api_not_found(r);
         return;
     }
-    api_bool(r, "if-unused", &if_unused);
-    api_bool(r, "if-empty", &if_empty);
+    bool if_unused = api_flag(r, "if-unused"), if_empty = api_flag(r, "if-empty");
     struct topology_request args = {
         .change = CHANGE_QUEUE_DELETE,
         .vhost = r->segments[2],
@@ -373,7 +379,10 @@ delete_exchange(struct api_request *r)
         api_not_found(r);
         return;
     }
-    struct topology_request args = {.change = CHANGE_EXCHANGE_DELETE, .vhost = r->segments[2], .name = r->segments[3]};
+    struct topology_request args = {.change = CHANGE_EXCHANGE_DELETE,
+                                    .vhost = r->segments[2],
+                                    .name = r->segments[3],
+                                    .flags = api_flag(r, "if-unused") ? (uint32_t)CHANGE_IF_UNUSED : 0};
     api_change(r, &args);
 }
 

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/management/api.h"
@@ -22,6 +23,7 @@ enum { CONNECTIONS_MAX = 256, IDLE_SECONDS = 60 };
 
 struct api_server {
     struct worker *worker;
+    int64_t started_ms; // wall clock
     struct api_node node;
     struct MHD_Daemon *daemon;
     ev_io readable;               // the library's epoll descriptor
@@ -31,7 +33,7 @@ struct api_server {
     char *socket_path;
 };
 
-static const struct api_route *const route_tables[] = {api_routes_access, api_routes_objects, api_routes_live, api_routes_node};
+static const struct api_route *const route_tables[] = {api_routes_access, api_routes_objects, api_routes_live, api_routes_node, api_routes_health};
 
 const struct api_node *
 http_server_node(const struct api_server *s)
@@ -39,10 +41,28 @@ http_server_node(const struct api_server *s)
     return &s->node;
 }
 
+int64_t
+http_server_started_ms(const struct api_server *s)
+{
+    return s->started_ms;
+}
+
 struct worker *
 http_server_worker(const struct api_server *s)
 {
     return s->worker;
+}
+
+const char *
+http_query(const struct api_request *r, const char *key)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, key);
+}
+
+const char *
+http_header(const struct api_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
 }
 
 // --- requests -----------------------------------------------------------------------------------------------------------------
@@ -52,6 +72,7 @@ request_free(struct api_request *r)
 {
     list_remove(&r->node);
     json_decref(r->json);
+    json_decref(r->parsed);
     buf_fini(&r->body);
     buf_fini(&r->out);
     mem_free(r->path);
@@ -160,6 +181,11 @@ send_answer(struct api_request *r)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", "application/json");
     MHD_add_response_header(response, "Cache-Control", "no-cache");
+    if (r->message_count >= 0) {
+        char count[24];
+        snprintf(count, sizeof count, "%lld", (long long)r->message_count);
+        MHD_add_response_header(response, "X-Message-Count", count);
+    }
     enum MHD_Result result = MHD_queue_response(r->connection, r->status, response);
     MHD_destroy_response(response);
     return result;
@@ -173,6 +199,7 @@ request_begin(struct api_server *s, struct MHD_Connection *connection, const cha
         return NULL;
     list_init(&r->node);
     r->server = s;
+    r->message_count = -1;
     r->connection = connection;
     r->method = strcmp(method, "PUT") == 0      ? API_PUT
                 : strcmp(method, "POST") == 0   ? API_POST
@@ -322,6 +349,7 @@ http_server_start(struct crew *crew, const char *control_socket, const struct ap
     struct api_server *s = mem_xcalloc(1, sizeof(*s));
     s->worker = crew_extra_member(crew, CREW_HTTP);
     s->node = *node;
+    s->started_ms = clock_wall_ms();
     s->socket_path = mem_xstrdup(control_socket);
     list_init(&s->requests);
     s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, fd,

@@ -7,6 +7,7 @@
 //   0 … 191  send so many bytes (of those that follow) to the current connection
 //   then     run turns, let time pass, switch to another connection (there are two), receive, end the input, set or clear
 //            alarms, send a whole well-formed method made of the following bytes, send a whole publish, close and reopen
+// The broker lives for RUNS_OF_A_BROKER runs; between two the vhost is deleted and made again, so that each begins alike.
 // Whatever comes, nothing may crash, leak, or go on for ever; frames that come back must be well-formed, and when a connection is
 // over its transport must be closed after the time that is allowed for it.
 #include <arpa/inet.h>
@@ -21,7 +22,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { CLIENTS = 2, METHOD_ROOM = 4096 };
+enum { CLIENTS = 2, RUNS_OF_A_BROKER = 500 };
 
 enum world {
     WORLD_OPEN = 1,
@@ -58,6 +59,7 @@ static struct fuzz {
     int current;
     uint64_t now_ns;
     unsigned world;
+    unsigned runs; // of this broker
 } z;
 
 static uint64_t
@@ -72,7 +74,7 @@ wall_ms(void *ctx)
     return (int64_t)(z.now_ns / 1000000);
 }
 
-// --- the broker: made once -----------------------------------------------------------------------------------------------
+// --- the broker ------------------------------------------------------------------------------------------------------------
 
 static void
 make_broker(void)
@@ -114,8 +116,8 @@ static void
 turn(void)
 {
     z.now_ns += 1000;
-    for (int i = 0; i < z.crew->n_members; i++)
-        worker_turn(z.crew->members[i]);
+    worker_turn(z.w);
+    worker_turn(crew_extra_member(z.crew, CREW_TOPOLOGY)); // the other members have nothing to do
 }
 
 static void
@@ -132,6 +134,53 @@ pass_seconds(unsigned seconds)
         z.now_ns += UINT64_C(500) * 1000 * 1000;
         turn();
     }
+}
+
+static void
+on_changed(struct topology_request *r)
+{
+    LV_ASSERT(r->fault.code == FAULT_NONE);
+    *(bool *)r->ctx = true;
+    topology_request_free(r);
+}
+
+static void
+change(const struct topology_request *args)
+{
+    bool is_done = false;
+    struct topology_request copy = *args;
+    copy.done = on_changed;
+    copy.ctx = &is_done;
+    worker_self = z.w;
+    topology_submit(topology_request_new(&copy));
+    worker_self = NULL;
+    for (int i = 0; i < 1000 && !is_done; i++)
+        turn();
+    LV_ASSERT(is_done);
+}
+
+static void
+empty_vhost(void)
+{
+    struct slice all = SLICE_LIT(".*");
+    change(&(struct topology_request){.change = CHANGE_VHOST_DELETE, .vhost = SLICE_LIT("/"), .name = SLICE_LIT("/"), .user = SLICE_LIT("guest")});
+    change(&(struct topology_request){.change = CHANGE_VHOST_PUT, .vhost = SLICE_LIT("/"), .name = SLICE_LIT("/"), .user = SLICE_LIT("guest")});
+    change(&(struct topology_request){.change = CHANGE_PERMISSION_SET,
+                                      .vhost = SLICE_LIT("/"),
+                                      .user = SLICE_LIT("guest"),
+                                      .configure = all,
+                                      .write = all,
+                                      .read = all});
+}
+
+static void
+end_broker(void)
+{
+    amqp_worker_fini(z.w);
+    broker_worker_fini(z.w);
+    topology_stop(z.crew);
+    crew_free(z.crew);
+    z = (struct fuzz){0};
 }
 
 // --- clients ---------------------------------------------------------------------------------------------------------------
@@ -168,6 +217,8 @@ receive(struct fuzz_client *c)
     for (size_t n; (n = memory_peer_receive(c->peer, piece, sizeof piece)) > 0;)
         buf_append(&c->in, piece, n);
     worker_self = NULL;
+    if (c->in.len == 0)
+        return;
     if (c->in.len >= 4 && memcmp(c->in.ptr, "AMQP", 4) == 0) {
         buf_reset(&c->in);
         return;
@@ -364,8 +415,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size > 65536)
         return 0;
-    z = (struct fuzz){.world = data[0] & 15};
-    make_broker();
+    if (z.crew == NULL)
+        make_broker();
+    z.world = data[0] & 15;
+    z.current = 0;
     struct reader r = {data + 1, data + size};
     for (int i = 0; i < CLIENTS; i++)
         open_client(&z.clients[i]);
@@ -384,9 +437,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct amqp_stats stats;
     amqp_worker_stats(z.w, &stats);
     LV_ASSERT(stats.connections == 0 && stats.channels == 0 && stats.unauthenticated == 0);
-    amqp_worker_fini(z.w);
-    broker_worker_fini(z.w);
-    topology_stop(z.crew);
-    crew_free(z.crew);
+    if (++z.runs >= RUNS_OF_A_BROKER)
+        end_broker();
+    else
+        empty_vhost();
     return 0;
 }

@@ -330,8 +330,7 @@ test_bad_rows_are_skipped(void **state)
 {
     static const char *const rows[] = {
         "INSERT INTO bindings VALUES(9999, 1, 8888, X'6b', X'', X'')",
-        "INSERT INTO bindings SELECT min(id), 1, 8888, X'6b', X'', X'' FROM exchanges WHERE type = "
-        "X'746f706963'",
+        "INSERT INTO bindings SELECT min(id), 1, 8888, X'6b', X'', X'' FROM exchanges",
         "INSERT INTO queues VALUES(700, X'6e6f', X'7a', X'', X'', 0, 0)",
         "INSERT INTO queues SELECT 701, vhost, name, arguments, user, 0, 0 FROM queues WHERE name = X'71'",
         "INSERT INTO exchanges VALUES(702, X'2f', X'7878', X'6e6f74797065', X'', X'', 0, 0)",
@@ -348,7 +347,7 @@ test_bad_rows_are_skipped(void **state)
     restart();
     assert_int_equal(tf_vhost("/")->queues.count, 1);
     assert_int_equal(tf_vhost("/")->exchanges.count, 7);
-    assert_int_equal(tf_bindings("amq.topic"), 0);
+    assert_int_equal(tf_bindings(""), 0);
     assert_int_equal(tf_tw()->newest->permissions.count, 0);
     assert_int_equal(topology_user(tf_tw()->newest, SLICE_LIT("carl"))->password_hash.len, 0);
     assert_true(tf_tw()->id_last >= 702);
