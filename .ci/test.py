@@ -40,12 +40,23 @@ def unit(name, build, suite=()):
     return step
 
 
+def daemon(build, arguments):
+    """The environment that tells the harness which leveretd to start, and how."""
+    tree = os.path.join(TOP, "build", build, "src")
+    return {"LEVERETD": f"{tree}/leveretd", "LEVERETCTL": f"{tree}/cli/leveretctl", "LEVERETD_ARGS": shlex.join(arguments)}
+
+
 def against(name, build, paths, *arguments, pytest=()):
     """pytest with the daemon of that build folder and these arguments of leveretd."""
-    tree = os.path.join(TOP, "build", build, "src")
-    step = Step(name, [], needs=build,
-                env={"LEVERETD": f"{tree}/leveretd", "LEVERETCTL": f"{tree}/cli/leveretctl", "LEVERETD_ARGS": shlex.join(arguments)})
+    step = Step(name, [], needs=build, env=daemon(build, arguments))
     step.argv = [*PYTEST, f"--junitxml={step.junit}", *pytest, *paths]
+    return step
+
+
+def suite(name, build, *arguments):
+    """The test suite of another project's Debian source package."""
+    step = Step(f"suite {name} {build}", [], needs=build, env=daemon(build, arguments))
+    step.argv = [PYTHON, "tests/suites/suite.py", name, "--junit", step.junit]
     return step
 
 
@@ -57,10 +68,11 @@ def steps():
     yield unit("unit release", "release", ("--suite", "unit"))
     yield against("spec e2e workers=1", "release", both, "-o", "workers=1")
     yield against("spec e2e workers=3", "release", both, "-o", "workers=3")
-    yield Step("suite pika", ["tests/suites/pika"], needs="release")
-    yield Step("suite rabbitmq-c", ["tests/suites/rabbitmq-c"], needs="release")
+    yield suite("pika", "release", "-o", "workers=3")
+    yield suite("rabbitmq-c", "release", "-o", "workers=3")
     yield against("spec e2e remote", "test", both, *hooks(SEED))
-    yield against("spec remote asan", "asan", ("tests/spec",), *hooks(SEED + 1), pytest=("--quick",))
+    yield against("spec e2e remote asan", "asan", both, *hooks(SEED + 1), pytest=("--quick",))
+    yield suite("pika", "asan", *hooks(SEED + 2))
     yield unit("unit tsan", "tsan", ("--suite", "unit"))
     yield against("spec e2e tsan", "tsan", both, "-o", "workers=3", pytest=("--quick",))
 

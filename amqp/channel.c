@@ -1,9 +1,9 @@
 // channel.c: the table of channels of a connection; frames that come to them, and frames that have to wait.
 //
-// A channel carries out its methods in order. While one waits for its answer, or a publish may not go on (an alarm, congestion),
-// later frames of that channel lie as they came in `pending`, while other channels go on; the bytes of all pending lists of a
-// connection are bounded, and at the bound its socket is not read. Acknowledgements overtake publishes that are held: they make
-// the room the publishes wait for.
+// A channel carries out its methods in order. While one waits for its answer, or a publish may not go on (an
+// alarm, congestion), later frames of that channel lie as they came in `pending`, while other channels go on;
+// the bytes of all pending lists of a connection are bounded, and at the bound its socket is not read.
+// Acknowledgements overtake publishes that are held: they make the room the publishes wait for.
 #include <inttypes.h>
 
 #include "amqp/connection.h"
@@ -29,7 +29,7 @@ channel_find(struct connection *c, uint16_t number)
     return ch;
 }
 
-// --- ends --------------------------------------------------------------------------------------------------------------
+// --- ends --------------------------------------------------------------------------------------------------
 
 static void
 drop_pending(struct channel *ch)
@@ -73,6 +73,19 @@ channel_free(struct channel *ch)
     mem_free(ch);
 }
 
+// Whether the client's own channel.close is among the frames that wait: it crosses ours and wants its answer all the same.
+static bool
+has_pending_close(const struct channel *ch)
+{
+    for (size_t pos = ch->pending_pos; pos < ch->pending.len;) {
+        const uint8_t *p = ch->pending.ptr + pos;
+        if (p[0] == FRAME_METHOD && wire_get_u32(p + PENDING_HEAD_BYTES) == AMQP_CHANNEL_CLOSE)
+            return true;
+        pos += PENDING_HEAD_BYTES + wire_get_u32(p + 1);
+    }
+    return false;
+}
+
 void
 channel_fault(struct channel *ch, const struct fault *f, uint32_t method_id)
 {
@@ -84,7 +97,9 @@ channel_fault(struct channel *ch, const struct fault *f, uint32_t method_id)
         return;
     }
     if (log_limit_pass(&c->aw->limit_close, c->aw->worker->now_ns, "channel errors"))
-        log_error(LOG_CHANNEL, "connection %.*s (vhost: '%.*s', user: '%.*s'), channel %u: operation %s caused a channel exception: %s",
+        log_error(LOG_CHANNEL,
+                  "connection %.*s (vhost: '%.*s', user: '%.*s'), channel %u: operation %s caused a channel "
+                  "exception: %s",
                   SLICE_FMT(c->name), SLICE_FMT(c->vhost), SLICE_FMT(c->user), ch->number,
                   method_id != 0 ? amqp_method_name(method_id) : "none", f->text);
     uint8_t room[UINT8_MAX];
@@ -94,18 +109,21 @@ channel_fault(struct channel *ch, const struct fault *f, uint32_t method_id)
         .class_id = amqp_class_of(method_id),
         .method_id = amqp_method_of(method_id),
     };
+    bool is_crossed = has_pending_close(ch);
     ch->state = CHANNEL_CLOSING;
     publish_forget(ch);
     drop_pending(ch);
     list_push_back(&c->aw->ending_channels, &ch->ending_node);
     worker_keep_awake(c->aw->worker);
     amqp_frame_channel_close(&c->aw->scratch, ch->number, &m);
+    if (is_crossed)
+        amqp_frame_channel_close_ok(&c->aw->scratch, ch->number);
     connection_send_scratch(c);
     connection_try_close(c);
     connection_check_input(c);
 }
 
-// --- open --------------------------------------------------------------------------------------------------------------
+// --- open --------------------------------------------------------------------------------------------------
 
 static void
 fault_connection(struct connection *c, uint16_t code, uint32_t method_id, const char *text)
@@ -124,14 +142,20 @@ count_channel(struct connection *c)
     const struct user *u = topology_user(topology_of(c->aw->worker), c->user);
     struct fault f;
     if (c->channel_max != 0 && c->channels.count >= c->channel_max)
-        fault_set(&f, FAULT_NOT_ALLOWED, "number of channels opened (%zu) has reached the negotiated channel_max (%u)", c->channels.count,
-                  c->channel_max);
+        fault_set(&f, FAULT_NOT_ALLOWED,
+                  "number of channels opened (%zu) has reached the negotiated channel_max (%u)",
+                  c->channels.count, c->channel_max);
     else if (config->channel_max_per_node != AMQP_UNLIMITED &&
-             amqp_node_sum(c->aw, offsetof(struct amqp_worker, channel_count)) >= config->channel_max_per_node)
-        fault_set(&f, FAULT_NOT_ALLOWED, "number of channels opened on node '%.*s' has reached the maximum allowed limit of (%" PRIu32 ")",
-                  SLICE_FMT(config->node_name), config->channel_max_per_node);
+             amqp_node_sum(c->aw, offsetof(struct amqp_worker, channel_count)) >=
+                 config->channel_max_per_node)
+        fault_set(
+            &f, FAULT_NOT_ALLOWED,
+            "number of channels opened on node '%.*s' has reached the maximum allowed limit of (%" PRIu32 ")",
+            SLICE_FMT(config->node_name), config->channel_max_per_node);
     else if (!user_channels_add(c->user_channels, u != NULL ? u->max_channels : -1))
-        fault_set(&f, FAULT_NOT_ALLOWED, "number of channels opened for user '%.*s' has reached the maximum allowed user limit of (%" PRId64 ")",
+        fault_set(&f, FAULT_NOT_ALLOWED,
+                  "number of channels opened for user '%.*s' has reached the maximum allowed user limit of "
+                  "(%" PRId64 ")",
                   SLICE_FMT(c->user), u->max_channels);
     else
         return true;
@@ -192,7 +216,7 @@ first_frame(struct connection *c, uint16_t number, uint8_t type, struct slice pa
         fault_connection(c, FAULT_RESOURCE_ERROR, id, "out of memory");
 }
 
-// --- frames ------------------------------------------------------------------------------------------------------------
+// --- frames ------------------------------------------------------------------------------------------------
 
 static void
 closing_frame(struct channel *ch, uint8_t type, struct slice payload)
@@ -215,7 +239,8 @@ process(struct channel *ch, uint8_t type, struct slice payload)
         return true;
     }
     if (type != FRAME_METHOD) {
-        fault_connection(ch->conn, FAULT_UNEXPECTED_FRAME, 0, "expected method frame, got non method frame instead");
+        fault_connection(ch->conn, FAULT_UNEXPECTED_FRAME, 0,
+                         "expected method frame, got non method frame instead");
         return true;
     }
     uint32_t id = wire_get_u32(payload.ptr);
@@ -273,7 +298,7 @@ channel_frame(struct connection *c, uint16_t number, uint8_t type, struct slice 
     }
 }
 
-// --- waiting -----------------------------------------------------------------------------------------------------------
+// --- waiting -----------------------------------------------------------------------------------------------
 
 void
 channel_hold(struct channel *ch)

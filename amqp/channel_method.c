@@ -1,8 +1,8 @@
-// channel_method.c: what each method of the classes channel, access, exchange, queue, basic, confirm and tx does to the session,
-// and how its result is answered (AMQP 0-9-1 §1.5 to §1.9, and RabbitMQ's extensions).
+// channel_method.c: what each method of the classes channel, access, exchange, queue, basic, confirm and tx
+// does to the session, and how its result is answered (AMQP 0-9-1 §1.5 to §1.9, and RabbitMQ's extensions).
 //
-// Asynchronous methods set `op` and call the session, whose answer, now or in a later turn, comes to channel_done. nowait leaves
-// the answer out, not the waiting.
+// Asynchronous methods set `op` and call the session, whose answer, now or in a later turn, comes to
+// channel_done. nowait leaves the answer out, not the waiting.
 #include <inttypes.h>
 
 #include "amqp/connection.h"
@@ -36,7 +36,8 @@ fault_connection(struct channel *ch, uint16_t code, uint32_t id, const char *tex
 static struct slice
 strip_name(struct slice name, uint8_t room[static UINT8_MAX])
 {
-    if (name.len == 0 || (memchr(name.ptr, '\r', name.len) == NULL && memchr(name.ptr, '\n', name.len) == NULL))
+    if (name.len == 0 ||
+        (memchr(name.ptr, '\r', name.len) == NULL && memchr(name.ptr, '\n', name.len) == NULL))
         return name;
     size_t len = 0;
     for (size_t i = 0; i < name.len; i++) {
@@ -46,14 +47,15 @@ strip_name(struct slice name, uint8_t room[static UINT8_MAX])
     return slice_of(room, len);
 }
 
-// --- class channel -----------------------------------------------------------------------------------------------------
+// --- class channel -----------------------------------------------------------------------------------------
 
 static void
 on_close(struct channel *ch)
 {
     struct connection *c = ch->conn;
     uint16_t number = ch->number;
-    session_close(ch->session); // frames are carried out from the read and resume hooks: nobody is inside the session
+    session_close(
+        ch->session); // frames are carried out from the read and resume hooks: nobody is inside the session
     ch->session = NULL;
     ch->orphan_pos = ch->pending_pos;
     amqp_frame_channel_close_ok(&c->aw->scratch, number);
@@ -80,7 +82,7 @@ on_access_request(struct channel *ch)
     connection_send_scratch(ch->conn);
 }
 
-// --- exchanges, bindings -----------------------------------------------------------------------------------------------
+// --- exchanges, bindings -----------------------------------------------------------------------------------
 
 static void
 on_exchange_declare(struct channel *ch, const struct amqp_exchange_declare *m)
@@ -126,16 +128,20 @@ static void
 on_exchange_bind(struct channel *ch, const struct amqp_exchange_bind *m)
 {
     bind_or_unbind(ch, AMQP_EXCHANGE_BIND, m->nowait,
-                   &(struct session_bind_args){
-                       .source = m->source, .destination = m->destination, .key = m->routing_key, .arguments = m->arguments});
+                   &(struct session_bind_args){.source = m->source,
+                                               .destination = m->destination,
+                                               .key = m->routing_key,
+                                               .arguments = m->arguments});
 }
 
 static void
 on_exchange_unbind(struct channel *ch, const struct amqp_exchange_unbind *m)
 {
     bind_or_unbind(ch, AMQP_EXCHANGE_UNBIND, m->nowait,
-                   &(struct session_bind_args){
-                       .source = m->source, .destination = m->destination, .key = m->routing_key, .arguments = m->arguments});
+                   &(struct session_bind_args){.source = m->source,
+                                               .destination = m->destination,
+                                               .key = m->routing_key,
+                                               .arguments = m->arguments});
 }
 
 static void
@@ -160,7 +166,7 @@ on_queue_unbind(struct channel *ch, const struct amqp_queue_unbind *m)
                                                .is_dest_queue = true});
 }
 
-// --- queues ------------------------------------------------------------------------------------------------------------
+// --- queues ------------------------------------------------------------------------------------------------
 
 static void
 on_queue_declare(struct channel *ch, const struct amqp_queue_declare *m)
@@ -193,7 +199,7 @@ on_queue_purge(struct channel *ch, const struct amqp_queue_purge *m)
     session_queue_purge(ch->session, m->queue);
 }
 
-// --- class basic -------------------------------------------------------------------------------------------------------
+// --- class basic -------------------------------------------------------------------------------------------
 
 static void
 on_qos(struct channel *ch, const struct amqp_basic_qos *m)
@@ -266,7 +272,7 @@ on_recover(struct channel *ch, uint32_t id, bool requeue)
     session_recover(ch->session);
 }
 
-// --- confirm, tx -------------------------------------------------------------------------------------------------------
+// --- confirm, tx -------------------------------------------------------------------------------------------
 
 static void
 on_confirm_select(struct channel *ch, const struct amqp_confirm_select *m)
@@ -314,13 +320,15 @@ on_tx_commit(struct channel *ch)
     session_tx_commit(ch->session);
 }
 
-// --- dispatch ----------------------------------------------------------------------------------------------------------
+// --- dispatch ----------------------------------------------------------------------------------------------
 
 static void
 carry_out_other(struct channel *ch, uint32_t id, const union amqp_method *m)
 {
     switch (id) {
-    case AMQP_CHANNEL_OPEN: fault_connection(ch, FAULT_CHANNEL_ERROR, id, "second 'channel.open' seen"); break;
+    case AMQP_CHANNEL_OPEN:
+        fault_connection(ch, FAULT_CHANNEL_ERROR, id, "second 'channel.open' seen");
+        break;
     case AMQP_CHANNEL_FLOW: on_flow(ch, &m->channel_flow); break;
     case AMQP_CHANNEL_CLOSE: on_close(ch); break;
     case AMQP_ACCESS_REQUEST: on_access_request(ch); break;
@@ -345,19 +353,23 @@ static void
 carry_out(struct channel *ch, uint32_t id, const union amqp_method *m)
 {
     switch (id) {
-    case AMQP_BASIC_ACK: on_settle(ch, id, m->basic_ack.delivery_tag, m->basic_ack.multiple, SETTLE_ACK); break;
+    case AMQP_BASIC_ACK:
+        on_settle(ch, id, m->basic_ack.delivery_tag, m->basic_ack.multiple, SETTLE_ACK);
+        break;
     case AMQP_BASIC_NACK:
         on_settle(ch, id, m->basic_nack.delivery_tag, m->basic_nack.multiple,
                   m->basic_nack.requeue ? SETTLE_REQUEUE : SETTLE_REJECT);
         break;
     case AMQP_BASIC_REJECT:
-        on_settle(ch, id, m->basic_reject.delivery_tag, false, m->basic_reject.requeue ? SETTLE_REQUEUE : SETTLE_REJECT);
+        on_settle(ch, id, m->basic_reject.delivery_tag, false,
+                  m->basic_reject.requeue ? SETTLE_REQUEUE : SETTLE_REJECT);
         break;
     case AMQP_BASIC_PUBLISH: publish_method(ch, &m->basic_publish); break;
     case AMQP_BASIC_QOS: on_qos(ch, &m->basic_qos); break;
     case AMQP_BASIC_CONSUME: on_consume(ch, &m->basic_consume); break;
     case AMQP_BASIC_CANCEL: on_cancel(ch, &m->basic_cancel); break;
-    case AMQP_BASIC_CANCEL_OK: break; // PROTOCOL: the answer of some clients to our cancel, which asked for none
+    case AMQP_BASIC_CANCEL_OK:
+        break; // PROTOCOL: the answer of some clients to our cancel, which asked for none
     case AMQP_BASIC_GET: on_get(ch, &m->basic_get); break;
     case AMQP_BASIC_RECOVER: on_recover(ch, id, m->basic_recover.requeue); break;
     case AMQP_BASIC_RECOVER_ASYNC: on_recover(ch, id, m->basic_recover_async.requeue); break;
@@ -381,7 +393,7 @@ channel_method(struct channel *ch, uint32_t id, struct slice args)
         connection_bad_arguments(ch->conn, id, args, rc);
 }
 
-// --- answers -----------------------------------------------------------------------------------------------------------
+// --- answers -----------------------------------------------------------------------------------------------
 
 static uint32_t
 count_of(uint64_t n)
@@ -392,10 +404,11 @@ count_of(uint64_t n)
 static void
 answer_queue_declare(struct channel *ch, const struct session_result *r)
 {
-    amqp_frame_queue_declare_ok(scratch_of(ch), ch->number,
-                                &(struct amqp_queue_declare_ok){.queue = r->name,
-                                                                .message_count = count_of(r->message_count),
-                                                                .consumer_count = count_of(r->consumer_count)});
+    amqp_frame_queue_declare_ok(
+        scratch_of(ch), ch->number,
+        &(struct amqp_queue_declare_ok){.queue = r->name,
+                                        .message_count = count_of(r->message_count),
+                                        .consumer_count = count_of(r->consumer_count)});
 }
 
 static void
@@ -412,12 +425,18 @@ answer(struct channel *ch, uint32_t id, const struct session_result *r)
     case AMQP_QUEUE_DECLARE: answer_queue_declare(ch, r); break;
     case AMQP_QUEUE_BIND: amqp_frame_queue_bind_ok(out, number); break;
     case AMQP_QUEUE_UNBIND: amqp_frame_queue_unbind_ok(out, number); break;
-    case AMQP_QUEUE_PURGE: amqp_frame_queue_purge_ok(out, number, &(struct amqp_queue_purge_ok){.message_count = messages}); break;
-    case AMQP_QUEUE_DELETE: amqp_frame_queue_delete_ok(out, number, &(struct amqp_queue_delete_ok){.message_count = messages}); break;
+    case AMQP_QUEUE_PURGE:
+        amqp_frame_queue_purge_ok(out, number, &(struct amqp_queue_purge_ok){.message_count = messages});
+        break;
+    case AMQP_QUEUE_DELETE:
+        amqp_frame_queue_delete_ok(out, number, &(struct amqp_queue_delete_ok){.message_count = messages});
+        break;
     case AMQP_BASIC_CONSUME:
         amqp_frame_basic_consume_ok(out, number, &(struct amqp_basic_consume_ok){.consumer_tag = r->name});
         break;
-    case AMQP_BASIC_CANCEL: amqp_frame_basic_cancel_ok(out, number, &(struct amqp_basic_cancel_ok){.consumer_tag = r->name}); break;
+    case AMQP_BASIC_CANCEL:
+        amqp_frame_basic_cancel_ok(out, number, &(struct amqp_basic_cancel_ok){.consumer_tag = r->name});
+        break;
     case AMQP_BASIC_GET: amqp_frame_basic_get_empty(out, number); break;
     case AMQP_BASIC_RECOVER: amqp_frame_basic_recover_ok(out, number); break;
     case AMQP_TX_COMMIT: amqp_frame_tx_commit_ok(out, number); break;
@@ -446,7 +465,7 @@ channel_done(void *ctx, const struct session_result *r)
     channel_unblock(ch);
 }
 
-// --- events of the session -----------------------------------------------------------------------------------------------
+// --- events of the session ---------------------------------------------------------------------------------
 
 static void
 channel_cancelled(void *ctx, struct slice consumer_tag)
@@ -454,7 +473,8 @@ channel_cancelled(void *ctx, struct slice consumer_tag)
     struct channel *ch = ctx;
     if (!channel_is_live(ch) || (ch->conn->capabilities & CLIENT_CANCEL_NOTIFY) == 0)
         return;
-    amqp_frame_basic_cancel(scratch_of(ch), ch->number, &(struct amqp_basic_cancel){.consumer_tag = consumer_tag, .nowait = true});
+    amqp_frame_basic_cancel(scratch_of(ch), ch->number,
+                            &(struct amqp_basic_cancel){.consumer_tag = consumer_tag, .nowait = true});
     connection_send_scratch(ch->conn);
 }
 

@@ -1,8 +1,8 @@
 // connection.c: states of a connection, how it ends, its timers, and writing.
 //
-// Ending, in order: the close frame is encoded at once; the client (sessions, exclusive queues) is closed at the next safe place
-// (amqp_settle_ends); the socket follows when the other side has answered, or its time is up. A connection that died waits, out of
-// all lists, until its client is gone, and is freed then.
+// Ending, in order: the close frame is encoded at once; the client (sessions, exclusive queues) is closed at
+// the next safe place (amqp_settle_ends); the socket follows when the other side has answered, or its time is
+// up. A connection that died waits, out of all lists, until its client is gone, and is freed then.
 #include <inttypes.h>
 
 #include "amqp/connection.h"
@@ -22,7 +22,8 @@ enum { WRITE_TURN_BYTES = 1024 * 1024 };
 
 #define MOVE(state) (1u << (state))
 enum {
-    MOVES_OUT = MOVE(CONNECTION_CLOSING) | MOVE(CONNECTION_ENDING) | MOVE(CONNECTION_FLUSHING) | MOVE(CONNECTION_DEAD),
+    MOVES_OUT = MOVE(CONNECTION_CLOSING) | MOVE(CONNECTION_ENDING) | MOVE(CONNECTION_FLUSHING) |
+                MOVE(CONNECTION_DEAD),
 };
 
 // To which states may a state be left?
@@ -88,7 +89,7 @@ connection_set_state(struct connection *c, enum connection_state state)
     connection_set_timer(c);
 }
 
-// --- writing -----------------------------------------------------------------------------------------------------------
+// --- writing -----------------------------------------------------------------------------------------------
 
 void
 connection_output_added(struct connection *c)
@@ -132,7 +133,8 @@ write_out(struct connection *c)
             break;
         }
         if (n < 0) {
-            connection_kill(c, n == -LE_NOMEM ? "out of memory" : "client unexpectedly closed TCP connection");
+            connection_kill(c,
+                            n == -LE_NOMEM ? "out of memory" : "client unexpectedly closed TCP connection");
             return false;
         }
         written += (size_t)n;
@@ -176,7 +178,7 @@ connection_is_output_full(const struct connection *c)
     return output_size(&c->out) >= OUTPUT_HIGH_BYTES;
 }
 
-// --- what may be read --------------------------------------------------------------------------------------------------
+// --- what may be read --------------------------------------------------------------------------------------
 
 void
 connection_check_input(struct connection *c)
@@ -184,10 +186,13 @@ connection_check_input(struct connection *c)
     bool is_stopped;
     if (c->state != CONNECTION_RUNNING)
         is_stopped = c->state == CONNECTION_REFUSED || c->state == CONNECTION_DEAD;
-    else if (c->is_input_stopped) // starts again with some room, so that it does not go on and off with each frame
-        is_stopped = c->is_close_wanted || c->pending_bytes > PENDING_BYTES_MAX / 2 || output_size(&c->out) > OUTPUT_LOW_BYTES;
+    else if (
+        c->is_input_stopped) // starts again with some room, so that it does not go on and off with each frame
+        is_stopped = c->is_close_wanted || c->pending_bytes > PENDING_BYTES_MAX / 2 ||
+                     output_size(&c->out) > OUTPUT_LOW_BYTES;
     else
-        is_stopped = c->is_close_wanted || c->pending_bytes >= PENDING_BYTES_MAX || connection_is_output_full(c);
+        is_stopped =
+            c->is_close_wanted || c->pending_bytes >= PENDING_BYTES_MAX || connection_is_output_full(c);
     if (is_stopped == c->is_input_stopped)
         return;
     c->is_input_stopped = is_stopped;
@@ -229,7 +234,7 @@ connection_ready(void *ctx, unsigned events)
     }
 }
 
-// --- ends --------------------------------------------------------------------------------------------------------------
+// --- ends --------------------------------------------------------------------------------------------------
 
 static void
 want_settling(struct connection *c)
@@ -242,12 +247,15 @@ want_settling(struct connection *c)
 static void
 log_fault(struct connection *c, const struct fault *f, uint32_t method_id)
 {
+    if (!log_limit_pass(&c->aw->limit_close, c->aw->worker->now_ns, "closed connections"))
+        return;
     if (f->code == FAULT_CONNECTION_FORCED)
-        log_warn(LOG_CONNECTION, "closing AMQP connection %.*s (vhost: '%.*s', user: '%.*s'): %s", SLICE_FMT(c->name),
-                 SLICE_FMT(c->vhost), SLICE_FMT(c->user), f->text);
-    else if (log_limit_pass(&c->aw->limit_close, c->aw->worker->now_ns, "connection errors"))
-        log_error(LOG_CONNECTION, "connection %.*s (vhost: '%.*s', user: '%.*s'): %s%s%s", SLICE_FMT(c->name), SLICE_FMT(c->vhost),
-                  SLICE_FMT(c->user), method_id != 0 ? amqp_method_name(method_id) : "", method_id != 0 ? ": " : "", f->text);
+        log_warn(LOG_CONNECTION, "closing AMQP connection %.*s (vhost: '%.*s', user: '%.*s'): %s",
+                 SLICE_FMT(c->name), SLICE_FMT(c->vhost), SLICE_FMT(c->user), f->text);
+    else
+        log_error(LOG_CONNECTION, "connection %.*s (vhost: '%.*s', user: '%.*s'): %s%s%s", SLICE_FMT(c->name),
+                  SLICE_FMT(c->vhost), SLICE_FMT(c->user), method_id != 0 ? amqp_method_name(method_id) : "",
+                  method_id != 0 ? ": " : "", f->text);
 }
 
 struct slice
@@ -272,6 +280,11 @@ connection_fault(struct connection *c, const struct fault *f, uint32_t method_id
     if (c->state >= CONNECTION_CLOSING)
         return;
     log_fault(c, f, method_id);
+    if (c->is_close_wanted) { // the client waits for its own close-ok already
+        connection_set_state(c, CONNECTION_ENDING);
+        want_settling(c);
+        return;
+    }
     uint8_t room[UINT8_MAX];
     struct amqp_connection_close m = {
         .reply_code = f->code,
@@ -301,9 +314,10 @@ connection_kill(struct connection *c, const char *why)
 {
     if (c->state == CONNECTION_DEAD)
         return;
-    if (why != NULL && c->state <= CONNECTION_RUNNING && log_limit_pass(&c->aw->limit_close, c->aw->worker->now_ns, "closed connections"))
-        log_warn(LOG_CONNECTION, "closing AMQP connection %.*s (vhost: '%.*s', user: '%.*s'): %s", SLICE_FMT(c->name),
-                 SLICE_FMT(c->vhost), SLICE_FMT(c->user), why);
+    if (why != NULL && c->state <= CONNECTION_RUNNING &&
+        log_limit_pass(&c->aw->limit_close, c->aw->worker->now_ns, "closed connections"))
+        log_warn(LOG_CONNECTION, "closing AMQP connection %.*s (vhost: '%.*s', user: '%.*s'): %s",
+                 SLICE_FMT(c->name), SLICE_FMT(c->vhost), SLICE_FMT(c->user), why);
     connection_set_state(c, CONNECTION_DEAD);
     want_settling(c);
 }
@@ -334,8 +348,8 @@ connection_try_close(struct connection *c)
         if (ch->state == CHANNEL_OPEN && ch->is_busy)
             return; // comes here again when it has carried out what it holds
     }
-    log_info(LOG_CONNECTION, "closing AMQP connection %.*s (vhost: '%.*s', user: '%.*s')", SLICE_FMT(c->name), SLICE_FMT(c->vhost),
-             SLICE_FMT(c->user));
+    log_info(LOG_CONNECTION, "closing AMQP connection %.*s (vhost: '%.*s', user: '%.*s')", SLICE_FMT(c->name),
+             SLICE_FMT(c->vhost), SLICE_FMT(c->user));
     connection_set_state(c, CONNECTION_ENDING);
     want_settling(c);
 }
@@ -401,7 +415,8 @@ connection_client_close(struct connection *c)
     if (client != NULL) {
         c->client = NULL;
         c->is_client_closing = true;
-        list_push_back(&c->aw->reaping, &c->ending_node); // marks that an answer at once is not acted on inside client_close
+        list_push_back(&c->aw->reaping,
+                       &c->ending_node); // marks that an answer at once is not acted on inside client_close
         client_close(client, on_client_closed, c);
         list_remove(&c->ending_node);
         drop_channels(c);
@@ -422,7 +437,8 @@ void
 connection_free(struct connection *c)
 {
     struct amqp_worker *aw = c->aw;
-    LV_ASSERT(c->state == CONNECTION_DEAD && c->client == NULL && c->transport == NULL && !c->is_client_closing);
+    LV_ASSERT(c->state == CONNECTION_DEAD && c->client == NULL && c->transport == NULL &&
+              !c->is_client_closing);
     LV_ASSERT(c->channels.count == 0);
     list_remove(&c->node);
     list_remove(&c->ending_node);
@@ -439,7 +455,7 @@ connection_free(struct connection *c)
     mem_free(c);
 }
 
-// --- timers ------------------------------------------------------------------------------------------------------------
+// --- timers ------------------------------------------------------------------------------------------------
 
 void
 connection_set_timer(struct connection *c)

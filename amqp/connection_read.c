@@ -1,8 +1,9 @@
 // connection_read.c: from bytes to frames, and frames to where they belong.
 //
-// The read buffer is the worker's: a connection keeps only what could not be used: the bytes of an incomplete frame, or whole
-// frames when it has to wait (input stopped). The rest of a small incomplete frame is copied in front of the next read; a larger
-// one is completed in place by readv, so that no large frame is copied more than once.
+// The read buffer is the worker's: a connection keeps only what could not be used: the bytes of an incomplete
+// frame, or whole frames when it has to wait (input stopped). The rest of a small incomplete frame is copied
+// in front of the next read; a larger one is completed in place by readv, so that no large frame is copied
+// more than once.
 #include <inttypes.h>
 
 #include "amqp/connection.h"
@@ -11,14 +12,15 @@
 #include "src/base/err.h"
 #include "src/base/mem.h"
 
-// --- protocol errors ---------------------------------------------------------------------------------------------------
+// --- protocol errors ---------------------------------------------------------------------------------------
 
 static void
 fault_frame(struct fault *f, uint16_t code, uint8_t type, struct slice payload, const char *detail)
 {
     struct buf snippet = BUF_INIT;
     wire_print_payload_snippet(&snippet, payload);
-    fault_set(f, code, "type %u, %s%s%s", type, buf_cstr(&snippet), detail != NULL ? ": " : "", detail != NULL ? detail : "");
+    fault_set(f, code, "type %u, %s%s%s", type, buf_cstr(&snippet), detail != NULL ? ": " : "",
+              detail != NULL ? detail : "");
     f->is_connection = true;
     buf_fini(&snippet);
 }
@@ -54,7 +56,9 @@ connection_bad_arguments(struct connection *c, uint32_t id, struct slice args, i
         id = 0;
         break;
     case -LE_LIMIT: fault_set(&f, FAULT_SYNTAX_ERROR, "field table is nested too deeply"); break;
-    case -LE_NOTFOUND: fault_set(&f, FAULT_COMMAND_INVALID, "unknown method %u.%u", amqp_class_of(id), amqp_method_of(id)); break;
+    case -LE_NOTFOUND:
+        fault_set(&f, FAULT_COMMAND_INVALID, "unknown method %u.%u", amqp_class_of(id), amqp_method_of(id));
+        break;
     default: fault_set(&f, FAULT_SYNTAX_ERROR, "malformed field table"); break;
     }
     f.is_connection = true;
@@ -67,7 +71,8 @@ fatal_too_large(struct connection *c, uint8_t type, uint32_t payload_len)
 {
     struct fault f;
     char what[64];
-    snprintf(what, sizeof what, "{frame_too_large,%" PRIu32 ",%" PRIu32 "}", payload_len, c->payload_max - FRAME_OVERHEAD);
+    snprintf(what, sizeof what, "{frame_too_large,%" PRIu32 ",%" PRIu32 "}", payload_len,
+             c->payload_max - FRAME_OVERHEAD);
     fault_frame(&f, FAULT_FRAME_ERROR, type, SLICE_EMPTY, what);
     connection_fatal(c, &f);
 }
@@ -82,7 +87,7 @@ fatal_bad_end(struct connection *c, uint8_t type, struct slice payload, uint8_t 
     connection_fatal(c, &f);
 }
 
-// --- frames ------------------------------------------------------------------------------------------------------------
+// --- frames ------------------------------------------------------------------------------------------------
 
 // Whether type and length make sense together: what RabbitMQ calls a known frame.
 static bool
@@ -140,7 +145,8 @@ goes_on(const struct connection *c)
     return !c->is_deaf && !c->is_input_stopped;
 }
 
-// Uses up what can be used; returns how much. Stops at an incomplete frame, and when the connection has to wait or ends.
+// Uses up what can be used; returns how much. Stops at an incomplete frame, and when the connection has to
+// wait or ends.
 static size_t
 parse(struct connection *c, const uint8_t *data, size_t len)
 {
@@ -170,7 +176,8 @@ parse(struct connection *c, const uint8_t *data, size_t len)
             fatal_bad_end(c, p[0], payload, p[size - 1]);
             break;
         }
-        if (LV_LIKELY(p[0] == FRAME_METHOD && payload_len > 4 && wire_get_u32(payload.ptr) == AMQP_BASIC_PUBLISH)) {
+        if (LV_LIKELY(p[0] == FRAME_METHOD && payload_len > 4 &&
+                      wire_get_u32(payload.ptr) == AMQP_BASIC_PUBLISH)) {
             size_t used = publish_fast(c, p, left);
             if (LV_LIKELY(used > 0)) {
                 done += used;
@@ -185,7 +192,7 @@ parse(struct connection *c, const uint8_t *data, size_t len)
     return done;
 }
 
-// --- what is kept for later --------------------------------------------------------------------------------------------
+// --- what is kept for later --------------------------------------------------------------------------------
 
 // Bytes of the frame at the front; 0 when its header is not all there.
 static size_t
@@ -218,7 +225,8 @@ input_reserve(struct connection *c, size_t cap)
     return true;
 }
 
-// What is left in `in` is to be completed by the next read: room for the whole frame when it will be completed in place.
+// What is left in `in` is to be completed by the next read: room for the whole frame when it will be
+// completed in place.
 static void
 input_fit(struct connection *c)
 {
@@ -259,7 +267,7 @@ parse_kept(struct connection *c)
     input_fit(c);
 }
 
-// --- reading -----------------------------------------------------------------------------------------------------------
+// --- reading -----------------------------------------------------------------------------------------------
 
 static void
 on_end_of_input(struct connection *c, ssize_t rc)
@@ -338,7 +346,8 @@ read_into_large_frame(struct connection *c)
     return (size_t)n == missing + READ_BYTES;
 }
 
-// Reads and drops: what comes after the end is of no interest, but left unread it would make the kernel send a reset.
+// Reads and drops: what comes after the end is of no interest, but left unread it would make the kernel send
+// a reset.
 static void
 discard(struct connection *c)
 {

@@ -1,7 +1,7 @@
 // deliver.c: messages and confirms on their way out.
 //
-// A message's bytes lie as they are sent: route (two short strings) and header payload are copied as they are; a small body
-// too, a larger one is sent by reference, cut into frames of the connection's frame_max.
+// A message's bytes lie as they are sent: route (two short strings) and header payload are copied as they
+// are; a small body too, a larger one is sent by reference, cut into frames of the connection's frame_max.
 #include "amqp/connection.h"
 #include "amqp/wire/bytes.h"
 
@@ -51,7 +51,8 @@ send_large_body(struct channel *ch, struct message *msg)
     }
 }
 
-// Begins a method frame with content: room for everything but a body sent by reference. `args`: bytes after the id.
+// Begins a method frame with content: room for everything but a body sent by reference. `args`: bytes after
+// the id.
 static inline uint8_t *
 content_begin(struct channel *ch, const struct message *msg, uint32_t id, size_t args, bool is_copied)
 {

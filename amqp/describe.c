@@ -57,7 +57,8 @@ put_endpoint(struct buf *out, const struct endpoint *e)
 }
 
 int
-connection_make_name(struct connection *c, const struct sockaddr_storage *peer, const struct sockaddr_storage *local)
+connection_make_name(struct connection *c, const struct sockaddr_storage *peer,
+                     const struct sockaddr_storage *local)
 {
     struct buf name = BUF_INIT;
     c->peer = endpoint_of(peer);
@@ -88,10 +89,12 @@ connection_describe(void *ctx, struct buf *out)
     json_put_member_int(out, "port", c->local.port);
     json_put_member_string(out, "peer_host", slice_str(peer_host));
     json_put_member_int(out, "peer_port", c->peer.port);
-    json_put_member_string(out, "auth_mechanism", slice_str(sasl_mechanism_name((enum sasl_mechanism)c->mechanism)));
+    json_put_member_string(out, "auth_mechanism",
+                           slice_str(sasl_mechanism_name((enum sasl_mechanism)c->mechanism)));
     json_put_member_bool(out, "ssl", false);
-    buf_append_str(out, "\"ssl_protocol\":null,\"ssl_key_exchange\":null,\"ssl_cipher\":null,\"ssl_hash\":null,"
-                        "\"peer_cert_subject\":null,\"peer_cert_issuer\":null,\"peer_cert_validity\":null,");
+    buf_append_str(out,
+                   "\"ssl_protocol\":null,\"ssl_key_exchange\":null,\"ssl_cipher\":null,\"ssl_hash\":null,"
+                   "\"peer_cert_subject\":null,\"peer_cert_issuer\":null,\"peer_cert_validity\":null,");
     json_put_member_int(out, "channel_max", c->channel_max);
     json_put_member_int(out, "frame_max", c->frame_max);
     json_put_member_int(out, "timeout", c->heartbeat_s);

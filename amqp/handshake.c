@@ -1,9 +1,10 @@
-// handshake.c: from the protocol header to connection.open-ok, and the few methods of class connection after it
-// (AMQP 0-9-1 §1.4, §2.2.4, §4.2.2).
+// handshake.c: from the protocol header to connection.open-ok, and the few methods of class connection after
+// it (AMQP 0-9-1 §1.4, §2.2.4, §4.2.2).
 //
-// Nothing waits for anything: a client may send everything up to open in one packet. Whatever is wrong before the connection is
-// open is told in a connection.close with its reason, where RabbitMQ mostly resets the socket; the one exception is a failed log-in
-// of a client that does not know the capability authentication_failure_close.
+// Nothing waits for anything: a client may send everything up to open in one packet. Whatever is wrong before
+// the connection is open is told in a connection.close with its reason, where RabbitMQ mostly resets the
+// socket; the one exception is a failed log-in of a client that does not know the capability
+// authentication_failure_close.
 #include <inttypes.h>
 
 #include "amqp/connection.h"
@@ -15,24 +16,32 @@
 #include "src/broker/auth.h"
 
 static const char *const state_names[CONNECTION_STATE_COUNT] = {
-    [CONNECTION_HEADER] = "handshake", [CONNECTION_STARTING] = "starting",   [CONNECTION_TUNING] = "tuning",
-    [CONNECTION_OPENING] = "opening",  [CONNECTION_RUNNING] = "running",     [CONNECTION_CLOSING] = "closing",
-    [CONNECTION_ENDING] = "closing",   [CONNECTION_FLUSHING] = "closed",     [CONNECTION_LINGERING] = "closed",
+    [CONNECTION_HEADER] = "handshake", [CONNECTION_STARTING] = "starting", [CONNECTION_TUNING] = "tuning",
+    [CONNECTION_OPENING] = "opening",  [CONNECTION_RUNNING] = "running",   [CONNECTION_CLOSING] = "closing",
+    [CONNECTION_ENDING] = "closing",   [CONNECTION_FLUSHING] = "closed",   [CONNECTION_LINGERING] = "closed",
     [CONNECTION_REFUSED] = "closed",   [CONNECTION_DEAD] = "closed",
 };
 
-// --- start -------------------------------------------------------------------------------------------------------------
+// --- start -------------------------------------------------------------------------------------------------
+
+// Versions told in connection.start.
+struct version {
+    uint8_t major, minor;
+};
+
+static const struct version version_0_9 = {0, 9};
+static const struct version version_0_8 = {8, 0}; // as it was written then
 
 static void
-put_capabilities(struct table_writer *w)
+put_capabilities(struct table_writer *w, struct version version)
 {
     static const char *const names[] = {
-        "publisher_confirms", "exchange_exchange_bindings", "basic.nack",
-        "consumer_cancel_notify", "connection.blocked", "consumer_priorities",
-        "authentication_failure_close", "per_consumer_qos", "direct_reply_to",
+        "publisher_confirms",           "exchange_exchange_bindings", "basic.nack",
+        "consumer_cancel_notify",       "connection.blocked",         "consumer_priorities",
+        "authentication_failure_close", "per_consumer_qos",           "direct_reply_to",
     };
     table_begin_table(w, SLICE_LIT("capabilities"));
-    for (size_t i = 0; i < LV_ARRAY_LEN(names); i++)
+    for (size_t i = 0; i < LV_ARRAY_LEN(names) && version.minor == version_0_9.minor; i++)
         table_put_bool(w, slice_str(names[i]), true);
     table_writer_end(w);
 }
@@ -45,12 +54,12 @@ put_text(struct table_writer *w, const char *key, struct slice value)
 }
 
 static void
-send_start(struct connection *c)
+send_start(struct connection *c, struct version version)
 {
     const struct amqp_config *config = c->aw->config;
     struct buf properties = BUF_INIT;
     struct table_writer w = table_writer_of(&properties);
-    put_capabilities(&w);
+    put_capabilities(&w, version);
     put_text(&w, "cluster_name", config->cluster_name);
     put_text(&w, "copyright", config->copyright);
     put_text(&w, "information", config->information);
@@ -60,8 +69,8 @@ send_start(struct connection *c)
     put_text(&w, "leveret", config->leveret_version);
     table_put_raw(&w, config->server_properties);
     struct amqp_connection_start m = {
-        .version_major = 0,
-        .version_minor = 9,
+        .version_major = version.major,
+        .version_minor = version.minor,
         .server_properties = buf_slice(&properties),
         .mechanisms = config->mechanisms,
         .locales = SLICE_LIT("en_US"),
@@ -78,7 +87,8 @@ guess_protocol(const uint8_t *data, size_t len)
 {
     if (len >= 1 && data[0] == 0x16)
         return "a TLS hello on a port without TLS";
-    if (len >= 3 && (memcmp(data, "GET", 3) == 0 || memcmp(data, "POS", 3) == 0 || memcmp(data, "HEA", 3) == 0))
+    if (len >= 3 &&
+        (memcmp(data, "GET", 3) == 0 || memcmp(data, "POS", 3) == 0 || memcmp(data, "HEA", 3) == 0))
         return "an HTTP request on the AMQP port";
     if (len >= 4 && memcmp(data, "AMQP", 4) == 0)
         return "another version of AMQP";
@@ -91,23 +101,24 @@ handshake_header(struct connection *c, const uint8_t *data, size_t len)
     switch (protocol_header_parse(data, len)) {
     case PROTOCOL_MORE: return 0;
     case PROTOCOL_0_9_1:
-    case PROTOCOL_0_9:
-    case PROTOCOL_0_8: // PROTOCOL: old py-amqplib sends it and speaks 0-9-1 all the same
-        send_start(c);
+    case PROTOCOL_0_9: send_start(c, version_0_9); return PROTOCOL_HEADER_SIZE;
+    case PROTOCOL_0_8: // PROTOCOL: old py-amqplib; it is told what it asked for, and gets on with 0-9-1
+        send_start(c, version_0_8);
         return PROTOCOL_HEADER_SIZE;
     case PROTOCOL_1_0:
     case PROTOCOL_UNKNOWN:
     case PROTOCOL_NOT_AMQP: break;
     }
     if (log_limit_pass(&c->aw->limit_close, c->aw->worker->now_ns, "closed connections"))
-        log_error(LOG_CONNECTION, "connection %.*s: bad protocol header (%s), closing", SLICE_FMT(c->name), guess_protocol(data, len));
+        log_error(LOG_CONNECTION, "connection %.*s: bad protocol header (%s), closing", SLICE_FMT(c->name),
+                  guess_protocol(data, len));
     output_append(&c->out, protocol_header());
     connection_set_state(c, CONNECTION_FLUSHING);
     connection_output_added(c);
     return 0;
 }
 
-// --- start-ok ----------------------------------------------------------------------------------------------------------
+// --- start-ok ----------------------------------------------------------------------------------------------
 
 static int
 keep_slice(struct slice *ret, struct slice from)
@@ -152,14 +163,15 @@ refuse_login(struct connection *c, struct slice user, const char *why)
     const char *mechanism = sasl_mechanism_name((enum sasl_mechanism)c->mechanism);
     count_u64(&aw->refused, 1);
     if (log_limit_pass(&aw->limit_refuse, aw->worker->now_ns, "refused log-ins"))
-        log_error(LOG_CONNECTION, "connection %.*s: %s login refused: user '%.*s' - %s", SLICE_FMT(c->name), mechanism, SLICE_FMT(user),
-                  why);
+        log_error(LOG_CONNECTION, "connection %.*s: %s login refused: user '%.*s' - %s", SLICE_FMT(c->name),
+                  mechanism, SLICE_FMT(user), why);
     if ((c->capabilities & CLIENT_AUTH_CLOSE) == 0) {
         connection_set_state(c, CONNECTION_REFUSED);
         return;
     }
     struct fault f;
-    fault_set(&f, FAULT_ACCESS_REFUSED, "Login was refused using authentication mechanism %s. For details see the broker logfile.",
+    fault_set(&f, FAULT_ACCESS_REFUSED,
+              "Login was refused using authentication mechanism %s. For details see the broker logfile.",
               mechanism);
     f.is_connection = true;
     connection_fault(c, &f, 0);
@@ -182,7 +194,8 @@ send_tune(struct connection *c)
     c->channel_max = config->channel_max;
     c->frame_max = config->frame_max; // payload_max stays small until tune-ok
     c->heartbeat_s = config->heartbeat_s;
-    struct amqp_connection_tune m = {.channel_max = c->channel_max, .frame_max = c->frame_max, .heartbeat = c->heartbeat_s};
+    struct amqp_connection_tune m = {
+        .channel_max = c->channel_max, .frame_max = c->frame_max, .heartbeat = c->heartbeat_s};
     connection_set_state(c, CONNECTION_TUNING);
     amqp_frame_connection_tune(&c->aw->scratch, 0, &m);
     connection_send_scratch(c);
@@ -227,19 +240,21 @@ start_ok(struct connection *c, const struct amqp_connection_start_ok *m)
     c->mechanism = (uint8_t)sasl_mechanism_of(m->mechanism);
     if (c->mechanism == SASL_NONE || !sasl_is_offered(c->aw->config->mechanisms, m->mechanism)) {
         struct fault f;
-        fault_set(&f, FAULT_COMMAND_INVALID, "unknown authentication mechanism '%.*s'", SLICE_FMT(m->mechanism));
+        fault_set(&f, FAULT_COMMAND_INVALID, "unknown authentication mechanism '%.*s'",
+                  SLICE_FMT(m->mechanism));
         f.is_connection = true;
         connection_fault(c, &f, AMQP_CONNECTION_START_OK);
         return;
     }
     if (sasl_parse((enum sasl_mechanism)c->mechanism, m->response, &name, &password) != 0) {
-        fault_simple(c, FAULT_SYNTAX_ERROR, AMQP_CONNECTION_START_OK, "malformed response to the authentication mechanism");
+        fault_simple(c, FAULT_SYNTAX_ERROR, AMQP_CONNECTION_START_OK,
+                     "malformed response to the authentication mechanism");
         return;
     }
     log_in(c, name, password);
 }
 
-// --- tune-ok, open -----------------------------------------------------------------------------------------------------
+// --- tune-ok, open -----------------------------------------------------------------------------------------
 
 static bool
 negotiated(struct connection *c, const char *what, uint32_t value, uint32_t least, uint32_t most)
@@ -247,11 +262,13 @@ negotiated(struct connection *c, const char *what, uint32_t value, uint32_t leas
     struct fault f;
     const char *detail = value == 0 && least == 0 ? " (no limit)" : "";
     if (value != 0 && value < least)
-        fault_set(&f, FAULT_NOT_ALLOWED, "negotiated %s = %" PRIu32 " is lower than the minimum allowed value (%" PRIu32 ")", what, value,
-                  least);
+        fault_set(&f, FAULT_NOT_ALLOWED,
+                  "negotiated %s = %" PRIu32 " is lower than the minimum allowed value (%" PRIu32 ")", what,
+                  value, least);
     else if (most != 0 && (value == 0 || value > most))
-        fault_set(&f, FAULT_NOT_ALLOWED, "negotiated %s = %" PRIu32 "%s is higher than the maximum allowed value (%" PRIu32 ")", what, value,
-                  detail, most);
+        fault_set(&f, FAULT_NOT_ALLOWED,
+                  "negotiated %s = %" PRIu32 "%s is higher than the maximum allowed value (%" PRIu32 ")",
+                  what, value, detail, most);
     else
         return true;
     f.is_connection = true;
@@ -266,7 +283,8 @@ tune_ok(struct connection *c, const struct amqp_connection_tune_ok *m)
         !negotiated(c, "channel_max", m->channel_max, 0, c->channel_max))
         return;
     c->frame_max = m->frame_max;
-    c->payload_max = m->frame_max; // PROTOCOL: clients that count the payload alone get eight bytes of tolerance, as in RabbitMQ
+    // PROTOCOL: clients that count the payload alone get eight bytes of tolerance, as in RabbitMQ.
+    c->payload_max = m->frame_max;
     c->channel_max = m->channel_max;
     c->heartbeat_s = m->heartbeat;
     connection_set_state(c, CONNECTION_OPENING);
@@ -280,7 +298,8 @@ on_blocked(void *ctx, const char *reason)
         return;
     struct buf *scratch = &c->aw->scratch;
     if (reason != NULL)
-        amqp_frame_connection_blocked(scratch, 0, &(struct amqp_connection_blocked){.reason = amqp_shortstr_cut(slice_str(reason))});
+        amqp_frame_connection_blocked(
+            scratch, 0, &(struct amqp_connection_blocked){.reason = amqp_shortstr_cut(slice_str(reason))});
     else
         amqp_frame_connection_unblocked(scratch, 0);
     connection_send_scratch(c);
@@ -292,7 +311,14 @@ on_close(void *ctx, const struct fault *f)
     connection_fault(ctx, f, 0);
 }
 
-static const struct client_events client_event_table = {.close = on_close, .blocked = on_blocked};
+static size_t
+unsent(void *ctx)
+{
+    const struct connection *c = ctx;
+    return output_size(&c->out);
+}
+
+static const struct client_events client_event_table = {.close = on_close, .blocked = on_blocked, .unsent = unsent};
 
 static bool
 is_node_full(struct connection *c, struct fault *f)
@@ -300,7 +326,8 @@ is_node_full(struct connection *c, struct fault *f)
     uint32_t limit = c->aw->config->connection_max;
     if (limit == AMQP_UNLIMITED || amqp_node_sum(c->aw, offsetof(struct amqp_worker, open_count)) < limit)
         return false;
-    fault_set(f, FAULT_NOT_ALLOWED, "connection refused: node connection limit (%" PRIu32 ") is reached", limit);
+    fault_set(f, FAULT_NOT_ALLOWED, "connection refused: node connection limit (%" PRIu32 ") is reached",
+              limit);
     return true;
 }
 
@@ -332,23 +359,26 @@ open_vhost(struct connection *c, const struct amqp_connection_open *m)
     c->last_recv_ns = c->last_send_ns = c->aw->worker->now_ns;
     connection_set_state(c, CONNECTION_RUNNING);
     if (log_limit_pass(&c->aw->limit_accept, c->aw->worker->now_ns, "opened connections"))
-        log_info(LOG_CONNECTION, "connection %.*s: user '%.*s' authenticated and granted access to vhost '%.*s'", SLICE_FMT(c->name),
-                 SLICE_FMT(c->user), SLICE_FMT(c->vhost));
+        log_info(LOG_CONNECTION,
+                 "connection %.*s: user '%.*s' authenticated and granted access to vhost '%.*s'",
+                 SLICE_FMT(c->name), SLICE_FMT(c->user), SLICE_FMT(c->vhost));
     amqp_frame_connection_open_ok(&c->aw->scratch, 0);
     connection_send_scratch(c);
 }
 
-// --- methods on channel 0 ----------------------------------------------------------------------------------------------
+// --- methods on channel 0 ----------------------------------------------------------------------------------
 
 static void
 closing_method(struct connection *c, uint32_t id)
 {
-    if (id == AMQP_CONNECTION_CLOSE && !c->has_sent_close_ok) { // both closed at once: ours is still to be answered
+    if (id == AMQP_CONNECTION_CLOSE &&
+        !c->has_sent_close_ok) {     // both closed at once: ours is still to be answered
         c->has_sent_close_ok = true; // one is enough: who sends more and reads nothing would fill our memory
         amqp_frame_connection_close_ok(&c->aw->scratch, 0);
         connection_send_scratch(c);
     } else if (id == AMQP_CONNECTION_CLOSE_OK && (c->client != NULL || c->is_client_closing)) {
-        c->is_answered = true; // the socket ends when its exclusive queues are gone, so that it can declare them again
+        c->is_answered =
+            true; // the socket ends when its exclusive queues are gone, so that it can declare them again
     } else if (id == AMQP_CONNECTION_CLOSE_OK) {
         connection_set_state(c, CONNECTION_FLUSHING);
         connection_output_added(c);
@@ -369,7 +399,8 @@ handshake_method(struct connection *c, uint32_t id, const union amqp_method *m)
     } else if (id == AMQP_CONNECTION_CLOSE) {
         connection_close_by_client(c);
     } else if (id == AMQP_CONNECTION_UPDATE_SECRET && c->state == CONNECTION_RUNNING) {
-        amqp_frame_connection_update_secret_ok(&c->aw->scratch, 0); // passwords do not run out: there is nothing to renew
+        amqp_frame_connection_update_secret_ok(&c->aw->scratch,
+                                               0); // passwords do not run out: there is nothing to renew
         connection_send_scratch(c);
     } else {
         struct fault f;

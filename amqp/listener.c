@@ -1,8 +1,8 @@
 // listener.c: the AMQP state of one worker: taking connections over, the phases of a turn, shutting down.
 //
-// In a turn: PHASE_READ visits connections with input in turn, until its time is up; PHASE_TIMERS, after the mail (in which the
-// answers of methods come), lets waiting channels go on and looks at timers; PHASE_WRITE writes; PHASE_REAP frees. Clients and
-// sessions are closed at the end of the first two and before freeing.
+// In a turn: PHASE_READ visits connections with input in turn, until its time is up; PHASE_TIMERS, after the
+// mail (in which the answers of methods come), lets waiting channels go on and looks at timers; PHASE_WRITE
+// writes; PHASE_REAP frees. Clients and sessions are closed at the end of the first two and before freeing.
 #include "amqp/listener.h"
 
 #include <fcntl.h>
@@ -55,12 +55,13 @@ amqp_node_sum(const struct amqp_worker *aw, size_t counter_offset)
     for (int i = 0; i < crew->n_workers; i++) {
         const char *state = crew->members[i]->amqp_state;
         if (state != NULL)
-            sum += atomic_load_explicit((const _Atomic uint32_t *)(const void *)(state + counter_offset), memory_order_relaxed);
+            sum += atomic_load_explicit((const _Atomic uint32_t *)(const void *)(state + counter_offset),
+                                        memory_order_relaxed);
     }
     return sum;
 }
 
-// --- phases ------------------------------------------------------------------------------------------------------------
+// --- phases ------------------------------------------------------------------------------------------------
 
 void
 amqp_settle_ends(struct amqp_worker *aw)
@@ -208,7 +209,7 @@ phase_reap(struct worker *w, void *ctx)
     return !list_is_empty(&aw->ending) || !list_is_empty(&aw->ending_channels);
 }
 
-// --- start and end of a worker -----------------------------------------------------------------------------------------
+// --- start and end of a worker -----------------------------------------------------------------------------
 
 void
 amqp_worker_init(struct worker *w, const struct amqp_config *config)
@@ -217,8 +218,9 @@ amqp_worker_init(struct worker *w, const struct amqp_config *config)
     LV_ASSERT(w->amqp_state == NULL);
     aw->worker = w;
     aw->config = config;
-    struct list *lists[] = {&aw->connections,     &aw->unauthenticated, &aw->readable,      &aw->writable, &aw->held, &aw->ending,
-                            &aw->ending_channels, &aw->resuming,        &aw->dead_channels, &aw->reaping};
+    struct list *lists[] = {&aw->connections,   &aw->unauthenticated, &aw->readable,        &aw->writable,
+                            &aw->held,          &aw->ending,          &aw->ending_channels, &aw->resuming,
+                            &aw->dead_channels, &aw->reaping};
     for (size_t i = 0; i < LV_ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     wheel_init(&aw->wheel, w->now_ns);
@@ -275,7 +277,7 @@ amqp_worker_set_config(struct worker *w, const struct amqp_config *config)
     amqp_of(w)->config = config;
 }
 
-// --- new connections ---------------------------------------------------------------------------------------------------
+// --- new connections ---------------------------------------------------------------------------------------
 
 static struct connection *
 connection_new(struct amqp_worker *aw, struct transport *t, const struct sockaddr_storage *peer,
@@ -289,7 +291,8 @@ connection_new(struct amqp_worker *aw, struct transport *t, const struct sockadd
         mem_free(c);
         return NULL;
     }
-    struct list *nodes[] = {&c->node, &c->read_node, &c->write_node, &c->held_node, &c->ending_node, &c->unauth_node};
+    struct list *nodes[] = {&c->node,      &c->read_node,   &c->write_node,
+                            &c->held_node, &c->ending_node, &c->unauth_node};
     for (size_t i = 0; i < LV_ARRAY_LEN(nodes); i++)
         list_init(nodes[i]);
     wheel_item_init(&c->timer);
@@ -300,7 +303,8 @@ connection_new(struct amqp_worker *aw, struct transport *t, const struct sockadd
     t->ctx = c;
     c->frame_max = c->payload_max = aw->config->initial_frame_max;
     uint32_t timeout_ms = aw->config->handshake_timeout_ms;
-    c->deadline_ns = timeout_ms == AMQP_UNLIMITED ? WHEEL_NEVER : aw->worker->now_ns + timeout_ms * UINT64_C(1000000);
+    c->deadline_ns =
+        timeout_ms == AMQP_UNLIMITED ? WHEEL_NEVER : aw->worker->now_ns + timeout_ms * UINT64_C(1000000);
     return c;
 }
 
@@ -313,14 +317,15 @@ limit_unauthenticated(struct amqp_worker *aw)
         return;
     uint32_t share = LV_MAX(limit / (uint32_t)aw->worker->crew->n_workers, 1u);
     while (atomic_load_explicit(&aw->unauthenticated_count, memory_order_relaxed) > share) {
-        struct connection *oldest = LV_CONTAINER_OF(list_first(&aw->unauthenticated), struct connection, unauth_node);
+        struct connection *oldest =
+            LV_CONTAINER_OF(list_first(&aw->unauthenticated), struct connection, unauth_node);
         connection_kill(oldest, "too many connections that have not logged in, this is the oldest");
     }
 }
 
 void
-amqp_attach(struct worker *w, struct transport *t, const struct sockaddr_storage *peer, const struct sockaddr_storage *local,
-            int listener_index)
+amqp_attach(struct worker *w, struct transport *t, const struct sockaddr_storage *peer,
+            const struct sockaddr_storage *local, int listener_index)
 {
     struct amqp_worker *aw = amqp_of(w);
     (void)listener_index; // all listeners are alike until there is TLS
@@ -343,7 +348,8 @@ amqp_attach(struct worker *w, struct transport *t, const struct sockaddr_storage
 }
 
 void
-amqp_accept(struct worker *w, int fd, const struct sockaddr_storage *peer, const struct sockaddr_storage *local, int listener_index)
+amqp_accept(struct worker *w, int fd, const struct sockaddr_storage *peer,
+            const struct sockaddr_storage *local, int listener_index)
 {
     int flags = fcntl(fd, F_GETFL);
     struct transport *t = NULL;

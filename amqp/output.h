@@ -1,11 +1,13 @@
-// output.h: what one connection has to send: bytes encoded into chunks of its worker's pool, and bodies by reference.
+// output.h: what one connection has to send: bytes encoded into chunks of its worker's pool, and bodies by
+// reference.
 //
-// Chunks are held only while there is something to send. Encoding reserves room, writes, and commits: a few stores and no
-// call on the hot path. Order is kept between both kinds. A failed allocation sets `failed`, and nothing may be sent any more
-// (the stream would have a hole): the owner drops the connection. One thread.
+// Chunks are held only while there is something to send. Encoding reserves room, writes, and commits: a few
+// stores and no call on the hot path. Order is kept between both kinds. A failed allocation sets `failed`,
+// and nothing may be sent any more (the stream would have a hole): the owner drops the connection. One
+// thread.
 //
-// Invariants: start <= pos <= end, all within `tail`, or all NULL; each piece holds a reference on its chunk or its message;
-// bytes [start, pos) of the tail are not in a piece yet.
+// Invariants: start <= pos <= end, all within `tail`, or all NULL; each piece holds a reference on its chunk
+// or its message; bytes [start, pos) of the tail are not in a piece yet.
 #pragma once
 
 #include "amqp/transport.h"
@@ -17,9 +19,9 @@
 enum { OUTPUT_CHUNK_BYTES = 16 * 1024 }; // of a pooled chunk, its head included
 
 struct output_chunk {
-    uint32_t refs;      // pieces in it, and 1 while it is somebody's tail
-    uint32_t cap;       // of bytes
-    struct pool *pool;  // NULL: too large for the pool
+    uint32_t refs;     // pieces in it, and 1 while it is somebody's tail
+    uint32_t cap;      // of bytes
+    struct pool *pool; // NULL: too large for the pool
     uint8_t bytes[];
 };
 
@@ -51,7 +53,8 @@ output_size(const struct output *o)
 
 uint8_t *output_reserve_slow(struct output *o, size_t len);
 
-// Room for `len` bytes in one piece; NULL, with o->failed, when out of memory. Valid until the next call but output_commit.
+// Room for `len` bytes in one piece; NULL, with o->failed, when out of memory. Valid until the next call but
+// output_commit.
 static inline uint8_t *
 output_reserve(struct output *o, size_t len)
 {
@@ -72,5 +75,6 @@ void output_append(struct output *o, struct slice bytes);
 // Bytes within msg, of which a reference is taken.
 void output_append_message(struct output *o, struct message *msg, struct slice bytes);
 
-// Writes once, as much as the transport takes. Bytes written, 0 when there is nothing to write, or the transport's error.
+// Writes once, as much as the transport takes. Bytes written, 0 when there is nothing to write, or the
+// transport's error.
 ssize_t output_write(struct output *o, struct transport *t);

@@ -1,11 +1,14 @@
-// publish.c: basic.publish: from a method frame, a header frame and body frames to one message (AMQP 0-9-1 §4.2.6).
+// publish.c: basic.publish: from a method frame, a header frame and body frames to one message (AMQP 0-9-1
+// §4.2.6).
 //
-// Happy path, taken by nearly everything: all frames are in the buffer and the body is one frame: publish_fast looks at the bytes
-// where they lie, makes the message with one allocation and hands it on. Anything unusual or wrong is left to the other path,
-// which goes frame by frame and knows the errors; the two mean the same.
+// Happy path, taken by nearly everything: all frames are in the buffer and the body is one frame:
+// publish_fast looks at the bytes where they lie, makes the message with one allocation and hands it on.
+// Anything unusual or wrong is left to the other path, which goes frame by frame and knows the errors; the
+// two mean the same.
 //
-// Memory: a body is announced in the header. It gets its memory at once up to CONTENT_AHEAD_BYTES a connection; what is announced
-// beyond that grows by doubling as it arrives, so that announcing costs a client more than it costs us.
+// Memory: a body is announced in the header. It gets its memory at once up to CONTENT_AHEAD_BYTES a
+// connection; what is announced beyond that grows by doubling as it arrives, so that announcing costs a
+// client more than it costs us.
 #include <inttypes.h>
 
 #include "amqp/connection.h"
@@ -26,7 +29,7 @@ publish_now(struct channel *ch, struct message *msg, const struct amqp_basic_pro
         channel_fault(ch, &f, AMQP_BASIC_PUBLISH);
 }
 
-// --- the fast path -------------------------------------------------------------------------------------------------------
+// --- the fast path -----------------------------------------------------------------------------------------
 
 struct publish_view {
     struct slice exchange, key, props, body;
@@ -57,12 +60,15 @@ view_method(const uint8_t *p, uint32_t payload_len, struct publish_view *v)
 
 // Header frame at p, and the body frame behind it.
 static inline bool
-view_content(const struct connection *c, const uint8_t *p, const uint8_t *end, uint16_t number, struct publish_view *v)
+view_content(const struct connection *c, const uint8_t *p, const uint8_t *end, uint16_t number,
+             struct publish_view *v)
 {
-    if ((size_t)(end - p) < FRAME_OVERHEAD + CONTENT_FIXED_AND_FLAGS || p[0] != FRAME_HEADER || wire_get_u16(p + 1) != number)
+    if ((size_t)(end - p) < FRAME_OVERHEAD + CONTENT_FIXED_AND_FLAGS || p[0] != FRAME_HEADER ||
+        wire_get_u16(p + 1) != number)
         return false;
     uint32_t header_len = wire_get_u32(p + 3);
-    if (header_len < CONTENT_FIXED_AND_FLAGS || header_len > c->payload_max || (size_t)(end - p) < header_len + FRAME_OVERHEAD)
+    if (header_len < CONTENT_FIXED_AND_FLAGS || header_len > c->payload_max ||
+        (size_t)(end - p) < header_len + FRAME_OVERHEAD)
         return false;
     const uint8_t *h = p + FRAME_HEADER_SIZE;
     uint64_t body_size = wire_get_u64(h + 4);
@@ -75,8 +81,9 @@ view_content(const struct connection *c, const uint8_t *p, const uint8_t *end, u
     v->size += header_len + FRAME_OVERHEAD;
     if (body_size == 0)
         return true;
-    if ((size_t)(end - p) < body_size + FRAME_OVERHEAD || p[0] != FRAME_BODY || wire_get_u16(p + 1) != number ||
-        wire_get_u32(p + 3) != body_size || body_size > c->payload_max || p[FRAME_HEADER_SIZE + body_size] != FRAME_END)
+    if ((size_t)(end - p) < body_size + FRAME_OVERHEAD || p[0] != FRAME_BODY ||
+        wire_get_u16(p + 1) != number || wire_get_u32(p + 3) != body_size || body_size > c->payload_max ||
+        p[FRAME_HEADER_SIZE + body_size] != FRAME_END)
         return false;
     v->body = slice_of(p + FRAME_HEADER_SIZE, body_size);
     v->size += body_size + FRAME_OVERHEAD;
@@ -117,7 +124,7 @@ publish_fast(struct connection *c, const uint8_t *data, size_t len)
     return v.size;
 }
 
-// --- frame by frame ------------------------------------------------------------------------------------------------------
+// --- frame by frame ----------------------------------------------------------------------------------------
 
 static void
 fault_no_memory(struct channel *ch)
@@ -183,12 +190,14 @@ static void
 fault_too_large(struct channel *ch, uint64_t size)
 {
     struct fault f;
-    fault_set(&f, FAULT_PRECONDITION_FAILED, "message size %" PRIu64 " is larger than configured max size %" PRIu32, size,
+    fault_set(&f, FAULT_PRECONDITION_FAILED,
+              "message size %" PRIu64 " is larger than configured max size %" PRIu32, size,
               ch->conn->aw->config->max_message_size);
     channel_fault(ch, &f, AMQP_BASIC_PUBLISH);
 }
 
-// Sets how much room the body has: writes the length into the message and its header, where message_new has put the first one.
+// Sets how much room the body has: writes the length into the message and its header, where message_new has
+// put the first one.
 static void
 set_body_len(struct message *msg, uint32_t len)
 {
@@ -217,8 +226,9 @@ content_header(struct channel *ch, const struct content_header *h)
     uint32_t room = size;
     if (size > CONTENT_FIRST_BYTES && size + c->content_ahead_bytes > CONTENT_AHEAD_BYTES)
         room = CONTENT_FIRST_BYTES;
-    content->msg = message_new(slice_of(content->names, content->exchange_len),
-                               slice_of(content->names + content->exchange_len, content->key_len), h->props, room);
+    content->msg =
+        message_new(slice_of(content->names, content->exchange_len),
+                    slice_of(content->names + content->exchange_len, content->key_len), h->props, room);
     if (content->msg == NULL) {
         fault_no_memory(ch);
         return;
@@ -256,7 +266,8 @@ content_body(struct channel *ch, struct slice payload)
     struct content *content = ch->content;
     if (payload.len > content->body_size - content->received) {
         struct fault f;
-        fault_set(&f, FAULT_UNEXPECTED_FRAME, "content body is larger than the %" PRIu64 " bytes announced", content->body_size);
+        fault_set(&f, FAULT_UNEXPECTED_FRAME, "content body is larger than the %" PRIu64 " bytes announced",
+                  content->body_size);
         channel_fault(ch, &f, AMQP_BASIC_PUBLISH);
         return;
     }

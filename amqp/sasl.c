@@ -1,5 +1,5 @@
-// sasl.c: PLAIN is NUL user NUL password (RabbitMQ takes no authorisation id in front, nor do we); AMQPLAIN is the content of a
-// field table with long strings LOGIN and PASSWORD.
+// sasl.c: PLAIN is NUL user NUL password (RabbitMQ takes no authorisation id in front, nor do we); AMQPLAIN
+// is the content of a field table with long strings LOGIN and PASSWORD.
 #include "amqp/sasl.h"
 
 #include "amqp/wire/table.h"
@@ -55,7 +55,8 @@ parse_amqplain(struct slice r, struct slice *ret_user, struct slice *ret_passwor
 }
 
 int
-sasl_parse(enum sasl_mechanism mechanism, struct slice response, struct slice *ret_user, struct slice *ret_password)
+sasl_parse(enum sasl_mechanism mechanism, struct slice response, struct slice *ret_user,
+           struct slice *ret_password)
 {
     switch (mechanism) {
     case SASL_PLAIN: return parse_plain(response, ret_user, ret_password);

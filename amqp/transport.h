@@ -1,9 +1,10 @@
-// transport.h: what a connection sends and receives bytes by: a table of functions, so that plain TCP, TLS and an in-process
-// pipe look alike.
+// transport.h: what a connection sends and receives bytes by: a table of functions, so that plain TCP, TLS
+// and an in-process pipe look alike.
 //
-// A transport belongs to one worker. `ready` is called on that worker when an event asked for by `want` has come; it is level
-// triggered (an event not served is told again) and must only mark. Errors are -LE_xxx; -LE_AGAIN means: wait for `ready`.
-// Ownership: whoever holds the transport closes it, once; close frees it, and `ready` is not called any more.
+// A transport belongs to one worker. `ready` is called on that worker when an event asked for by `want` has
+// come; it is level triggered (an event not served is told again) and must only mark. Errors are -LE_xxx;
+// -LE_AGAIN means: wait for `ready`. Ownership: whoever holds the transport closes it, once; close frees it,
+// and `ready` is not called any more.
 #pragma once
 
 #include <ev.h>
@@ -37,6 +38,6 @@ struct transport {
     void *ctx;
 };
 
-// Over a connected, non-blocking stream socket, which the transport owns from then on. NULL: out of memory (the socket stays the
-// caller's).
+// Over a connected, non-blocking stream socket, which the transport owns from then on. NULL: out of memory
+// (the socket stays the caller's).
 LV_MUST_USE struct transport *transport_tcp_new(struct ev_loop *loop, int fd);

@@ -1,7 +1,8 @@
-// transport_memory.h: a transport without a socket: the other end is driven by a test or a fuzzer on the same thread.
+// transport_memory.h: a transport without a socket: the other end is driven by a test or a fuzzer on the same
+// thread.
 //
-// Bytes the peer sends are there for the next read; bytes written wait, up to the pair's capacity, until the peer receives
-// them. Both ends must be released: the transport by its `close`, the peer by memory_peer_free.
+// Bytes the peer sends are there for the next read; bytes written wait, up to the pair's capacity, until the
+// peer receives them. Both ends must be released: the transport by its `close`, the peer by memory_peer_free.
 #pragma once
 
 #include "amqp/transport.h"
@@ -10,7 +11,8 @@
 struct memory_peer;
 
 // `capacity`: bytes that may wait in the direction to the peer before a write says -LE_AGAIN. 0 or -LE_NOMEM.
-LV_MUST_USE int transport_memory_new(size_t capacity, struct transport **ret_transport, struct memory_peer **ret_peer);
+LV_MUST_USE int transport_memory_new(size_t capacity, struct transport **ret_transport,
+                                     struct memory_peer **ret_peer);
 
 LV_MUST_USE int memory_peer_send(struct memory_peer *p, struct slice bytes); // 0, -LE_CLOSED or -LE_NOMEM
 // What has come, at most `cap` bytes.

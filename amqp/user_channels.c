@@ -1,4 +1,5 @@
-// user_channels.c: a table by name under a mutex (rank: leaf), touched once at the start and end of a connection.
+// user_channels.c: a table by name under a mutex (rank: leaf), touched once at the start and end of a
+// connection.
 #include "amqp/user_channels.h"
 
 #include <pthread.h>

@@ -1,14 +1,15 @@
-// wheel.h: coarse timers for many connections: setting and clearing cost a list operation, and whoever is quiet costs nothing.
+// wheel.h: coarse timers for many connections: setting and clearing cost a list operation, and whoever is
+// quiet costs nothing.
 //
-// A ring of slots, one a tick of 100 ms; an item lies in the slot of its tick and is looked at once a round (51.2 s) until its
-// time has come. Items fire at most one tick late and never early. One thread.
+// A ring of slots, one a tick of 100 ms; an item lies in the slot of its tick and is looked at once a round
+// (51.2 s) until its time has come. Items fire at most one tick late and never early. One thread.
 #pragma once
 
 #include "src/base/list.h"
 #include "src/base/lv.h"
 
 #define WHEEL_TICK_NS (UINT64_C(100) * 1000 * 1000)
-#define WHEEL_NEVER UINT64_MAX
+#define WHEEL_NEVER   UINT64_MAX
 enum { WHEEL_SLOTS = 512 };
 
 struct wheel_item {

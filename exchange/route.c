@@ -26,6 +26,7 @@ struct route_ctx {
     struct router_scratch *scratch;
     struct binding_set found;     // of the exchange at hand
     struct stamps seen;           // exchange ids
+    bool has_used_headers;        // a headers exchange was visited
     const struct exchange **work; // exchanges to visit
     size_t work_count, work_cap;
     const struct queue_def **queues; // the result
@@ -209,6 +210,7 @@ visit_exchange(struct route_ctx *c, const struct route_graph *g, const struct ex
     if (x->is_default)
         return visit_default(c, g, request);
     c->found.count = 0;
+    c->has_used_headers |= x->type == EXCHANGE_HEADERS;
     int ret = match_keys(c, &x->router, request);
     if (ret == 0 && c->found.count == 0 && x->alternate.len != 0)
         return add_exchange(c, g->exchange_by_name(g->graph, x->alternate));
@@ -229,6 +231,7 @@ resolve_all(struct route_ctx *c, const struct route_graph *g, const struct route
     number_next(c);
     stamps_reset(&c->seen);
     c->queue_count = c->work_count = 0;
+    c->has_used_headers = false;
     int r = add_exchange(c, request->exchange);
     for (size_t i = 0; r == 0 && i < c->work_count; i++)
         r = visit_exchange(c, g, c->work[i], request);
@@ -236,6 +239,7 @@ resolve_all(struct route_ctx *c, const struct route_graph *g, const struct route
         return r;
     ret->queues = group_by_owner(c);
     ret->count = c->queue_count;
+    ret->has_used_headers = c->has_used_headers;
     return 0;
 }
 
@@ -265,6 +269,7 @@ route_resolve(struct route_ctx *c, const struct route_graph *g, const struct rou
     if (LV_LIKELY(resolve_single(c, g, request))) {
         ret->queues = &c->single;
         ret->count = c->single != NULL;
+        ret->has_used_headers = false;
         return 0;
     }
     return resolve_all(c, g, request, ret);

@@ -47,6 +47,7 @@ struct route_request {
 struct route_result {
     const struct queue_def *const *queues;
     size_t count;
+    bool has_used_headers; // another message of the same keys may go elsewhere: a headers exchange was asked
 };
 
 // 0 or -LE_NOMEM (the ctx can be used again; *ret is untouched).

@@ -1,20 +1,24 @@
-// stage_alarms.c: the memory watermark: resident memory is looked at every memory_monitor_interval; above the watermark publishers
-// are blocked (connection.blocked), acknowledgements and deliveries go on (RabbitMQ documentation, "Memory Alarms").
+// stage_alarms.c: the resource alarms. Resident memory and the free space of the data directory are looked at every
+// memory_monitor_interval; while memory is above its watermark or free space below its limit, publishers are blocked
+// (connection.blocked); acknowledgements and deliveries go on (RabbitMQ documentation, "Memory Alarms", "Free Disk Space Alarms").
+//
+// Failure modes: memory use that cannot be read is 0; free space that cannot be asked sets the disk alarm: a file system that does
+// not answer takes no messages either.
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
 
+#include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/broker/session.h"
+#include "src/resources.h"
 #include "src/stages.h"
 
-enum { ALARM_MEMORY = 1 };
-
-static ev_timer timer;       // on the main loop
+static ev_timer timer; // on the main loop
 // Written by the main thread alone; partner: the HTTP member's relaxed loads, which show them.
 static _Atomic unsigned alarms_set;
 static _Atomic uint64_t watermark_now;
+static _Atomic uint64_t disk_limit_now;
 
 unsigned
 stage_alarms_now(void)
@@ -28,25 +32,16 @@ stage_alarms_watermark_bytes(void)
     return atomic_load_explicit(&watermark_now, memory_order_relaxed);
 }
 
-static uint64_t
-resident_bytes(void)
+uint64_t
+stage_alarms_disk_limit_bytes(void)
 {
-    unsigned long long size = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f == NULL)
-        return 0;
-    if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
-    fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    return atomic_load_explicit(&disk_limit_now, memory_order_relaxed);
 }
 
-static uint64_t
-total_bytes(const struct config *c)
+static double
+memory_bytes(const struct config *c)
 {
-    if (c->memory_total_override_bytes > 0)
-        return c->memory_total_override_bytes;
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return (double)(c->memory_total_override_bytes > 0 ? c->memory_total_override_bytes : resources_total_bytes());
 }
 
 static uint64_t
@@ -54,7 +49,45 @@ watermark_bytes(const struct config *c)
 {
     if (c->memory_watermark_absolute_bytes > 0)
         return c->memory_watermark_absolute_bytes;
-    return (uint64_t)((double)total_bytes(c) * c->memory_watermark_relative);
+    return (uint64_t)(memory_bytes(c) * c->memory_watermark_relative);
+}
+
+static uint64_t
+disk_limit_bytes(const struct config *c)
+{
+    return c->disk_free_relative > 0 ? (uint64_t)(memory_bytes(c) * c->disk_free_relative) : c->disk_free_absolute_bytes;
+}
+
+static unsigned
+look_at_memory(const struct config *c, unsigned before)
+{
+    uint64_t used = resources_resident_bytes(), watermark = watermark_bytes(c);
+    unsigned now = used > watermark ? STAGE_ALARM_MEMORY : 0;
+    atomic_store_explicit(&watermark_now, watermark, memory_order_relaxed);
+    if (now > before)
+        log_warn(LOG_DEFAULT, "memory: %" PRIu64 " bytes are in use, the watermark is %" PRIu64 ": publishers are blocked", used,
+                 watermark);
+    else if (now < before)
+        log_notice(LOG_DEFAULT, "memory: %" PRIu64 " bytes are in use, under the watermark of %" PRIu64 " again", used, watermark);
+    return now;
+}
+
+static unsigned
+look_at_disk(const struct config *c, unsigned before)
+{
+    uint64_t limit = disk_limit_bytes(c), free_bytes = 0;
+    int error = resources_disk_free(c->data_dir, &free_bytes);
+    unsigned now = error < 0 || free_bytes < limit ? STAGE_ALARM_DISK : 0;
+    atomic_store_explicit(&disk_limit_now, limit, memory_order_relaxed);
+    if (now > before && error < 0)
+        log_error(LOG_DEFAULT, "disk: free space of %s is unknown: %s: publishers are blocked", c->data_dir, err_text(error));
+    else if (now > before)
+        log_warn(LOG_DEFAULT, "disk: %s has %" PRIu64 " bytes free, the limit is %" PRIu64 ": publishers are blocked", c->data_dir,
+                 free_bytes, limit);
+    else if (now < before)
+        log_notice(LOG_DEFAULT, "disk: %s has %" PRIu64 " bytes free, over the limit of %" PRIu64 " again", c->data_dir, free_bytes,
+                   limit);
+    return now;
 }
 
 struct alarm_mail {
@@ -70,17 +103,14 @@ alarm_on_worker(struct worker *w, void *payload)
 static void
 look(struct daemon *d)
 {
-    uint64_t used = resident_bytes(), watermark = watermark_bytes(d->config);
-    unsigned alarms = used > watermark ? ALARM_MEMORY : 0;
-    atomic_store_explicit(&watermark_now, watermark, memory_order_relaxed);
-    if (alarms == atomic_load_explicit(&alarms_set, memory_order_relaxed))
+    unsigned before = stage_alarms_now();
+    unsigned now = look_at_memory(d->config, before & STAGE_ALARM_MEMORY) | look_at_disk(d->config, before & STAGE_ALARM_DISK);
+    if (now == before)
         return;
-    atomic_store_explicit(&alarms_set, alarms, memory_order_relaxed);
-    if (alarms != 0)
-        log_warn(LOG_DEFAULT, "memory: %" PRIu64 " bytes are in use, the watermark is %" PRIu64 ": publishers are blocked", used, watermark);
-    else
-        log_notice(LOG_DEFAULT, "memory: %" PRIu64 " bytes are in use, under the watermark again: publishers go on", used);
-    struct alarm_mail mail = {.alarms = alarms};
+    if (now == 0)
+        log_notice(LOG_DEFAULT, "alarms: none is left, publishers go on");
+    atomic_store_explicit(&alarms_set, now, memory_order_relaxed);
+    struct alarm_mail mail = {.alarms = now};
     stages_post_workers(d->crew, alarm_on_worker, &mail, sizeof mail);
 }
 
@@ -104,7 +134,9 @@ alarms_run(struct daemon *d, struct buf *problem)
 {
     ev_timer_init(&timer, on_timer, 0, 0);
     timer.data = d;
-    look(d);
+    look(d); // before the listeners open
+    log_info(LOG_DEFAULT, "alarms: memory watermark %" PRIu64 " bytes, free disk limit %" PRIu64 " bytes",
+             stage_alarms_watermark_bytes(), stage_alarms_disk_limit_bytes());
     arm(d);
     return 0;
 }
@@ -112,6 +144,7 @@ alarms_run(struct daemon *d, struct buf *problem)
 static void
 alarms_reload(struct daemon *d, const struct config *old)
 {
+    look(d);
     arm(d);
 }
 

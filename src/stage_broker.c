@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 #include "src/base/log.h"
+#include "src/base/err.h"
 #include "src/base/mem.h"
+#include "src/broker/auth.h"
 #include "src/broker/session.h"
 #include "src/broker/topology.h"
 #include "src/stages.h"
@@ -87,6 +89,95 @@ placement_of(const struct config *c)
                                                   : PLACE_BALANCED;
 }
 
+static struct password_rule *password_rule; // NULL: all are allowed
+
+const struct password_rule *
+stages_password_rule(void)
+{
+    return password_rule;
+}
+
+// 0, or DAEMON_CONFIG with the problem.
+static int
+password_rule_start(const struct config *c, struct buf *problem)
+{
+    bool is_regexp = c->credential_validator == CREDENTIALS_REGEXP;
+    size_t min_bytes = c->credential_validator == CREDENTIALS_MIN_LENGTH ? c->credential_min_length : 0;
+    char *error = NULL;
+    if (c->credential_validator == CREDENTIALS_ACCEPT_ALL)
+        return 0;
+    if (password_rule_new(min_bytes, is_regexp ? slice_str(c->credential_regexp) : SLICE_EMPTY, &password_rule, &error) == 0)
+        return 0;
+    buf_printf(problem, "credential_validator.regexp: %s", error);
+    mem_free(error);
+    return DAEMON_CONFIG;
+}
+
+static void
+password_rule_stop(void)
+{
+    password_rule_free(password_rule);
+    password_rule = NULL;
+}
+
+// Limits of the configuration are 32 bits with CONFIG_UNLIMITED, those of the topology -1 for none.
+static struct topology_limits
+limits_of(const struct config *c)
+{
+    return (struct topology_limits){
+        .vhosts = c->vhost_max == CONFIG_UNLIMITED ? -1 : (int64_t)c->vhost_max,
+        .queues = c->cluster_queue_limit == CONFIG_UNLIMITED ? -1 : (int64_t)c->cluster_queue_limit,
+        .exchanges = c->cluster_exchange_limit == CONFIG_UNLIMITED ? -1 : (int64_t)c->cluster_exchange_limit,
+    };
+}
+
+static void
+join_tags(const struct config *c, struct buf *out)
+{
+    for (size_t i = 0; i < c->default_user_tags.count; i++)
+        buf_printf(out, "%s%s", i > 0 ? "," : "", c->default_user_tags.items[i]);
+}
+
+static int
+topology_stage_start(struct daemon *d, struct buf *problem)
+{
+    const struct config *c = d->config;
+    struct topology_limits limits = limits_of(c);
+    struct buf tags = BUF_INIT;
+    char *error = NULL;
+    join_tags(c, &tags);
+    struct topology_config topology = {
+        .data_dir = c->data_dir,
+        .default_vhost = slice_str(c->default_vhost),
+        .default_user = slice_str(c->default_user),
+        .default_pass = slice_str(c->default_pass),
+        .default_user_tags = slice_str(buf_cstr(&tags)),
+        .default_user_permission =
+            {
+                [ACCESS_CONFIGURE] = slice_str(c->default_permission_configure),
+                [ACCESS_WRITE] = slice_str(c->default_permission_write),
+                [ACCESS_READ] = slice_str(c->default_permission_read),
+            },
+        .password_rule = password_rule,
+        .limits = &limits,
+        .placement = placement_of(c),
+        .vhost_deleted = vhost_deleted,
+        .user_deleted = user_deleted,
+        .ctx = d,
+    };
+    int err = topology_start(d->crew, &topology, &error);
+    buf_fini(&tags);
+    if (err < 0)
+        buf_printf(problem, "%s", error != NULL ? error : err_text(err));
+    mem_free(error);
+    switch (err) {
+    case 0: return 0;
+    case -LE_INVAL: return DAEMON_CONFIG;
+    case -LE_ACCESS: return DAEMON_NOPERM;
+    default: return DAEMON_CANTCREAT;
+    }
+}
+
 static void
 members_fini(struct daemon *d)
 {
@@ -107,18 +198,10 @@ broker_start(struct daemon *d, struct buf *problem)
 {
     const struct config *c = d->config;
     struct broker_config broker = {.default_prefetch = 0};
-    struct topology_config topology = {
-        .data_dir = c->data_dir,
-        .default_vhost = slice_str(c->default_vhost),
-        .default_user = slice_str(c->default_user),
-        .default_pass = slice_str(c->default_pass),
-        .placement = placement_of(c),
-        .vhost_deleted = vhost_deleted,
-        .user_deleted = user_deleted,
-        .ctx = d,
-    };
     struct worker *http = crew_extra_member(d->crew, CREW_HTTP);
-    char *error = NULL;
+    int status = password_rule_start(c, problem);
+    if (status != 0)
+        return status;
 #ifdef LV_TEST_HOOKS
     page_out_seed = c->test_page_out_seed;
     if (page_out_seed != 0)
@@ -128,12 +211,11 @@ broker_start(struct daemon *d, struct buf *problem)
         broker_worker_init(d->crew->members[i], &broker);
     broker.store_for = NULL;
     broker_worker_init(http, &broker);
-    int err = topology_start(d->crew, &topology, &error);
-    if (err < 0) {
-        buf_printf(problem, "%s", error != NULL ? error : err_text(err));
-        mem_free(error);
+    status = topology_stage_start(d, problem);
+    if (status != 0) {
         members_fini(d);
-        return err == -LE_ACCESS ? DAEMON_NOPERM : DAEMON_CANTCREAT;
+        password_rule_stop();
+        return status;
     }
     for (int i = 0; i < d->crew->n_workers; i++)
         topology_worker_init(d->crew->members[i]);
@@ -146,6 +228,15 @@ broker_stop(struct daemon *d)
 {
     members_fini(d);
     topology_stop(d->crew);
+    password_rule_stop();
 }
 
-const struct daemon_stage stage_broker = {.name = "broker", .start = broker_start, .stop = broker_stop};
+static void
+broker_reload(struct daemon *d, const struct config *old)
+{
+    struct topology_limits limits = limits_of(d->config);
+    topology_set_limits(d->crew, &limits);
+}
+
+const struct daemon_stage stage_broker = {
+    .name = "broker", .start = broker_start, .reload = broker_reload, .stop = broker_stop};

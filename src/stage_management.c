@@ -87,12 +87,11 @@ on_resources(void *ctx, struct api_resources *ret)
 {
     const struct config *c = shown_config;
     ret->is_running = atomic_load_explicit(&is_running, memory_order_relaxed);
-    ret->has_memory_alarm = (stage_alarms_now() & 1) != 0;
+    ret->has_memory_alarm = (stage_alarms_now() & STAGE_ALARM_MEMORY) != 0;
+    ret->has_disk_alarm = (stage_alarms_now() & STAGE_ALARM_DISK) != 0;
     ret->memory_limit_bytes = stage_alarms_watermark_bytes();
     ret->memory_relative = c->memory_watermark_absolute_bytes > 0 ? 0 : c->memory_watermark_relative;
-    ret->disk_limit_bytes = c->disk_free_absolute_bytes;
-    if (c->disk_free_relative > 0)
-        ret->disk_limit_bytes = (uint64_t)(c->disk_free_relative * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE));
+    ret->disk_limit_bytes = stage_alarms_disk_limit_bytes();
 }
 
 static void
@@ -152,6 +151,17 @@ describe_files(const struct config *c)
     buf_append_u8(&log_files_json, ']');
 }
 
+static void
+forget(void)
+{
+    buf_fini(&listeners_json);
+    buf_fini(&config_files_json);
+    buf_fini(&log_files_json);
+    config_unref(shown_config);
+    config_unref(start_config);
+    shown_config = start_config = NULL;
+}
+
 static int
 management_start(struct daemon *d, struct buf *problem)
 {
@@ -173,6 +183,7 @@ management_start(struct daemon *d, struct buf *problem)
         .rotate_logs = on_rotate_logs,
         .set_log_level = on_set_log_level,
         .resources = on_resources,
+        .password_rule = stages_password_rule(),
         .ctx = d,
     };
     int err = http_server_start(d->crew, start_config->control_socket, &node, &server, &error);
@@ -180,6 +191,7 @@ management_start(struct daemon *d, struct buf *problem)
         return 0;
     buf_printf(problem, "%s", error != NULL ? error : err_text(err));
     mem_free(error);
+    forget();
     return err == -LE_ACCESS ? DAEMON_NOPERM : DAEMON_OSERR;
 }
 
@@ -228,12 +240,7 @@ management_stop(struct daemon *d)
 {
     http_server_stop(server);
     server = NULL;
-    buf_fini(&listeners_json);
-    buf_fini(&config_files_json);
-    buf_fini(&log_files_json);
-    config_unref(shown_config);
-    config_unref(start_config);
-    shown_config = start_config = NULL;
+    forget();
 }
 
 const struct daemon_stage stage_management = {

@@ -3,14 +3,21 @@
 
 #include "src/daemon.h"
 
+struct password_rule;
+
 extern const struct daemon_stage stage_broker;     // topology and metadata, queues and sessions of every worker
 extern const struct daemon_stage stage_amqp;       // connections; gives the acceptor its sink
 extern const struct daemon_stage stage_management; // the control socket
-extern const struct daemon_stage stage_alarms;     // the memory watermark
+extern const struct daemon_stage stage_alarms;     // memory watermark, free disk limit
 
-// What the alarms' last look found: enum-like bits, 1 memory; and the watermark it compared with. Any thread.
-unsigned stage_alarms_now(void);
+// What the alarms' last look found, and the limits it compared with. Any thread. The bits are those of broker_set_alarms.
+enum { STAGE_ALARM_MEMORY = 1, STAGE_ALARM_DISK = 2 };
+unsigned stage_alarms_now(void); // the bits
 uint64_t stage_alarms_watermark_bytes(void);
+uint64_t stage_alarms_disk_limit_bytes(void);
+
+// Which passwords users may be given; NULL: all. From the stage broker's start to its stop, constant.
+const struct password_rule *stages_password_rule(void);
 
 // Sends a mail to every worker. Main thread, or any other crew member.
 void stages_post_workers(struct crew *crew, mail_fn fn, const void *payload, size_t len);

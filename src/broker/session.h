@@ -24,6 +24,8 @@ struct client_events {
     void (*close)(void *ctx, const struct fault *fault);
     // Publishers are blocked by a resource alarm: reason in RabbitMQ's words ("low on memory"); NULL: unblocked.
     void (*blocked)(void *ctx, const char *reason);
+    // Bytes made for this client that its socket has not taken yet. NULL: nothing is kept back for it.
+    size_t (*unsent)(void *ctx);
 };
 
 struct client_args {

@@ -172,6 +172,7 @@ struct session {
     size_t last_queue_len;
     uint64_t reply_key;              // direct reply-to: 0: no reply consumer
     uint32_t reply_consumer_id;      // its consumer
+    bool has_dropped_reply;          // said so in the log
 
     struct session_consumer *op_consumer; // OP_CONSUME: not in `consumers` yet; OP_CANCEL: being cancelled
     struct slice op_name;            // OP_QUEUE_DECLARE, OP_REPLY_CHECK: heap copy of the name
@@ -226,6 +227,8 @@ void client_published(struct worker *w, lv_handle session, uint64_t number, unsi
 // Where a message goes: queues of one worker are neighbours. Valid until the end of the turn.
 LV_MUST_USE int publish_route(struct session *s, const struct vhost *v, const struct exchange *x, struct message *msg,
                               struct slice headers, struct route_result *ret);
+// BCC is for routing alone: the message goes on without it. Takes over *msg; 0 or -LE_NOMEM (*msg is as it was).
+LV_MUST_USE int publish_strip_bcc(struct message **msg, const struct amqp_basic_props *props);
 // Hands it to the queues, one operation a worker, with `number` for the answers (0: none). Returns how many answers come.
 uint32_t publish_send(struct session *s, struct message *msg, const struct route_result *route, uint64_t number);
 

@@ -162,9 +162,8 @@ check_exchange(struct session *s, const struct vhost *v, const struct message *m
     return x;
 }
 
-// BCC is for routing alone: the message goes on without it. Takes over *msg.
-static int
-strip_bcc(struct message **msg, struct amqp_basic_props *props)
+int
+publish_strip_bcc(struct message **msg, const struct amqp_basic_props *props)
 {
     struct message *old = *msg;
     struct buf headers = BUF_INIT, encoded = BUF_INIT;
@@ -261,7 +260,7 @@ publish_slow(struct session *s, struct message *msg, struct amqp_basic_props *pr
         publish_reply(s, msg, is_mandatory, number);
         return true;
     }
-    if (publish_route(s, v, x, msg, headers, &route) != 0 || (has_bcc && strip_bcc(&msg, props) != 0))
+    if (publish_route(s, v, x, msg, headers, &route) != 0 || (has_bcc && publish_strip_bcc(&msg, props) != 0))
         goto no_memory;
     if (more == 0)
         memo_keep(s, msg, x, &route);

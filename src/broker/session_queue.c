@@ -73,24 +73,45 @@ status_done(struct queue_request *r)
     queue_request_free(r);
 }
 
+// The answer to a declare of a queue that was there. When it has gone meanwhile (auto-delete, expiry), `again`, the declare as the
+// topology writer wants it, makes it anew; without one it is as if it had been deleted right after this declare.
 static void
-ask_queue(struct session *s, enum queue_request_kind kind, lv_handle queue, void (*done)(struct queue_request *))
+redeclare_done(struct queue_request *r)
+{
+    struct session *s = request_session(r);
+    struct topology_request *again = r->ctx;
+    if (s != NULL && r->outcome != QUEUE_OK && again != NULL) {
+        topology_submit(again);
+        again = NULL;
+    } else if (s != NULL) {
+        answer_declared(s, r->outcome == QUEUE_OK ? r->message_count : 0, r->outcome == QUEUE_OK ? r->consumer_count : 0);
+    }
+    topology_request_free(again);
+    queue_request_free(r);
+}
+
+// False: out of memory; nothing was sent.
+static bool
+ask_queue(struct session *s, enum queue_request_kind kind, lv_handle queue, void (*done)(struct queue_request *), void *ctx)
 {
     struct queue_request *r = queue_request_new(kind, queue);
-    if (r == NULL) {
-        answer_no_memory(s);
-        return;
-    }
+    if (r == NULL)
+        return false;
     r->session = s->handle;
     r->done = done;
+    r->ctx = ctx;
     queue_request_send(r);
+    return true;
 }
 
 static void
-ask_status(struct session *s, const struct queue_def *def)
+ask_status(struct session *s, const struct queue_def *def, void (*done)(struct queue_request *), struct topology_request *again)
 {
     s->op = OP_QUEUE_DECLARE;
-    ask_queue(s, QUEUE_REQUEST_STATUS, def->handle, status_done);
+    if (ask_queue(s, QUEUE_REQUEST_STATUS, def->handle, done, again))
+        return;
+    topology_request_free(again);
+    answer_no_memory(s);
 }
 
 static void
@@ -115,7 +136,7 @@ declare_done(struct topology_request *r)
     const struct vhost *v = client_vhost(s->client, &f);
     const struct queue_def *def = v != NULL ? vhost_queue(v, s->op_name) : NULL;
     if (def != NULL) {
-        ask_status(s, def);
+        ask_status(s, def, redeclare_done, NULL);
         return;
     }
     // It existed when the writer looked and is gone again: as if it had been deleted right after this declare.
@@ -159,6 +180,25 @@ redeclare_same(struct session *s, const struct queue_def *def, const struct sess
     return arguments_same_queue(def, &p, a->arguments, f);
 }
 
+// The declare as the topology writer wants it; NULL: out of memory.
+static struct topology_request *
+declare_request(struct session *s, const struct session_queue_args *a)
+{
+    struct topology_request args = {
+        .change = CHANGE_QUEUE_DECLARE,
+        .vhost = s->client->vhost,
+        .user = s->client->user,
+        .name = s->op_name,
+        .arguments = a->arguments,
+        .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) | (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
+                 (a->is_exclusive ? (unsigned)CHANGE_EXCLUSIVE : 0) | (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0),
+        .owner_conn = s->client->id,
+        .session = s->handle,
+        .done = declare_done,
+    };
+    return topology_request_new(&args);
+}
+
 static void
 declare_new(struct session *s, const struct session_queue_args *a)
 {
@@ -171,19 +211,7 @@ declare_new(struct session *s, const struct session_queue_args *a)
         session_answer_fault(s, &f);
         return;
     }
-    struct topology_request args = {
-        .change = CHANGE_QUEUE_DECLARE,
-        .vhost = c->vhost,
-        .user = c->user,
-        .name = s->op_name,
-        .arguments = a->arguments,
-        .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) | (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
-                 (a->is_exclusive ? (unsigned)CHANGE_EXCLUSIVE : 0) | (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0),
-        .owner_conn = c->id,
-        .session = s->handle,
-        .done = declare_done,
-    };
-    struct topology_request *r = topology_request_new(&args);
+    struct topology_request *r = declare_request(s, a);
     if (r == NULL) {
         answer_no_memory(s);
         return;
@@ -206,7 +234,7 @@ declare_passive(struct session *s, const struct vhost *v)
         fault_locked(&f, def->name, def->vhost);
         session_answer_fault(s, &f);
     } else {
-        ask_status(s, def);
+        ask_status(s, def, status_done, NULL);
     }
 }
 
@@ -248,10 +276,13 @@ session_queue_declare(struct session *s, const struct session_queue_args *a)
         declare_new(s, a);
         return;
     }
-    if (redeclare_same(s, def, a, &f))
-        ask_status(s, def);
-    else
+    struct topology_request *again = NULL;
+    if (!redeclare_same(s, def, a, &f))
         session_answer_fault(s, &f);
+    else if ((again = declare_request(s, a)) == NULL)
+        answer_no_memory(s);
+    else
+        ask_status(s, def, redeclare_done, again);
 }
 
 static void
@@ -328,5 +359,6 @@ session_queue_purge(struct session *s, struct slice queue)
         return;
     }
     s->op = OP_QUEUE_PURGE;
-    ask_queue(s, QUEUE_REQUEST_PURGE, def->handle, purge_done);
+    if (!ask_queue(s, QUEUE_REQUEST_PURGE, def->handle, purge_done, NULL))
+        answer_no_memory(s);
 }

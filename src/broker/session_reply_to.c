@@ -7,10 +7,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
 #include "src/broker/session_impl.h"
 
+// LIMIT: unsent bytes of a connection beyond which replies to it are dropped.
+enum { REPLY_UNSENT_MAX = 128 * 1024 * 1024 };
 enum { TOKEN_LEN = sizeof(REPLY_TO_PREFIX) - 1 + 16 + 1 + 16 };
 
 bool
@@ -65,12 +68,25 @@ reply_session(struct worker *w, lv_handle handle, uint64_t key)
     return s != NULL && s->reply_key != 0 && s->reply_key == key ? s : NULL;
 }
 
+// Replies are sent unasked, past all queues and windows: for an asker that does not read they would pile up without end.
+static bool
+reply_has_room(struct session *s)
+{
+    const struct client *c = s->client;
+    if (c->events->unsent == NULL || c->events->unsent(c->ctx) < REPLY_UNSENT_MAX)
+        return true;
+    if (!s->has_dropped_reply)
+        log_warn(LOG_CHANNEL, "connection %.*s does not read its replies: they are dropped", SLICE_FMT(c->name));
+    s->has_dropped_reply = true; // said once a channel
+    return false;
+}
+
 static void
 reply_arrived(struct worker *w, void *payload)
 {
     struct reply_mail *mail = payload;
     struct session *s = reply_session(w, mail->session, mail->key);
-    if (s != NULL) {
+    if (s != NULL && reply_has_room(s)) {
         struct delivery d = {.session = s->handle, .msg = mail->msg, .consumer_id = s->reply_consumer_id};
         client_deliver(w, &d);
     } else {

@@ -5,6 +5,7 @@
 // requeue them.
 #include <stdlib.h>
 
+#include "amqp/wire/table.h"
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
 
@@ -181,6 +182,9 @@ commit_one(struct session *s, struct tx_publish *p)
         int err = amqp_props_decode_trusted(message_properties(msg), &props);
         if (err == 0)
             err = publish_route(s, v, x, msg, props.headers, &route);
+        struct field bcc;
+        if (err == 0 && amqp_props_has(&props, AMQP_PROP_HEADERS) && table_find(props.headers, SLICE_LIT("BCC"), &bcc))
+            err = publish_strip_bcc(&msg, &props);
         if (err == 0 && route.count > 0) {
             s->tx.outstanding += route.count; // at least as many as answers come; corrected below
             uint32_t operations = publish_send(s, msg, &route, TX_NUMBER);

@@ -370,26 +370,36 @@ load_all(struct topology_writer *tw)
     return result;
 }
 
+// In one transaction with what a new store gets: a start that is killed in between leaves a new store.
+static void
+reserve_first_ids(struct topology_writer *tw)
+{
+    tw->id_ceiling = TOPOLOGY_ID_STEP;
+    if (store_is_open(tw))
+        store_note(tw, meta_put_id_ceiling(tw->meta, tw->id_ceiling));
+}
+
 static int
 build_first(struct topology_writer *tw, const struct topology_config *config, char **ret_error)
 {
     int result = 0;
+    bool is_new = true;
     if (tw->meta != NULL) {
         result = meta_get_id_ceiling(tw->meta, &tw->id_last);
+        is_new = tw->id_last == 0;
         if (result == 0)
             result = load_all(tw);
-        if (result == 0)
+        if (result == 0 && !is_new)
             result = store_raise_ceiling(tw);
         if (result < 0) {
             *ret_error = sentence("cannot read the metadata store", result);
             return result;
         }
     }
-    // As RabbitMQ decides it. It holds too when an earlier first start did not come to its end.
-    const struct topology *t = &tw->turn.draft;
-    if (t->vhosts.count == 0 && t->users.count == 0 && t->permissions.count == 0) {
+    if (is_new) {
         if (!is_password_good(config, ret_error))
             return -LE_INVAL;
+        reserve_first_ids(tw);
         make_vhost(tw, config->default_vhost);
         result = make_user(tw, config);
     }

@@ -8,6 +8,7 @@
 
 #include "src/base/err.h"
 #include "src/base/mem.h"
+#include "src/base/utf8.h"
 #include "src/cli/leveretctl_help.h"
 #include "src/cli/leveretctl_similar.h"
 
@@ -44,7 +45,8 @@ variable(const char *const *environment, const char *name)
 {
     size_t len = strlen(name);
     for (; environment != NULL && *environment != NULL; environment++) {
-        if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=' && (*environment)[len + 1] != '\0')
+        if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=' &&
+            (*environment)[len + 1] != '\0')
             return *environment + len + 1;
     }
     return NULL;
@@ -116,11 +118,16 @@ static int
 check_and_run(struct ctl *c, int argc, char **argv)
 {
     const struct ctl_command *command = c->command;
+    for (int i = 1; i < argc; i++) {
+        if (!utf8_is_valid(slice_str(argv[i]))) // JSON could not carry it
+            return refuse_arguments(c, argc, argv, CTL_DATA, "Bad argument: arguments must be UTF-8");
+    }
     ctl_options_forbid(&c->options, command->options);
     if (c->options.invalid.len > 0)
         return refuse_options(c, argc, argv);
     if (c->options.formatter != NULL) {
-        fprintf(c->err, "Error: unknown formatter '%s'. Use one of table, json, csv, pretty_table, erlang\n", c->options.formatter);
+        fprintf(c->err, "Error: unknown formatter '%s'. Use one of table, json, csv, pretty_table, erlang\n",
+                c->options.formatter);
         return 1;
     }
     if (c->options.arg_count < command->args_min)
@@ -170,6 +177,7 @@ ctl_main(int argc, char **argv, const char *const *environment, FILE *in, FILE *
     ctl_options_fini(&c.options);
     buf_fini(&c.problem);
     if (fflush(out) != 0 || ferror(out))
-        status = status != 0 ? status : CTL_SOFTWARE; // a full disk or a closed pipe must not look like success
+        status =
+            status != 0 ? status : CTL_SOFTWARE; // a full disk or a closed pipe must not look like success
     return status;
 }

@@ -50,11 +50,11 @@ enum { CTL_ARGS_ANY = CTL_ARGS_MAX };
 struct ctl_command {
     const char *name;
     enum ctl_group group;
-    const char *usage; // what stands behind the name; "" for nothing
-    const char *about; // one sentence without its full stop
+    const char *usage;   // what stands behind the name; "" for nothing
+    const char *about;   // one sentence without its full stop
     const char *details; // "<argument>\n\tmeaning\n\n…" for help; or NULL
     size_t args_min, args_max;
-    uint32_t options;    // enum ctl_option_bit: options of its own
+    uint32_t options;                  // enum ctl_option_bit: options of its own
     const struct ctl_listing *listing; // columns that may be named as arguments; or NULL
     int (*run)(struct ctl *c);
     // Checks values before anything is printed; 0, or the exit status with the text in c->problem. May be NULL.
@@ -74,11 +74,12 @@ struct ctl {
     struct ctl_answer answer; // the last one; owned
     const char *program;      // the name it was called by: leveretctl, rabbitmqctl …
     FILE *in, *out, *err;
-    char *socket;             // path; heap
-    char *node;               // name of the broker's node, once asked; heap
-    json_t *overview;         // GET /api/overview, once asked
-    json_t *consumers;        // of the vhost, when list_queues needs them
-    struct buf problem;       // of an argument
+    char *socket;       // path; heap
+    char *node;         // name of the broker's node, once asked; heap
+    json_t *overview;   // GET /api/overview, once asked
+    size_t row_limit;   // of lists, in reports; 0: none
+    json_t *consumers;  // of the vhost, when list_queues needs them
+    struct buf problem; // of an argument
 };
 
 // The tables of the parts, each ended by a command without name.
@@ -146,6 +147,8 @@ LV_MUST_USE int ctl_get(struct ctl *c, ...) __attribute__((sentinel));
 bool ctl_is_running(struct ctl *c);
 // Is anybody there? Says nothing. The node's name is known afterwards.
 bool ctl_is_reachable(struct ctl *c);
+// -n, if it was given, names the node that answered.
+bool ctl_is_right_node(const struct ctl *c);
 // GET /api/overview, once; and that the node is the one of -n. 0 or the exit status, told.
 LV_MUST_USE int ctl_overview(struct ctl *c);
 // The node's name: the broker's; when it cannot be asked the one of -n, or rabbit@HOST.

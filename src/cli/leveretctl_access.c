@@ -73,13 +73,16 @@ run_add_user(struct ctl *c)
     int status = ctl_call(c, "PUT", body, "users", user, NULL);
     if (status != 0 || c->answer.status >= 300)
         return ctl_finish(c, status);
-    static const char advice[] = "Done. Don't forget to grant the user permissions to some virtual hosts! See '%s help "
-                                 "set_permissions' to learn more.";
+    static const char advice[] =
+        "Done. Don't forget to grant the user permissions to some virtual hosts! See '%s help "
+        "set_permissions' to learn more.";
     if (!ctl_is_json(c))
         return c->options.is_quiet || c->options.is_silent ? CTL_OK : ctl_say(c, NULL, advice, c->program);
     struct buf text = BUF_INIT;
     buf_printf(&text, advice, c->program);
-    ctl_print_json(c, c->out, json_pack("{s:s, s:s, s:s}", "message", buf_cstr(&text), "node", ctl_node(c), "status", "ok"));
+    ctl_print_json(
+        c, c->out,
+        json_pack("{s:s, s:s, s:s}", "message", buf_cstr(&text), "node", ctl_node(c), "status", "ok"));
     buf_fini(&text);
     return CTL_OK;
 }
@@ -181,8 +184,10 @@ run_hash_password(struct ctl *c)
     if (password == NULL)
         return CTL_DATA;
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    bool is_done = digest != NULL && RAND_bytes(hash, SALT_BYTES) == 1 && EVP_DigestInit_ex(digest, EVP_get_digestbyname(name), NULL) == 1 &&
-                   EVP_DigestUpdate(digest, hash, SALT_BYTES) == 1 && EVP_DigestUpdate(digest, password, strlen(password)) == 1 &&
+    bool is_done = digest != NULL && RAND_bytes(hash, SALT_BYTES) == 1 &&
+                   EVP_DigestInit_ex(digest, EVP_get_digestbyname(name), NULL) == 1 &&
+                   EVP_DigestUpdate(digest, hash, SALT_BYTES) == 1 &&
+                   EVP_DigestUpdate(digest, password, strlen(password)) == 1 &&
                    EVP_DigestFinal_ex(digest, hash + SALT_BYTES, &digest_len) == 1;
     EVP_MD_CTX_free(digest);
     password_free(password);
@@ -210,8 +215,9 @@ finish_patterns(struct ctl *c, int status, char quote)
         offset = at;
     if (offset == NULL)
         return ctl_refused(c);
-    return ctl_fail(c, CTL_UNAVAILABLE, "{:invalid_regexp, %c%.*s%c, {'%.*s', %s}}", quote, (int)(text - pattern), pattern, quote,
-                    (int)(offset - text - (int)sizeof middle + 1), text + sizeof middle - 1, offset + sizeof tail - 1);
+    return ctl_fail(c, CTL_UNAVAILABLE, "{:invalid_regexp, %c%.*s%c, {'%.*s', %s}}", quote,
+                    (int)(text - pattern), pattern, quote, (int)(offset - text - (int)sizeof middle + 1),
+                    text + sizeof middle - 1, offset + sizeof tail - 1);
 }
 
 // --- permissions ----------------------------------------------------------------------------------------------------------------
@@ -223,7 +229,8 @@ run_set_permissions(struct ctl *c)
     ctl_banner(c, "Setting permissions for user \"%s\" in vhost \"%s\" ...", user, vhost);
     if (c->options.is_dry_run)
         return CTL_OK;
-    json_t *body = json_pack("{s:s, s:s, s:s}", "configure", ctl_arg(c, 1), "write", ctl_arg(c, 2), "read", ctl_arg(c, 3));
+    json_t *body = json_pack("{s:s, s:s, s:s}", "configure", ctl_arg(c, 1), "write", ctl_arg(c, 2), "read",
+                             ctl_arg(c, 3));
     return finish_patterns(c, ctl_call(c, "PUT", body, "permissions", vhost, user, NULL), '\'');
 }
 
@@ -241,10 +248,12 @@ static int
 run_set_topic_permissions(struct ctl *c)
 {
     const char *user = ctl_arg(c, 0), *exchange = ctl_arg(c, 1), *vhost = ctl_vhost(c);
-    ctl_banner(c, "Setting topic permissions on \"%s\" for user \"%s\" in vhost \"%s\" ...", exchange, user, vhost);
+    ctl_banner(c, "Setting topic permissions on \"%s\" for user \"%s\" in vhost \"%s\" ...", exchange, user,
+               vhost);
     if (c->options.is_dry_run)
         return CTL_OK;
-    json_t *body = json_pack("{s:s, s:s, s:s}", "exchange", exchange, "write", ctl_arg(c, 2), "read", ctl_arg(c, 3));
+    json_t *body =
+        json_pack("{s:s, s:s, s:s}", "exchange", exchange, "write", ctl_arg(c, 2), "read", ctl_arg(c, 3));
     return finish_patterns(c, ctl_call(c, "PUT", body, "topic-permissions", vhost, user, NULL), '"');
 }
 
@@ -258,40 +267,47 @@ run_clear_topic_permissions(struct ctl *c)
     return ctl_finish(c, ctl_call(c, "DELETE", NULL, "topic-permissions", vhost, user, ctl_arg(c, 1), NULL));
 }
 
-#define USER_DETAIL "<username>\n\tname of the user\n\n"
+#define USER_DETAIL     "<username>\n\tname of the user\n\n"
 #define PASSWORD_DETAIL "<password>\n\tits password; read from standard input when it is left out\n\n"
-#define PATTERN_DETAILS(what) \
-    what "<write>\n\tregular expression of the names that may be written to\n\n" \
+#define PATTERN_DETAILS(what)                                                                                \
+    what "<write>\n\tregular expression of the names that may be written to\n\n"                             \
          "<read>\n\tregular expression of the names that may be read from\n\n"
 
 const struct ctl_command ctl_commands_access[] = {
-    {"add_user", GROUP_USERS, "<username> [<password>]", "Creates a user, without permissions for any virtual host",
-     USER_DETAIL PASSWORD_DETAIL, 1, 2, 0, NULL, run_add_user, check_user_name},
-    {"authenticate_user", GROUP_USERS, "<username> [<password>]", "Checks a user's password: exit status 65 when it is not the one",
-     USER_DETAIL PASSWORD_DETAIL, 1, 2, 0, NULL, run_authenticate_user, check_user_name},
-    {"change_password", GROUP_USERS, "<username> [<password>]", "Changes a user's password", USER_DETAIL PASSWORD_DETAIL, 1, 2, 0,
-     NULL, run_change_password, check_user_name},
-    {"clear_password", GROUP_USERS, "<username>", "Removes a user's password: no login by password any more", USER_DETAIL, 1, 1, 0,
-     NULL, run_clear_password, check_user_name},
-    {"delete_user", GROUP_USERS, "<username>", "Deletes a user and all its permissions", USER_DETAIL, 1, 1, 0, NULL, run_delete_user,
-     check_user_name},
-    {"hash_password", GROUP_USERS, "[<password>] [--algorithm sha256|sha512]", "Prints a password's hash; needs no broker",
-     PASSWORD_DETAIL, 0, 1, OPTION_ALGORITHM, NULL, run_hash_password, NULL},
+    {"add_user", GROUP_USERS, "<username> [<password>]",
+     "Creates a user, without permissions for any virtual host", USER_DETAIL PASSWORD_DETAIL, 1, 2, 0, NULL,
+     run_add_user, check_user_name},
+    {"authenticate_user", GROUP_USERS, "<username> [<password>]",
+     "Checks a user's password: exit status 65 when it is not the one", USER_DETAIL PASSWORD_DETAIL, 1, 2, 0,
+     NULL, run_authenticate_user, check_user_name},
+    {"change_password", GROUP_USERS, "<username> [<password>]", "Changes a user's password",
+     USER_DETAIL PASSWORD_DETAIL, 1, 2, 0, NULL, run_change_password, check_user_name},
+    {"clear_password", GROUP_USERS, "<username>", "Removes a user's password: no login by password any more",
+     USER_DETAIL, 1, 1, 0, NULL, run_clear_password, check_user_name},
+    {"delete_user", GROUP_USERS, "<username>", "Deletes a user and all its permissions", USER_DETAIL, 1, 1, 0,
+     NULL, run_delete_user, check_user_name},
+    {"hash_password", GROUP_USERS, "[<password>] [--algorithm sha256|sha512]",
+     "Prints a password's hash; needs no broker", PASSWORD_DETAIL, 0, 1, OPTION_ALGORITHM, NULL,
+     run_hash_password, NULL},
     {"set_user_tags", GROUP_USERS, "<username> <tag> [...]", "Sets a user's tags",
-     USER_DETAIL "<tag>\n\tadministrator, monitoring, policymaker, management, or any other word; none: all are removed\n\n", 1,
-     CTL_ARGS_ANY, 0, NULL, run_set_user_tags, check_user_name},
-    {"set_permissions", GROUP_ACCESS, "[--vhost <vhost>] <username> <conf> <write> <read>", "Sets a user's permissions in a vhost",
-     USER_DETAIL PATTERN_DETAILS("<conf>\n\tregular expression of the names that may be declared and deleted\n\n"), 4, 4, 0, NULL,
-     run_set_permissions, check_user_name},
-    {"clear_permissions", GROUP_ACCESS, "[--vhost <vhost>] <username>", "Takes away a user's permissions in a vhost", USER_DETAIL, 1,
-     1, 0, NULL, run_clear_permissions, check_user_name},
+     USER_DETAIL "<tag>\n\tadministrator, monitoring, policymaker, management, or any other word; none: all "
+                 "are removed\n\n",
+     1, CTL_ARGS_ANY, 0, NULL, run_set_user_tags, check_user_name},
+    {"set_permissions", GROUP_ACCESS, "[--vhost <vhost>] <username> <conf> <write> <read>",
+     "Sets a user's permissions in a vhost",
+     USER_DETAIL PATTERN_DETAILS(
+         "<conf>\n\tregular expression of the names that may be declared and deleted\n\n"),
+     4, 4, 0, NULL, run_set_permissions, check_user_name},
+    {"clear_permissions", GROUP_ACCESS, "[--vhost <vhost>] <username>",
+     "Takes away a user's permissions in a vhost", USER_DETAIL, 1, 1, 0, NULL, run_clear_permissions,
+     check_user_name},
     {"set_topic_permissions", GROUP_ACCESS, "[--vhost <vhost>] <username> <exchange> <write> <read>",
      "Sets a user's permissions by routing key on a topic exchange",
-     USER_DETAIL PATTERN_DETAILS("<exchange>\n\tname of the topic exchange\n\n"), 4, 4, 0, NULL, run_set_topic_permissions,
-     check_user_name},
+     USER_DETAIL PATTERN_DETAILS("<exchange>\n\tname of the topic exchange\n\n"), 4, 4, 0, NULL,
+     run_set_topic_permissions, check_user_name},
     {"clear_topic_permissions", GROUP_ACCESS, "[--vhost <vhost>] <username> [<exchange>]",
      "Takes away a user's topic permissions in a vhost, or those on one exchange",
-     USER_DETAIL "<exchange>\n\tname of the topic exchange; left out: all\n\n", 1, 2, 0, NULL, run_clear_topic_permissions,
-     check_user_name},
+     USER_DETAIL "<exchange>\n\tname of the topic exchange; left out: all\n\n", 1, 2, 0, NULL,
+     run_clear_topic_permissions, check_user_name},
     {.name = NULL},
 };

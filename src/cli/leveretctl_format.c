@@ -138,7 +138,7 @@ text_width(struct slice text)
     return width;
 }
 
-#define LINES_ON "\033(0"
+#define LINES_ON  "\033(0"
 #define LINES_OFF "\033(B"
 
 static void
@@ -176,7 +176,8 @@ make_cells(const struct ctl_table *t, size_t row_count, size_t *widths)
             if (i == 0)
                 buf_append_str(cell, t->headings[k].name);
             else
-                ctl_format_cell(cell, FORMAT_PRETTY, t->headings[k].kind, json_array_get(json_array_get(t->rows, i - 1), k));
+                ctl_format_cell(cell, FORMAT_PRETTY, t->headings[k].kind,
+                                json_array_get(json_array_get(t->rows, i - 1), k));
             widths[k] = LV_MAX(widths[k], text_width(buf_slice(cell)));
         }
     }

@@ -15,9 +15,9 @@ enum ctl_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_PRETTY, FORMAT_E
 LV_MUST_USE int ctl_format_parse(const char *name, enum ctl_format *ret);
 
 enum ctl_kind {
-    KIND_TEXT,     // string
-    KIND_ATOM,     // string that is a word of the broker's own: running, classic
-    KIND_NUMBER,   // integer or real
+    KIND_TEXT,   // string
+    KIND_ATOM,   // string that is a word of the broker's own: running, classic
+    KIND_NUMBER, // integer or real
     KIND_BOOL,
     KIND_TAGS,     // array of strings that are atoms
     KIND_TABLE,    // object: arguments, client properties

@@ -36,7 +36,8 @@ static const char general_options[] =
     "                 | --no-table-headers | suppress the table header row\n"
     "                 | --dry-run       | print what would be done, do nothing\n"
     "                 | --socket <path> | the broker's control socket [LEVERET_SOCKET, else\n"
-    "                 |                 | LEVERET_DATA_DIR/control.sock, else /var/lib/leveret/control.sock]\n"
+    "                 |                 | LEVERET_DATA_DIR/control.sock, else "
+    "/var/lib/leveret/control.sock]\n"
     "\n";
 
 const char *
@@ -50,8 +51,11 @@ ctl_help_program(const char *argv0)
 void
 ctl_help_usage_line(const struct ctl *c, FILE *to, const struct ctl_command *command)
 {
-    fprintf(to, "%s [--node <node>] [--longnames] [--quiet] %s%s%s\n", c->program, command->name,
-            command->usage[0] != '\0' ? " " : "", command->usage);
+    bool takes_time = command->listing != NULL || command->group == GROUP_MONITORING ||
+                      command->group == GROUP_QUEUES || command->group == GROUP_CLUSTER ||
+                      command->group == GROUP_NODES;
+    fprintf(to, "%s [--node <node>] [--longnames] [--quiet] %s%s%s%s\n", c->program, command->name,
+            command->usage[0] != '\0' ? " " : "", command->usage, takes_time ? " [--timeout <timeout>]" : "");
 }
 
 struct group_walk {
@@ -81,7 +85,8 @@ ctl_help_all(const struct ctl *c, FILE *to)
     struct group_walk walk = {.to = to};
     ctl_command_each(measure, &walk);
     fprintf(to,
-            "\n\033[1mUsage\033[0m\n\n%s [--node <node>] [--timeout <timeout>] [--longnames] [--quiet] <command> [<command options>]\n"
+            "\n\033[1mUsage\033[0m\n\n%s [--node <node>] [--timeout <timeout>] [--longnames] [--quiet] "
+            "<command> [<command options>]\n"
             "\nAvailable commands:\n",
             c->program);
     for (int g = 0; g < GROUP_COUNT; g++) {
@@ -167,7 +172,8 @@ static void
 complete(const struct ctl_command *command, void *ctx)
 {
     struct completion *found = ctx;
-    if (slice_has_prefix(slice_str(command->name), found->prefix) && found->count < LV_ARRAY_LEN(found->names))
+    if (slice_has_prefix(slice_str(command->name), found->prefix) &&
+        found->count < LV_ARRAY_LEN(found->names))
         found->names[found->count++] = command->name;
 }
 

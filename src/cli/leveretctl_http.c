@@ -230,7 +230,15 @@ static bool
 is_node(const char *asked, const char *node)
 {
     size_t len = strlen(asked);
-    return strcmp(asked, node) == 0 || (strchr(asked, '@') == NULL && strncmp(asked, node, len) == 0 && node[len] == '@');
+    return strcmp(asked, node) == 0 ||
+           (strchr(asked, '@') == NULL && strncmp(asked, node, len) == 0 && node[len] == '@');
+}
+
+bool
+ctl_is_right_node(const struct ctl *c)
+{
+    const char *node = json_string_value(json_object_get(c->overview, "node"));
+    return c->options.node == NULL || (node != NULL && is_node(c->options.node, node));
 }
 
 int
@@ -240,9 +248,7 @@ ctl_overview(struct ctl *c)
         if (!ctl_is_reachable(c))
             return ctl_unreachable(c);
     }
-    if (c->options.node != NULL && !is_node(c->options.node, c->node))
-        return ctl_unreachable(c);
-    return 0;
+    return ctl_is_right_node(c) ? 0 : ctl_unreachable(c);
 }
 
 const json_t *
@@ -276,15 +282,18 @@ put_diagnosis(struct buf *out, struct ctl *c)
 {
     struct stat st;
     if (c->overview != NULL)
-        buf_printf(out, "the broker there is node '%s'", json_string_value(json_object_get(c->overview, "node")));
+        buf_printf(out, "the broker there is node '%s'",
+                   json_string_value(json_object_get(c->overview, "node")));
     else if (stat(c->socket, &st) != 0)
         buf_printf(out, "the socket cannot be found: %s", strerror(errno));
     else if (!S_ISSOCK(st.st_mode))
         buf_append_str(out, "this is not a socket");
     else if (access(c->socket, R_OK | W_OK) != 0)
-        buf_append_str(out, "permission denied: run leveretctl as the user that leveretd runs as, or as root");
+        buf_append_str(out,
+                       "permission denied: run leveretctl as the user that leveretd runs as, or as root");
     else
-        buf_printf(out, "the socket is there, but nobody answers%s%s", c->http != NULL && c->http->error[0] != '\0' ? ": " : "",
+        buf_printf(out, "the socket is there, but nobody answers%s%s",
+                   c->http != NULL && c->http->error[0] != '\0' ? ": " : "",
                    c->http != NULL ? c->http->error : "");
 }
 
@@ -298,7 +307,8 @@ ctl_unreachable(struct ctl *c)
     const char *node = c->options.node != NULL ? c->options.node : ctl_node(c);
     fflush(c->out);
     fprintf(c->err,
-            "Error: unable to perform an operation on node '%s'. Please see diagnostics information and suggestions below.\n"
+            "Error: unable to perform an operation on node '%s'. Please see diagnostics information and "
+            "suggestions below.\n"
             "\n"
             "Most common reasons for this are:\n"
             "\n"

@@ -39,7 +39,8 @@ channel_pid(struct ctl *c, const json_t *object)
 static json_t *
 consumer_channel_pid(struct ctl *c, const json_t *object)
 {
-    return make_pid(c, integer_of(object, "channel_details.connection_id"), integer_of(object, "channel_details.number"));
+    return make_pid(c, integer_of(object, "channel_details.connection_id"),
+                    integer_of(object, "channel_details.number"));
 }
 
 static json_t *
@@ -68,7 +69,8 @@ exclusive_consumer(const struct ctl *c, const json_t *queue)
     for (size_t i = 0; i < json_array_size(c->consumers); i++) {
         const json_t *consumer = json_array_get(c->consumers, i);
         if (json_is_true(json_object_get(consumer, "exclusive")) &&
-            slice_eq(json_slice(ctl_member(consumer, "queue.name")), json_slice(json_object_get(queue, "name"))))
+            slice_eq(json_slice(ctl_member(consumer, "queue.name")),
+                     json_slice(json_object_get(queue, "name"))))
             return consumer;
     }
     return NULL;
@@ -142,10 +144,14 @@ static const struct ctl_column queue_columns[] = {
 };
 
 static const struct ctl_column exchange_columns[] = {
-    {"arguments", "arguments", KIND_TABLE, NULL}, {"auto_delete", "auto_delete", KIND_BOOL, NULL},
-    {"durable", "durable", KIND_BOOL, NULL},      {"internal", "internal", KIND_BOOL, NULL},
-    {"name", "name", KIND_TEXT, NULL},            {"policy", "policy", KIND_TEXT, NULL},
-    {"type", "type", KIND_ATOM, NULL},            {NULL, NULL, KIND_TEXT, NULL},
+    {"arguments", "arguments", KIND_TABLE, NULL},
+    {"auto_delete", "auto_delete", KIND_BOOL, NULL},
+    {"durable", "durable", KIND_BOOL, NULL},
+    {"internal", "internal", KIND_BOOL, NULL},
+    {"name", "name", KIND_TEXT, NULL},
+    {"policy", "policy", KIND_TEXT, NULL},
+    {"type", "type", KIND_ATOM, NULL},
+    {NULL, NULL, KIND_TEXT, NULL},
 };
 
 static const struct ctl_column binding_columns[] = {
@@ -241,13 +247,19 @@ static const struct ctl_column user_columns[] = {
 
 // Permissions and topic permissions.
 static const struct ctl_column permission_columns[] = {
-    {"configure", "configure", KIND_TEXT, NULL}, {"exchange", "exchange", KIND_TEXT, NULL}, {"read", "read", KIND_TEXT, NULL},
-    {"user", "user", KIND_TEXT, NULL},           {"vhost", "vhost", KIND_TEXT, NULL},       {"write", "write", KIND_TEXT, NULL},
+    {"configure", "configure", KIND_TEXT, NULL},
+    {"exchange", "exchange", KIND_TEXT, NULL},
+    {"read", "read", KIND_TEXT, NULL},
+    {"user", "user", KIND_TEXT, NULL},
+    {"vhost", "vhost", KIND_TEXT, NULL},
+    {"write", "write", KIND_TEXT, NULL},
     {NULL, NULL, KIND_TEXT, NULL},
 };
 
-static const struct ctl_listing queues = {.columns = queue_columns, .defaults = "name,messages", .is_streamed = true};
-static const struct ctl_listing exchanges = {.columns = exchange_columns, .defaults = "name,type", .is_streamed = true};
+static const struct ctl_listing queues = {
+    .columns = queue_columns, .defaults = "name,messages", .is_streamed = true};
+static const struct ctl_listing exchanges = {
+    .columns = exchange_columns, .defaults = "name,type", .is_streamed = true};
 static const struct ctl_listing bindings = {
     .columns = binding_columns,
     .defaults = "source_name,source_kind,destination_name,destination_kind,routing_key,arguments",
@@ -255,8 +267,9 @@ static const struct ctl_listing bindings = {
 };
 static const struct ctl_listing connections = {
     .columns = connection_columns, .defaults = "user,peer_host,peer_port,state", .is_streamed = true};
-static const struct ctl_listing channels = {
-    .columns = channel_columns, .defaults = "pid,user,consumer_count,messages_unacknowledged", .is_streamed = true};
+static const struct ctl_listing channels = {.columns = channel_columns,
+                                            .defaults = "pid,user,consumer_count,messages_unacknowledged",
+                                            .is_streamed = true};
 static const struct ctl_listing consumers = {
     .columns = consumer_columns,
     .defaults = "queue_name,channel_pid,consumer_tag,ack_required,prefetch_count,active,arguments",
@@ -265,9 +278,12 @@ static const struct ctl_listing consumers = {
 };
 static const struct ctl_listing vhosts = {.columns = vhost_columns, .defaults = "name"};
 static const struct ctl_listing users = {.columns = user_columns, .defaults = "user,tags"};
-static const struct ctl_listing permissions = {.columns = permission_columns, .defaults = "user,configure,write,read"};
-static const struct ctl_listing user_permissions = {.columns = permission_columns, .defaults = "vhost,configure,write,read"};
-static const struct ctl_listing topic_permissions = {.columns = permission_columns, .defaults = "user,exchange,write,read"};
+static const struct ctl_listing permissions = {.columns = permission_columns,
+                                               .defaults = "user,configure,write,read"};
+static const struct ctl_listing user_permissions = {.columns = permission_columns,
+                                                    .defaults = "vhost,configure,write,read"};
+static const struct ctl_listing topic_permissions = {.columns = permission_columns,
+                                                     .defaults = "user,exchange,write,read"};
 static const struct ctl_listing user_topic_permissions = {
     .columns = permission_columns, .defaults = "vhost,exchange,write,read", .has_no_headings = true};
 
@@ -370,7 +386,8 @@ list_permissions_of(struct ctl *c, const char *collection, const char *name, con
     if (status != 0)
         return status;
     if (c->answer.status == 404)
-        return strcmp(collection, "users") == 0 ? ctl_fail_no_such_user(c, name) : ctl_fail_no_such_vhost(c, name);
+        return strcmp(collection, "users") == 0 ? ctl_fail_no_such_user(c, name)
+                                                : ctl_fail_no_such_vhost(c, name);
     return c->answer.status == 200 ? ctl_list(c, c->answer.json) : ctl_refused(c);
 }
 
@@ -402,34 +419,42 @@ run_list_user_topic_permissions(struct ctl *c)
     return list_permissions_of(c, "users", ctl_arg(c, 0), "topic-permissions");
 }
 
-#define COLUMNS "[--no-table-headers] [<column> ...]"
+#define COLUMNS     "[--no-table-headers] [<column> ...]"
 #define USER_DETAIL "<username>\n\tname of the user\n\n"
 
 const struct ctl_command ctl_commands_lists[] = {
-    {"list_queues", GROUP_MONITORING, "[--vhost <vhost>] [--online] [--offline] [--local] [--no-table-headers] [<column>, ...]",
+    {"list_queues", GROUP_MONITORING,
+     "[--vhost <vhost>] [--online] [--offline] [--local] [--no-table-headers] [<column>, ...]",
      "Lists queues and their properties",
-     "--online\n\tlists only queues on online (reachable) nodes\n\n--offline\n\tlists only queues on offline (unreachable) nodes\n\n"
+     "--online\n\tlists only queues on online (reachable) nodes\n\n--offline\n\tlists only queues on offline "
+     "(unreachable) nodes\n\n"
      "--local\n\tlists only queues of this node\n\n",
-     0, CTL_ARGS_ANY, OPTION_ONLINE | OPTION_OFFLINE | OPTION_LOCAL, &queues, run_list_queues, ctl_columns_check},
-    {"list_exchanges", GROUP_MONITORING, "[--vhost <vhost>] " COLUMNS, "Lists exchanges", NULL, 0, CTL_ARGS_ANY, 0, &exchanges,
-     run_list_exchanges, ctl_columns_check},
-    {"list_bindings", GROUP_MONITORING, "[--vhost <vhost>] " COLUMNS, "Lists all bindings of a virtual host", NULL, 0, CTL_ARGS_ANY,
-     0, &bindings, run_list_bindings, ctl_columns_check},
-    {"list_connections", GROUP_MONITORING, COLUMNS, "Lists client connections", NULL, 0, CTL_ARGS_ANY, 0, &connections,
-     run_list_connections, ctl_columns_check},
-    {"list_channels", GROUP_MONITORING, COLUMNS, "Lists all channels", NULL, 0, CTL_ARGS_ANY, 0, &channels, run_list_channels,
+     0, CTL_ARGS_ANY, OPTION_ONLINE | OPTION_OFFLINE | OPTION_LOCAL, &queues, run_list_queues,
      ctl_columns_check},
-    {"list_consumers", GROUP_MONITORING, "[--vhost <vhost>] " COLUMNS, "Lists all consumers of a virtual host", NULL, 0,
-     CTL_ARGS_ANY, 0, &consumers, run_list_consumers, ctl_columns_check},
-    {"list_users", GROUP_USERS, "[--no-table-headers]", "Lists users and their tags", NULL, 0, 0, 0, &users, run_list_users, NULL},
-    {"list_vhosts", GROUP_ACCESS, COLUMNS, "Lists virtual hosts", NULL, 0, CTL_ARGS_ANY, 0, &vhosts, run_list_vhosts,
+    {"list_exchanges", GROUP_MONITORING, "[--vhost <vhost>] " COLUMNS, "Lists exchanges", NULL, 0,
+     CTL_ARGS_ANY, 0, &exchanges, run_list_exchanges, ctl_columns_check},
+    {"list_bindings", GROUP_MONITORING, "[--vhost <vhost>] " COLUMNS, "Lists all bindings of a virtual host",
+     NULL, 0, CTL_ARGS_ANY, 0, &bindings, run_list_bindings, ctl_columns_check},
+    {"list_connections", GROUP_MONITORING, COLUMNS, "Lists client connections", NULL, 0, CTL_ARGS_ANY, 0,
+     &connections, run_list_connections, ctl_columns_check},
+    {"list_channels", GROUP_MONITORING, COLUMNS, "Lists all channels", NULL, 0, CTL_ARGS_ANY, 0, &channels,
+     run_list_channels, ctl_columns_check},
+    {"list_consumers", GROUP_MONITORING, "[--vhost <vhost>] " COLUMNS,
+     "Lists all consumers of a virtual host", NULL, 0, CTL_ARGS_ANY, 0, &consumers, run_list_consumers,
      ctl_columns_check},
-    {"list_permissions", GROUP_ACCESS, "[--vhost <vhost>] [--no-table-headers]", "Lists the permissions of users in a virtual host",
-     NULL, 0, 0, 0, &permissions, run_list_permissions, NULL},
-    {"list_topic_permissions", GROUP_ACCESS, "[--vhost <vhost>] [--no-table-headers]", "Lists topic permissions in a virtual host",
-     NULL, 0, 0, 0, &topic_permissions, run_list_topic_permissions, NULL},
-    {"list_user_permissions", GROUP_ACCESS, "[--no-table-headers] <username>", "Lists a user's permissions in all virtual hosts",
-     USER_DETAIL, 1, 1, 0, &user_permissions, run_list_user_permissions, NULL},
+    {"list_users", GROUP_USERS, "[--no-table-headers]", "Lists users and their tags", NULL, 0, 0, 0, &users,
+     run_list_users, NULL},
+    {"list_vhosts", GROUP_ACCESS, COLUMNS, "Lists virtual hosts", NULL, 0, CTL_ARGS_ANY, 0, &vhosts,
+     run_list_vhosts, ctl_columns_check},
+    {"list_permissions", GROUP_ACCESS, "[--vhost <vhost>] [--no-table-headers]",
+     "Lists the permissions of users in a virtual host", NULL, 0, 0, 0, &permissions, run_list_permissions,
+     NULL},
+    {"list_topic_permissions", GROUP_ACCESS, "[--vhost <vhost>] [--no-table-headers]",
+     "Lists topic permissions in a virtual host", NULL, 0, 0, 0, &topic_permissions,
+     run_list_topic_permissions, NULL},
+    {"list_user_permissions", GROUP_ACCESS, "[--no-table-headers] <username>",
+     "Lists a user's permissions in all virtual hosts", USER_DETAIL, 1, 1, 0, &user_permissions,
+     run_list_user_permissions, NULL},
     {"list_user_topic_permissions", GROUP_ACCESS, "[--no-table-headers] <username>",
      "Lists a user's topic permissions in all virtual hosts", USER_DETAIL, 1, 1, 0, &user_topic_permissions,
      run_list_user_topic_permissions, NULL},

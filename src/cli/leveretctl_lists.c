@@ -65,12 +65,14 @@ ctl_columns_check(struct ctl *c)
 
 // The columns asked for, or the default ones. Returns how many.
 static size_t
-choose_columns(const struct ctl *c, const struct ctl_listing *listing, const struct ctl_column *chosen[COLUMNS_MAX])
+choose_columns(const struct ctl *c, const struct ctl_listing *listing,
+               const struct ctl_column *chosen[COLUMNS_MAX])
 {
     size_t count = 0;
     struct slice word;
     for (size_t i = 0; c->command->check == ctl_columns_check && i < c->options.arg_count; i++) {
-        for (struct slice text = slice_str(c->options.args[i]); next_word(&text, &word) && count < COLUMNS_MAX;)
+        for (struct slice text = slice_str(c->options.args[i]);
+             next_word(&text, &word) && count < COLUMNS_MAX;)
             chosen[count++] = find_column(listing, word);
     }
     if (count == 0) {
@@ -127,10 +129,14 @@ ctl_list(struct ctl *c, const json_t *objects)
     const struct ctl_column *chosen[COLUMNS_MAX];
     struct ctl_heading headings[COLUMNS_MAX];
     size_t count = choose_columns(c, listing, chosen);
-    json_t *rows = json_array(), *held = json_incref((json_t *)(uintptr_t)objects); // a cell may need another request
+    json_t *rows = json_array(),
+           *held = json_incref((json_t *)(uintptr_t)objects); // a cell may need another request
     for (size_t k = 0; k < count; k++)
         headings[k] = (struct ctl_heading){chosen[k]->name, chosen[k]->kind};
-    for (size_t i = 0; i < json_array_size(objects); i++) {
+    size_t row_count = json_array_size(objects);
+    if (c->row_limit > 0)
+        row_count = LV_MIN(row_count, c->row_limit);
+    for (size_t i = 0; i < row_count; i++) {
         json_t *row = json_array();
         for (size_t k = 0; k < count; k++)
             json_array_append_new(row, cell_of(c, chosen[k], json_array_get(objects, i)));
@@ -145,6 +151,8 @@ ctl_list(struct ctl *c, const json_t *objects)
         .is_nested = listing->is_nested,
     };
     ctl_print_table(c, &table);
+    if (row_count < json_array_size(objects))
+        fprintf(c->out, "(%zu more rows)\n", json_array_size(objects) - row_count);
     json_decref(rows);
     json_decref(held);
     return CTL_OK;

@@ -10,7 +10,7 @@ struct ctl;
 
 struct ctl_column {
     const char *name;
-    const char *path;   // in the API's object: "state", "channel_details.name"; NULL: see `value`
+    const char *path; // in the API's object: "state", "channel_details.name"; NULL: see `value`
     enum ctl_kind kind;
     // A new reference, for what is not simply there; may be NULL.
     json_t *(*value)(struct ctl *c, const json_t *object);

@@ -42,17 +42,20 @@ run_delete_queue(struct ctl *c)
 {
     const struct ctl_options *o = &c->options;
     const char *queue = ctl_arg(c, 0), *vhost = ctl_vhost(c);
-    ctl_banner(c, "Deleting queue '%s' on vhost '%s'%s%s%s ...", queue, vhost, o->is_if_empty ? " if queue is empty" : "",
-               o->is_if_empty && o->is_if_unused ? " and" : "", o->is_if_unused ? " if queue is unused" : "");
+    ctl_banner(c, "Deleting queue '%s' on vhost '%s'%s%s%s ...", queue, vhost,
+               o->is_if_empty ? " if queue is empty" : "", o->is_if_empty && o->is_if_unused ? " and" : "",
+               o->is_if_unused ? " if queue is unused" : "");
     if (o->is_dry_run)
         return CTL_OK;
-    json_t *body = json_pack("{s:b, s:b}", "if-empty", (int)o->is_if_empty, "if-unused", (int)o->is_if_unused);
+    json_t *body =
+        json_pack("{s:b, s:b}", "if-empty", (int)o->is_if_empty, "if-unused", (int)o->is_if_unused);
     int status = ctl_call(c, "DELETE", body, "queues", vhost, queue, NULL);
     if (status != 0)
         return status;
     if (c->answer.status >= 300)
         return queue_not_deleted(c);
-    return ctl_say(c, NULL, "Queue was successfully deleted with %" PRId64 " ready messages", LV_MAX(c->answer.messages, 0));
+    return ctl_say(c, NULL, "Queue was successfully deleted with %" PRId64 " ready messages",
+                   LV_MAX(c->answer.messages, 0));
 }
 
 // --- connections ----------------------------------------------------------------------------------------------------------------
@@ -91,7 +94,8 @@ run_close_connection(struct ctl *c)
     if (strstr(which, " -> ") != NULL) {
         status = ctl_call(c, "DELETE", json_pack("{s:s}", "reason", reason), "connections", which, NULL);
     } else if (parse_pid(which, &id)) {
-        status = ctl_call(c, "DELETE", json_pack("{s:s, s:I}", "reason", reason, "id", (json_int_t)id), "connections", NULL);
+        status = ctl_call(c, "DELETE", json_pack("{s:s, s:I}", "reason", reason, "id", (json_int_t)id),
+                          "connections", NULL);
     } else {
         struct buf quoted = BUF_INIT;
         json_text_put_string(&quoted, slice_str(which));
@@ -130,7 +134,8 @@ close_all(struct ctl *c, json_t *connections, const char *reason)
             continue;
         if (closed > 0)
             sleep_ms(LV_MIN(c->options.delay_ms, INT32_MAX));
-        json_t *body = json_pack("{s:s, s:O}", "reason", reason, "id", json_object_get(connection, "connection_id"));
+        json_t *body =
+            json_pack("{s:s, s:O}", "reason", reason, "id", json_object_get(connection, "connection_id"));
         int status = ctl_call(c, "DELETE", body, "connections", NULL);
         if (status != 0)
             return status;
@@ -145,9 +150,11 @@ run_close_all_connections(struct ctl *c)
     const struct ctl_options *o = &c->options;
     const char *reason = ctl_arg(c, 0);
     if (o->is_global)
-        ctl_banner(c, "Closing all connections to node %s (across all vhosts), reason: %s...", ctl_node(c), reason);
+        ctl_banner(c, "Closing all connections to node %s (across all vhosts), reason: %s...", ctl_node(c),
+                   reason);
     else if (o->limit > 0)
-        ctl_banner(c, "Closing %" PRId64 " connections in vhost %s, reason: %s...", o->limit, ctl_vhost(c), reason);
+        ctl_banner(c, "Closing %" PRId64 " connections in vhost %s, reason: %s...", o->limit, ctl_vhost(c),
+                   reason);
     else
         ctl_banner(c, "Closing all connections in vhost %s, reason: %s...", ctl_vhost(c), reason);
     if (o->is_dry_run)
@@ -184,11 +191,13 @@ run_set_log_level(struct ctl *c)
         is_known |= strcmp(level, levels[i]) == 0;
     if (!is_known)
         return ctl_fail(c, CTL_UNAVAILABLE,
-                        "level %s is not supported. Try one of debug, info, warning, error, critical, none", level);
+                        "level %s is not supported. Try one of debug, info, warning, error, critical, none",
+                        level);
     ctl_banner(c, "Setting log level to \"%s\" ...", level);
     if (c->options.is_dry_run)
         return CTL_OK;
-    return ctl_finish(c, ctl_call(c, "POST", json_pack("{s:s}", "level", level), "control", "log-level", NULL));
+    return ctl_finish(c,
+                      ctl_call(c, "POST", json_pack("{s:s}", "level", level), "control", "log-level", NULL));
 }
 
 static int
@@ -203,27 +212,33 @@ run_rotate_logs(struct ctl *c)
 #define QUEUE_DETAIL "<queue>\n\tname of the queue\n\n"
 
 const struct ctl_command ctl_commands_operations[] = {
-    {"purge_queue", GROUP_QUEUES, "[--vhost <vhost>] <queue>", "Removes all ready messages of a queue", QUEUE_DETAIL, 1, 1, 0, NULL,
-     run_purge_queue, NULL},
-    {"delete_queue", GROUP_QUEUES, "[--vhost <vhost>] <queue> [--if-empty|-e] [--if-unused|-u]", "Deletes a queue",
+    {"purge_queue", GROUP_QUEUES, "[--vhost <vhost>] <queue>", "Removes all ready messages of a queue",
+     QUEUE_DETAIL, 1, 1, 0, NULL, run_purge_queue, NULL},
+    {"delete_queue", GROUP_QUEUES, "[--vhost <vhost>] <queue> [--if-empty|-e] [--if-unused|-u]",
+     "Deletes a queue",
      QUEUE_DETAIL "--if-empty\n\tonly when it has no messages ready for delivery\n\n"
                   "--if-unused\n\tonly when it has no consumers\n\n",
      1, 1, OPTION_IF_EMPTY | OPTION_IF_UNUSED, NULL, run_delete_queue, NULL},
     {"close_connection", GROUP_OPERATIONS, "<connection> <explanation>", "Closes one client connection",
-     "<connection>\n\tits pid or its name, as in list_connections pid name\n\n<explanation>\n\ttold to the client, and logged\n\n", 2,
-     2, 0, NULL, run_close_connection, NULL},
+     "<connection>\n\tits pid or its name, as in list_connections pid name\n\n<explanation>\n\ttold to the "
+     "client, and logged\n\n",
+     2, 2, 0, NULL, run_close_connection, NULL},
     {"close_all_connections", GROUP_OPERATIONS,
      "[--vhost <vhost> --limit <limit>] [-n <node> --global] [--per-connection-delay <delay>] <explanation>",
      "Closes all client connections of a virtual host, or of the node",
      "--global\n\tof all virtual hosts\n\n--limit <number>\n\tnot more than so many\n\n"
-     "--per-connection-delay <milliseconds>\n\ttime between two of them\n\n<explanation>\n\ttold to the clients, and logged\n\n",
+     "--per-connection-delay <milliseconds>\n\ttime between two of them\n\n<explanation>\n\ttold to the "
+     "clients, and logged\n\n",
      1, 1, OPTION_GLOBAL | OPTION_LIMIT | OPTION_DELAY, NULL, run_close_all_connections, NULL},
-    {"close_all_user_connections", GROUP_OPERATIONS, "<username> <explanation>", "Closes all connections of a user",
+    {"close_all_user_connections", GROUP_OPERATIONS, "<username> <explanation>",
+     "Closes all connections of a user",
      "<username>\n\tname of the user\n\n<explanation>\n\ttold to the clients, and logged\n\n", 2, 2, 0, NULL,
      run_close_all_user_connections, NULL},
-    {"set_log_level", GROUP_CONFIGURATION, "<log_level>", "Sets the log level of the running node, until it is restarted or reloaded",
-     "<log_level>\n\tdebug, info, warning, error, critical or none\n\n", 1, 1, 0, NULL, run_set_log_level, NULL},
-    {"rotate_logs", GROUP_NODES, "", "Makes the node reopen its log files, after logrotate has moved them", NULL, 0, 0, 0, NULL,
-     run_rotate_logs, NULL},
+    {"set_log_level", GROUP_CONFIGURATION, "<log_level>",
+     "Sets the log level of the running node, until it is restarted or reloaded",
+     "<log_level>\n\tdebug, info, warning, error, critical or none\n\n", 1, 1, 0, NULL, run_set_log_level,
+     NULL},
+    {"rotate_logs", GROUP_NODES, "", "Makes the node reopen its log files, after logrotate has moved them",
+     NULL, 0, 0, 0, NULL, run_rotate_logs, NULL},
     {.name = NULL},
 };

@@ -9,15 +9,15 @@
 enum option_kind { TAKES_NOTHING, TAKES_TEXT, TAKES_NUMBER };
 
 struct option {
-    const char *name;  // behind "--"
-    char letter;       // behind "-"; 0: none
+    const char *name; // behind "--"
+    char letter;      // behind "-"; 0: none
     enum option_kind kind;
-    size_t offset;     // in struct ctl_options: bool, const char * or int64_t
-    uint32_t bit;      // enum ctl_option_bit; 0: every command has it
+    size_t offset; // in struct ctl_options: bool, const char * or int64_t
+    uint32_t bit;  // enum ctl_option_bit; 0: every command has it
 };
 
 #define PLACE(member) offsetof(struct ctl_options, member)
-#define NOWHERE SIZE_MAX // accepted because rabbitmqctl has it; means nothing here
+#define NOWHERE       SIZE_MAX // accepted because rabbitmqctl has it; means nothing here
 
 static const struct option options[] = {
     {"node", 'n', TAKES_TEXT, PLACE(node), 0},
@@ -77,7 +77,8 @@ find_option(struct slice word, bool *ret_is_off)
     *ret_is_off = false;
     for (size_t i = 0; i < LV_ARRAY_LEN(options); i++) {
         const struct option *option = &options[i];
-        if (is_long ? slice_eq_str(name, option->name) : name.len == 1 && name.ptr[0] == (uint8_t)option->letter)
+        if (is_long ? slice_eq_str(name, option->name)
+                    : name.len == 1 && name.ptr[0] == (uint8_t)option->letter)
             return option;
         if (is_long && option->kind == TAKES_NOTHING && slice_has_prefix(name, no) &&
             slice_eq_str(slice_from(name, no.len), option->name)) {
@@ -148,7 +149,8 @@ int
 ctl_options_parse(int argc, char **argv, struct ctl_options *ret)
 {
     bool is_ended = false;
-    *ret = (struct ctl_options){.timeout_s = -1, .limit = -1, .pid = -1, .has_headers = true, .is_waiting = true};
+    *ret = (struct ctl_options){
+        .timeout_s = -1, .limit = -1, .pid = -1, .has_headers = true, .is_waiting = true};
     for (int i = 1; i < argc;) {
         const char *word = argv[i];
         if (!is_ended && strcmp(word, "--") == 0) {

@@ -34,19 +34,20 @@ enum ctl_option_bit {
 struct ctl_options {
     const char *node, *vhost, *formatter, *socket; // -n, -p, --formatter, --socket; NULL: not given
     const char *description, *tags, *queue_type, *user, *algorithm;
-    int64_t timeout_s;   // -t; -1: not given
-    int64_t limit;       // --limit; -1: not given
-    int64_t delay_ms;    // --per-connection-delay
-    int64_t pid;         // --pid; -1: not given
+    int64_t timeout_s; // -t; -1: not given
+    int64_t limit;     // --limit; -1: not given
+    int64_t delay_ms;  // --per-connection-delay
+    int64_t pid;       // --pid; -1: not given
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
-    bool has_headers;    // --no-table-headers: false
-    bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting, is_listing_commands, is_idempotent;
+    bool has_headers; // --no-table-headers: false
+    bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting,
+        is_listing_commands, is_idempotent;
     enum ctl_format format;
     uint32_t given;      // enum ctl_option_bit
     const char *command; // NULL: none
     const char *args[CTL_ARGS_MAX];
     size_t arg_count;
-    struct buf invalid;  // "--flag : value\n" of each option that is unknown or has a bad value
+    struct buf invalid; // "--flag : value\n" of each option that is unknown or has a bad value
 };
 
 // Strings point into argv. Returns 0 or -LE_LIMIT (more than CTL_ARGS_MAX arguments); what is wrong with single options is in

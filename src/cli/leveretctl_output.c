@@ -62,6 +62,8 @@ ctl_done(struct ctl *c)
     return CTL_OK;
 }
 
+static int fail(struct ctl *c, int status, const char *head, const char *fmt, va_list ap) LV_PRINTF(4, 0);
+
 static int
 fail(struct ctl *c, int status, const char *head, const char *fmt, va_list ap)
 {
@@ -186,6 +188,6 @@ ctl_vhost(const struct ctl *c)
 int
 ctl_timed_out(struct ctl *c, int64_t timeout_s)
 {
-    return ctl_fail_bare(c, CTL_TIMEOUT, "Error: operation %s on node %s timed out. Timeout value used: %lld", c->command->name,
-                         ctl_node(c), (long long)timeout_s * 1000);
+    return ctl_fail_bare(c, CTL_TIMEOUT, "Error: operation %s on node %s timed out. Timeout value used: %lld",
+                         c->command->name, ctl_node(c), (long long)timeout_s * 1000);
 }

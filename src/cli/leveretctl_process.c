@@ -89,7 +89,8 @@ run_stop(struct ctl *c)
         return ctl_finish(c, status);
     if (!wait_for_end(pid, deadline_after(allowed_s(c, STOP_S))))
         return ctl_timed_out(c, allowed_s(c, STOP_S));
-    return ctl_say(c, NULL, "process %" PRId64 " (take from pid file %s) is no longer running", pid, pid_file);
+    return ctl_say(c, NULL, "process %" PRId64 " (take from pid file %s) is no longer running", pid,
+                   pid_file);
 }
 
 static int
@@ -161,7 +162,8 @@ run_wait(struct ctl *c)
         }
         step(c, "pid is %" PRId64, pid);
     }
-    step(c, "Waiting for erlang distribution on node '%s' while OS process '%" PRId64 "' is running", ctl_node(c), pid);
+    step(c, "Waiting for erlang distribution on node '%s' while OS process '%" PRId64 "' is running",
+         ctl_node(c), pid);
     do {
         if (!is_process_running(pid))
             return ctl_fail(c, CTL_UNAVAILABLE, "process_not_running");
@@ -180,17 +182,17 @@ run_wait(struct ctl *c)
 }
 
 const struct ctl_command ctl_commands_process[] = {
-    {"await_startup", GROUP_NODES, "[--timeout <timeout>]", "Waits until the node is running, at most 300 seconds", NULL, 0, 0, 0, NULL,
-     run_await_startup, NULL},
-    {"shutdown", GROUP_NODES, "[--wait] [--timeout <timeout>]", "Stops the node and waits for its process to end",
+    {"await_startup", GROUP_NODES, "", "Waits until the node is running, at most 300 seconds", NULL, 0, 0, 0,
+     NULL, run_await_startup, NULL},
+    {"shutdown", GROUP_NODES, "[--wait]", "Stops the node and waits for its process to end",
      "--no-wait\n\tdo not wait\n\n", 0, 0, OPTION_WAIT, NULL, run_shutdown, NULL},
     {"stop", GROUP_NODES, "[--idempotent] [<pidfile>]", "Stops the node",
      "<pidfile>\n\tfile with its process id (DATADIR/lock): waits for the process to end\n\n"
      "--idempotent\n\tit is no error when the node is not running\n\n",
      0, 1, OPTION_IDEMPOTENT, NULL, run_stop, NULL},
-    {"wait", GROUP_NODES, "[<pidfile>] [--pid|-P <pid>] [--timeout <timeout>]",
+    {"wait", GROUP_NODES, "[<pidfile>] [--pid|-P <pid>]",
      "Waits until the node with that process id is running, at most 10 seconds",
-     "<pidfile>\n\tfile with its process id (DATADIR/lock)\n\n--pid <pid>\n\tthe process id\n\n", 0, 1, OPTION_PID, NULL,
-     run_wait, check_wait},
+     "<pidfile>\n\tfile with its process id (DATADIR/lock)\n\n--pid <pid>\n\tthe process id\n\n", 0, 1,
+     OPTION_PID, NULL, run_wait, check_wait},
     {.name = NULL},
 };

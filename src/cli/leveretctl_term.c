@@ -5,6 +5,7 @@
 // it and its second element on one line and aligns the others below that.
 #include "src/cli/leveretctl_term.h"
 
+#include "amqp/wire/erl_text.h"
 #include "src/base/mem.h"
 #include "src/cli/leveretctl_value.h"
 
@@ -15,10 +16,10 @@ enum term_type { TERM_LEAF, TERM_LIST, TERM_TUPLE };
 struct term {
     enum term_type type;
     bool is_atom;
-    struct term *next;          // sibling
-    struct term *first, *last;  // of a list or tuple
+    struct term *next;         // sibling
+    struct term *first, *last; // of a list or tuple
     size_t count;
-    struct buf text;            // of a leaf
+    struct buf text; // of a leaf
 };
 
 static struct term *
@@ -67,7 +68,7 @@ term_binary(struct slice text)
 {
     struct term *t = term_new(TERM_LEAF);
     if (t != NULL)
-        erlang_put_binary(&t->text, text);
+        wire_print_erlang_binary(&t->text, text, text.len);
     return t;
 }
 

@@ -13,9 +13,9 @@ struct term;
 
 struct term *term_list(void);
 struct term *term_tuple(void);
-struct term *term_leaf(struct slice text);   // text as it is
-struct term *term_atom(struct slice name);   // quoted where Erlang wants it
-struct term *term_binary(struct slice text); // <<"text">>
+struct term *term_leaf(struct slice text);              // text as it is
+struct term *term_atom(struct slice name);              // quoted where Erlang wants it
+struct term *term_binary(struct slice text);            // <<"text">>, or <<1,2,3>> when it is not printable
 void term_add(struct term *parent, struct term *child); // takes it over
 void term_free(struct term *t);
 

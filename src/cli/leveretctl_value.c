@@ -2,8 +2,8 @@
 #include "src/cli/leveretctl_value.h"
 
 #include <ctype.h>
-#include <inttypes.h>
 
+#include "amqp/wire/erl_text.h"
 #include "src/base/mem.h"
 #include "src/cli/leveretctl_format.h"
 #include "src/cli/leveretctl_term.h"
@@ -11,7 +11,8 @@
 struct slice
 json_slice(const json_t *string)
 {
-    return json_is_string(string) ? slice_of(json_string_value(string), json_string_length(string)) : SLICE_EMPTY;
+    return json_is_string(string) ? slice_of(json_string_value(string), json_string_length(string))
+                                  : SLICE_EMPTY;
 }
 
 // --- Erlang -------------------------------------------------------------------------------------------------------------------
@@ -35,39 +36,6 @@ erlang_put_atom(struct buf *out, struct slice name)
     buf_append_u8(out, '\'');
 }
 
-static void
-put_escaped(struct buf *out, uint8_t c)
-{
-    switch (c) {
-    case '"': buf_append_str(out, "\\\""); break;
-    case '\\': buf_append_str(out, "\\\\"); break;
-    case '\n': buf_append_str(out, "\\n"); break;
-    case '\t': buf_append_str(out, "\\t"); break;
-    case '\r': buf_append_str(out, "\\r"); break;
-    default:
-        if (c < 0x20 || c == 0x7f)
-            buf_printf(out, "\\%03o", c);
-        else
-            buf_append_u8(out, c);
-    }
-}
-
-void
-erlang_put_binary(struct buf *out, struct slice text)
-{
-    bool is_wide = false;
-    if (text.len == 0) {
-        buf_append_str(out, "<<>>");
-        return;
-    }
-    buf_append_str(out, "<<\"");
-    for (size_t i = 0; i < text.len; i++) {
-        is_wide |= text.ptr[i] >= 0x80;
-        put_escaped(out, text.ptr[i]);
-    }
-    buf_append_str(out, is_wide ? "\"/utf8>>" : "\">>");
-}
-
 // --- JSON ---------------------------------------------------------------------------------------------------------------------
 
 void
@@ -88,26 +56,11 @@ json_text_put_string(struct buf *out, struct slice text)
     buf_append_u8(out, '"');
 }
 
-// "1.0", "0.5": the shortest text that reads back, with a decimal point.
-static void
-put_real(struct buf *out, double value)
-{
-    char text[40];
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    buf_append_str(out, text);
-    if (strpbrk(text, ".en") == NULL)
-        buf_append_str(out, ".0");
-}
-
 static void
 put_number(struct buf *out, const json_t *value)
 {
     if (json_is_real(value))
-        put_real(out, json_real_value(value));
+        wire_print_erlang_float(out, json_real_value(value)); // what it prints is JSON too
     else
         buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 }
@@ -167,7 +120,8 @@ amqp_type_name(const json_t *value)
     case JSON_OBJECT: return "table";
     case JSON_ARRAY: return "array";
     case JSON_STRING: return "longstr";
-    case JSON_INTEGER: return json_integer_value(value) == (int32_t)json_integer_value(value) ? "signedint" : "long";
+    case JSON_INTEGER:
+        return json_integer_value(value) == (int32_t)json_integer_value(value) ? "signedint" : "long";
     case JSON_REAL: return "double";
     case JSON_TRUE:
     case JSON_FALSE: return "bool";
@@ -186,7 +140,9 @@ plain_table_put(struct buf *out, const json_t *value)
         buf_append_u8(out, '[');
         json_object_foreach((json_t *)(uintptr_t)value, key, item)
         {
-            buf_printf(out, "%s{\"%s\",", separator, key);
+            buf_printf(out, "%s{", separator);
+            json_text_put_string(out, slice_str(key));
+            buf_append_u8(out, ',');
             plain_table_put(out, item);
             buf_append_u8(out, '}');
             separator = ",";
@@ -200,7 +156,7 @@ plain_table_put(struct buf *out, const json_t *value)
         }
         buf_append_u8(out, ']');
     } else if (json_is_string(value)) {
-        buf_printf(out, "\"%s\"", json_string_value(value));
+        json_text_put_string(out, json_slice(value));
     } else if (json_is_null(value)) {
         buf_append_str(out, "undefined");
     } else {
@@ -235,6 +191,8 @@ typed_json_put(struct buf *out, const json_t *value)
             buf_append_u8(out, ']');
         }
         buf_append_u8(out, ']');
+    } else if (json_is_null(value)) {
+        buf_append_str(out, "\"undefined\"");
     } else {
         json_text_put(out, value);
     }

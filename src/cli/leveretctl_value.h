@@ -5,9 +5,8 @@
 
 #include "src/base/buf.h"
 
-void erlang_put_atom(struct buf *out, struct slice name);    // 'quoted' unless it is a plain word
-void erlang_put_binary(struct buf *out, struct slice text);  // <<"text">>, with /utf8 when it has more than Latin-1's ASCII half
-void json_text_put(struct buf *out, const json_t *value);    // compact, members in their order
+void erlang_put_atom(struct buf *out, struct slice name); // 'quoted' unless it is a plain word
+void json_text_put(struct buf *out, const json_t *value); // compact, members in their order
 void json_text_put_string(struct buf *out, struct slice text);
 // A JSON object as an AMQP table, without types ([{"k",1}]) and with them ([["k","signedint",1]]).
 void plain_table_put(struct buf *out, const json_t *value);

@@ -24,8 +24,8 @@ run_add_vhost(struct ctl *c)
     ctl_banner(c, "Adding vhost \"%s\" ...", vhost);
     if (o->is_dry_run)
         return CTL_OK;
-    if (o->queue_type != NULL && strcmp(o->queue_type, "classic") != 0 && strcmp(o->queue_type, "quorum") != 0 &&
-        strcmp(o->queue_type, "stream") != 0)
+    if (o->queue_type != NULL && strcmp(o->queue_type, "classic") != 0 &&
+        strcmp(o->queue_type, "quorum") != 0 && strcmp(o->queue_type, "stream") != 0)
         return ctl_fail(c, CTL_UNAVAILABLE, "invalid_queue_type");
     json_t *body = json_pack("{s:s}", "only", "new");
     if (o->description != NULL)
@@ -84,8 +84,10 @@ struct limit_subject {
     bool is_whole; // what is set replaces all there was; otherwise what is not named stays
 };
 
-static const struct limit_subject vhost_limits = {"vhost-limits", "limits", {"max-connections", "max-queues"}, "Validation failed\n\n", true};
-static const struct limit_subject user_limits = {"user-limits", "user-limits", {"max-connections", "max-channels"}, "", false};
+static const struct limit_subject vhost_limits = {
+    "vhost-limits", "limits", {"max-connections", "max-queues"}, "Validation failed\n\n", true};
+static const struct limit_subject user_limits = {
+    "user-limits", "user-limits", {"max-connections", "max-channels"}, "", false};
 
 static struct term *
 term_of_json(const json_t *value)
@@ -121,14 +123,14 @@ check_limits(struct ctl *c, const struct limit_subject *subject, const json_t *l
             struct term *term = term_of_json(value);
             term_print_flat(&text, term);
             term_free(term);
-            status = ctl_fail(c, CTL_UNAVAILABLE, "%s%s should be a number, actually was %s%s", subject->failure_head, key,
-                              buf_cstr(&text), tail);
+            status = ctl_fail(c, CTL_UNAVAILABLE, "%s%s should be a number, actually was %s%s",
+                              subject->failure_head, key, buf_cstr(&text), tail);
         }
     }
     if (status == 0 && has_unknown) {
         term_print_flat(&text, unknown);
-        status = ctl_fail(c, CTL_UNAVAILABLE, "%sUnrecognised terms %s in %s%s", subject->failure_head, buf_cstr(&text),
-                          subject->plural, tail);
+        status = ctl_fail(c, CTL_UNAVAILABLE, "%sUnrecognised terms %s in %s%s", subject->failure_head,
+                          buf_cstr(&text), subject->plural, tail);
     }
     term_free(unknown);
     buf_fini(&text);
@@ -150,7 +152,8 @@ set_limits(struct ctl *c, const struct limit_subject *subject, const char *name,
         if (value == NULL && !subject->is_whole)
             continue;
         json_t *body = value != NULL ? json_pack("{s:I}", "value", json_integer_value(value)) : NULL;
-        status = ctl_call(c, value != NULL ? "PUT" : "DELETE", body, subject->collection, name, subject->names[i], NULL);
+        status = ctl_call(c, value != NULL ? "PUT" : "DELETE", body, subject->collection, name,
+                          subject->names[i], NULL);
         if (status == 0 && c->answer.status >= 300)
             break;
     }
@@ -238,7 +241,8 @@ print_all_limits(struct ctl *c, const char *collection, const char *key)
     json_t *rows = json_array();
     for (size_t i = 0; i < json_array_size(c->answer.json); i++) {
         const json_t *entry = json_array_get(c->answer.json, i);
-        json_array_append_new(rows, json_pack("[O, O]", json_object_get(entry, key), json_object_get(entry, "value")));
+        json_array_append_new(
+            rows, json_pack("[O, O]", json_object_get(entry, key), json_object_get(entry, "value")));
     }
     struct ctl_table table = {.headings = headings, .column_count = 2, .rows = rows, .has_headings = true};
     ctl_print_table(c, &table);
@@ -275,7 +279,8 @@ run_list_vhost_limits(struct ctl *c)
     else if (text[0] == '\0')
         fputs("[]\n", c->out);
     else
-        ctl_print_json(c, c->out, json_pack("{s:s, s:s, s:s}", "node", ctl_node(c), "result", "ok", "value", text));
+        ctl_print_json(c, c->out,
+                       json_pack("{s:s, s:s, s:s}", "node", ctl_node(c), "result", "ok", "value", text));
     mem_free(text);
     return CTL_OK;
 }
@@ -302,32 +307,37 @@ run_list_user_limits(struct ctl *c)
     return CTL_OK;
 }
 
-#define VHOST_DETAIL "<vhost>\n\tname of the virtual host\n\n"
+#define VHOST_DETAIL         "<vhost>\n\tname of the virtual host\n\n"
 #define LIMITS_DETAIL(names) "<definition>\n\tthe limits as a JSON object: " names "; -1: no limit\n\n"
 
 const struct ctl_command ctl_commands_vhosts[] = {
-    {"add_vhost", GROUP_VHOSTS, "<vhost> [--description <description> --tags \"<tag1>,<tag2>,<...>\" --default-queue-type <type>]",
+    {"add_vhost", GROUP_VHOSTS,
+     "<vhost> [--description <description> --tags \"<tag1>,<tag2>,<...>\" --default-queue-type <type>]",
      "Creates a virtual host; one that exists is left as it is",
-     VHOST_DETAIL "--description <description>\n\twhat it is for\n\n--tags <tags>\n\tcomma-separated words\n\n"
-                  "--default-queue-type <type>\n\tclassic, quorum or stream\n\n",
+     VHOST_DETAIL
+     "--description <description>\n\twhat it is for\n\n--tags <tags>\n\tcomma-separated words\n\n"
+     "--default-queue-type <type>\n\tclassic, quorum or stream\n\n",
      1, 1, OPTION_DESCRIPTION | OPTION_TAGS | OPTION_QUEUE_TYPE, NULL, run_add_vhost, check_queue_type},
-    {"delete_vhost", GROUP_VHOSTS, "<vhost>", "Deletes a virtual host with everything in it", VHOST_DETAIL, 1, 1, 0, NULL,
-     run_delete_vhost, NULL},
+    {"delete_vhost", GROUP_VHOSTS, "<vhost>", "Deletes a virtual host with everything in it", VHOST_DETAIL, 1,
+     1, 0, NULL, run_delete_vhost, NULL},
     {"set_vhost_tags", GROUP_VHOSTS, "<vhost> <tag> [...]", "Sets a virtual host's tags",
-     VHOST_DETAIL "<tag>\n\tany word; none: all are removed\n\n", 1, CTL_ARGS_ANY, 0, NULL, run_set_vhost_tags, NULL},
+     VHOST_DETAIL "<tag>\n\tany word; none: all are removed\n\n", 1, CTL_ARGS_ANY, 0, NULL,
+     run_set_vhost_tags, NULL},
     {"set_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>] <definition>", "Sets the limits of a virtual host",
      LIMITS_DETAIL("max-connections, max-queues"), 1, 1, 0, NULL, run_set_vhost_limits, NULL},
-    {"clear_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>]", "Removes all limits of a virtual host", NULL, 0, 0, 0, NULL,
-     run_clear_vhost_limits, NULL},
-    {"list_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>] [--global] [--no-table-headers]", "Displays the limits of virtual hosts",
-     "--global\n\tof all virtual hosts\n\n", 0, 0, OPTION_GLOBAL, NULL, run_list_vhost_limits, NULL},
+    {"clear_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>]", "Removes all limits of a virtual host", NULL, 0,
+     0, 0, NULL, run_clear_vhost_limits, NULL},
+    {"list_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>] [--global] [--no-table-headers]",
+     "Displays the limits of virtual hosts", "--global\n\tof all virtual hosts\n\n", 0, 0, OPTION_GLOBAL,
+     NULL, run_list_vhost_limits, NULL},
     {"set_user_limits", GROUP_USERS, "<username> <definition>", "Sets the limits of a user",
-     "<username>\n\tname of the user\n\n" LIMITS_DETAIL("max-connections, max-channels"), 2, 2, 0, NULL, run_set_user_limits, NULL},
+     "<username>\n\tname of the user\n\n" LIMITS_DETAIL("max-connections, max-channels"), 2, 2, 0, NULL,
+     run_set_user_limits, NULL},
     {"clear_user_limits", GROUP_USERS, "<username> <limit_type> | all", "Removes one limit of a user, or all",
-     "<username>\n\tname of the user\n\n<limit_type>\n\tmax-connections, max-channels, or all\n\n", 2, 2, 0, NULL,
-     run_clear_user_limits, NULL},
+     "<username>\n\tname of the user\n\n<limit_type>\n\tmax-connections, max-channels, or all\n\n", 2, 2, 0,
+     NULL, run_clear_user_limits, NULL},
     {"list_user_limits", GROUP_USERS, "[--user <username>] [--global]", "Displays the limits of users",
-     "--user <username>\n\tname of the user [guest]\n\n--global\n\tof all users\n\n", 0, 0, OPTION_USER | OPTION_GLOBAL, NULL,
-     run_list_user_limits, NULL},
+     "--user <username>\n\tname of the user [guest]\n\n--global\n\tof all users\n\n", 0, 0,
+     OPTION_USER | OPTION_GLOBAL, NULL, run_list_user_limits, NULL},
     {.name = NULL},
 };

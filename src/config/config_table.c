@@ -70,10 +70,6 @@ const struct config_key config_keys_honoured[] = {
     {HONOURED("max_message_size", TYPE_INT, SECTION_CONNECTIONS), RANGE(1, 536870912), FIELD(max_message_bytes),
      .fallback = "134217728", .flags = KEY_RELOAD,
      .help = "Largest message body in bytes. A larger one closes the channel with 406 before memory is taken for it."},
-    {HONOURED("consumer_timeout", TYPE_COUNT, SECTION_CONNECTIONS), RANGE(1, 4000000000), FIELD(consumer_timeout_ms),
-     .fallback = "1800000", .flags = KEY_RELOAD,
-     .help = "Milliseconds a delivered message may stay unacknowledged before its channel is closed with 406, so "
-             "that a stuck consumer does not hold messages for ever."},
 
     // Users.
     {HONOURED("loopback_users.$user", TYPE_BOOL, SECTION_USERS), .fallback = "true", .flags = KEY_RELOAD,
@@ -124,15 +120,12 @@ const struct config_key config_keys_honoured[] = {
      FIELD(memory_watermark_absolute_bytes), .example = "2GB", .flags = KEY_RELOAD,
      .help = "The same in bytes (kB, MB, GB are powers of 1000; KiB, MiB, GiB of 1024). Used when the relative one "
              "is not set; when both are set the relative one is used, as in RabbitMQ."},
-    {HONOURED("vm_memory_high_watermark_paging_ratio", TYPE_FRACTION, SECTION_RESOURCES), RANGE(0, 1),
-     FIELD(memory_paging_ratio), .fallback = "0.5", .flags = KEY_RELOAD,
-     .help = "Fraction of the watermark from which on message bodies leave memory."},
     {HONOURED("total_memory_available_override_value", TYPE_SIZE, SECTION_RESOURCES), RANGE(1, EXABYTE),
      FIELD(memory_total_override_bytes), .computed = "what the system or the control group says", .example = "2GB",
      .flags = KEY_RELOAD, .help = "Bytes to take for the machine's memory."},
     {HONOURED("memory_monitor_interval", TYPE_INT, SECTION_RESOURCES), RANGE(100, 3600000),
      FIELD(memory_monitor_interval_ms), .fallback = "2500", .flags = KEY_RELOAD,
-     .help = "Milliseconds between two looks at memory use."},
+     .help = "Milliseconds between two looks at memory use and at free disk space."},
     {HONOURED("disk_free_limit.absolute", TYPE_SIZE, SECTION_RESOURCES), RANGE(0, EXABYTE),
      FIELD(disk_free_absolute_bytes), .fallback = "50000000", .flags = KEY_RELOAD,
      .help = "Free bytes of the data directory's file system below which publishers are held (units as above). "
@@ -209,8 +202,6 @@ const struct config_key config_keys_honoured[] = {
              "prefetch per consumer only with RabbitMQ 3.3 or later."},
     {HONOURED("product.version", TYPE_TEXT, SECTION_NODE), FIELD(product_version), .fallback = "3.10.8",
      .help = "Version told to clients; as product.name."},
-    {HONOURED("collect_statistics_interval", TYPE_INT, SECTION_NODE), RANGE(100, 3600000), FIELD(statistics_interval_ms),
-     .fallback = "5000", .flags = KEY_RELOAD, .help = "Milliseconds between two samples of statistics."},
 
     // Test builds.
     {HONOURED("test.placement", TYPE_CHOICE, SECTION_TEST), FIELD(test_placement), .choices = "normal|local|remote",

@@ -114,10 +114,12 @@ const struct config_key config_keys_other[] = {
     {IGNORED("exchange_types.**", TYPE_ANY, "exchange types are fixed")},
     {IGNORED("queue_types.**", TYPE_ANY, "queue types are fixed")},
     {IGNORED("channel_operation_timeout", TYPE_COUNT, "operations between workers end with the connection, not by a clock"), INT_MAX_32},
+    {IGNORED("consumer_timeout", TYPE_COUNT, "deliveries may stay unacknowledged for any time in this version"), .min = 1, .max = 4000000000, FIELD(consumer_timeout_ms), .fallback = "1800000"},
     {IGNORED("consumer_disconnected_timeout", TYPE_INT, NO_QUORUM), INT_MAX_32},
 
     // Memory.
     {IGNORED("vm_memory_calculation_strategy", TYPE_CHOICE, "memory is measured as resident set size"), .choices = "rss|erlang|allocated|legacy", .fine = "rss|allocated"},
+    {IGNORED("vm_memory_high_watermark_paging_ratio", TYPE_FRACTION, "messages stay in memory in this version; the watermark holds publishers"), .min = 0, .max = 1, FIELD(memory_paging_ratio), .fallback = "0.5"},
     {IGNORED("background_gc_enabled", TYPE_BOOL, NO_ERLANG), .fine = "false,off"},
     {IGNORED("background_gc_target_interval", TYPE_INT, NO_ERLANG), INT_MAX_32},
 
@@ -167,6 +169,7 @@ const struct config_key config_keys_other[] = {
     {IGNORED("motd_file", TYPE_TEXT, "no banner is printed")},
 
     // Management and metrics.
+    {IGNORED("collect_statistics_interval", TYPE_INT, "statistics are counted as they arise and are not sampled in this version"), .min = 100, .max = 3600000, FIELD(statistics_interval_ms), .fallback = "5000"},
     {IGNORED("collect_statistics", TYPE_CHOICE, "statistics are always collected"), .choices = "none|coarse|fine"},
     {IGNORED("management.tcp.port", TYPE_PORT, NO_HTTP), FIELD(management_port), .fallback = "15672"},
     {IGNORED("management.tcp.ip", TYPE_IP, NO_HTTP), FIELD(management_ip)},

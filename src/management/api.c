@@ -340,10 +340,10 @@ append_text(const char *text, size_t len, void *ctx)
 }
 
 void
-api_reply_json(struct api_request *r, const json_t *value)
+api_reply_json(struct api_request *r, unsigned status, const json_t *value)
 {
     buf_reset(&r->out);
     if (json_dump_callback(value, append_text, &r->out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
         r->out.failed = true; // answered as 500
-    api_reply(r, 200);
+    api_reply(r, status);
 }

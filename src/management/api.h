@@ -24,33 +24,33 @@ struct api_server;
 
 struct api_request {
     struct api_server *server;
-    void *connection;            // the HTTP library's
-    struct list node;            // api_server.requests
+    void *connection; // the HTTP library's
+    struct list node; // api_server.requests
     enum api_method method;
-    char *path;                  // heap; segments point into it, percent-decoded in place
+    char *path; // heap; segments point into it, percent-decoded in place
     struct slice segments[API_SEGMENTS_MAX];
     size_t segment_count;
     struct buf body;
-    json_t *json;                // body parsed: an object; NULL: no body
-    bool is_handled;             // the handler was called
+    json_t *json;    // body parsed: an object; NULL: no body
+    bool is_handled; // the handler was called
     bool is_suspended;
     bool is_answered;
-    unsigned status;             // HTTP status of the answer
-    struct buf out;              // body of the answer
-    bool has_failed;             // a part of a gathered answer is missing
-    unsigned pending;            // answers that a gathering handler still waits for
+    unsigned status;                         // HTTP status of the answer
+    struct buf out;                          // body of the answer
+    bool has_failed;                         // a part of a gathered answer is missing
+    unsigned pending;                        // answers that a gathering handler still waits for
     void (*gathered)(struct api_request *r); // called when `pending` comes to 0
     void (*listed)(struct api_request *r);   // api_gather_workers
-    int detail;                  // a handler's own
-    json_t *parsed;              // a handler's own; freed with the request
-    int64_t message_count;       // answered as X-Message-Count: what a deleted queue held; -1: not said
+    int detail;                              // a handler's own
+    json_t *parsed;                          // a handler's own; freed with the request
+    int64_t message_count; // answered as X-Message-Count: what a deleted queue held; -1: not said
 };
 
 typedef void (*api_handler)(struct api_request *r);
 
 struct api_route {
-    unsigned methods;            // enum api_method
-    const char *pattern;         // "/api/users/*": a '*' is one segment
+    unsigned methods;    // enum api_method
+    const char *pattern; // "/api/users/*": a '*' is one segment
     api_handler handler;
 };
 
@@ -66,7 +66,8 @@ extern const struct api_route api_routes_health[];  // health checks
 // Sends r->out with that status.
 void api_reply(struct api_request *r, unsigned status);
 // {"error":…,"reason":…} as RabbitMQ writes it; error is the status' own word ("bad_request", "Object Not Found" …).
-void api_error(struct api_request *r, unsigned status, const char *error, const char *fmt, ...) LV_PRINTF(4, 5);
+void api_error(struct api_request *r, unsigned status, const char *error, const char *fmt, ...)
+    LV_PRINTF(4, 5);
 void api_not_found(struct api_request *r); // 404 {"error":"Object Not Found","reason":"Not Found"}
 // A fault as an HTTP error: 404 to 404, 403 to 401, 405/406 to 400, others 500; the text without its code's name.
 void api_fault(struct api_request *r, const struct fault *f);
@@ -95,9 +96,10 @@ void api_change(struct api_request *r, struct topology_request *args);
 // Runs broker_list on every worker and answers with one JSON array.
 void api_list_workers(struct api_request *r, enum broker_listing what);
 // The same, but `listed` is called with the array parsed in r->parsed (-LE_NOMEM is answered for the handler).
-void api_gather_workers(struct api_request *r, enum broker_listing what, void (*listed)(struct api_request *r));
-// Answers 200 with a JSON value.
-void api_reply_json(struct api_request *r, const json_t *value);
+void api_gather_workers(struct api_request *r, enum broker_listing what,
+                        void (*listed)(struct api_request *r));
+// Answers with a JSON value, which stays the caller's.
+void api_reply_json(struct api_request *r, unsigned status, const json_t *value);
 // Counts one more answer to come; api_gather_done takes it off and calls r->gathered at the last.
 void api_gather_add(struct api_request *r);
 void api_gather_done(struct api_request *r);

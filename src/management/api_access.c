@@ -36,9 +36,11 @@ typedef void (*put_fn)(struct buf *out, const void *item);
 
 // Writes the values of a map, in order, as one JSON array, and answers. `wanted` NULL: all.
 static void
-reply_sorted(struct api_request *r, const struct pmap *map, compare_fn compare, put_fn put, bool (*wanted)(struct api_request *, const void *))
+reply_sorted(struct api_request *r, const struct pmap *map, compare_fn compare, put_fn put,
+             bool (*wanted)(struct api_request *, const void *))
 {
-    struct collected c = {.items = mem_alloc((size_t)(map->count + 1) * sizeof(void *)), .cap = (size_t)map->count};
+    struct collected c = {.items = mem_alloc((size_t)(map->count + 1) * sizeof(void *)),
+                          .cap = (size_t)map->count};
     if (c.items == NULL) {
         api_error(r, 500, "internal_error", "out of memory");
         return;
@@ -130,6 +132,17 @@ get_user(struct api_request *r)
     api_reply(r, 200);
 }
 
+static bool
+is_password_refused(struct api_request *r, struct slice password)
+{
+    struct buf reason = BUF_INIT;
+    bool is_good = password_rule_allows(http_server_node(r->server)->password_rule, password, &reason);
+    if (!is_good)
+        api_error(r, 400, "bad_request", "%s", buf_cstr(&reason));
+    buf_fini(&reason);
+    return !is_good;
+}
+
 static void
 put_user_request(struct api_request *r)
 {
@@ -140,6 +153,8 @@ put_user_request(struct api_request *r)
     struct topology_request args = {.change = CHANGE_USER_PUT, .name = r->segments[2], .flags = api_only(r)};
     api_string(r, "hashing_algorithm", &hashing);
     if (api_string(r, "password", &text)) {
+        if (is_password_refused(r, text))
+            return;
         if (password_hash_make(text, hashing, hash, &len) != 0) {
             api_error(r, 400, "bad_request", "unknown hashing algorithm '%.*s'", SLICE_FMT(hashing));
             return;
@@ -197,7 +212,8 @@ put_vhost(struct buf *out, const void *item)
     json_put_member_string(out, "name", v->name);
     json_put_member_string(out, "description", v->description);
     put_tags(out, v->tags);
-    json_put_member_string(out, "default_queue_type", v->default_queue_type.len > 0 ? v->default_queue_type : SLICE_LIT("undefined"));
+    json_put_member_string(out, "default_queue_type",
+                           v->default_queue_type.len > 0 ? v->default_queue_type : SLICE_LIT("undefined"));
     json_put_member_bool(out, "tracing", v->is_tracing);
     buf_append_str(out, "\"metadata\":{");
     json_put_member_string(out, "description", v->description);
@@ -272,7 +288,8 @@ put_permission(struct buf *out, const void *item)
 static int
 compare_permissions(const void *a, const void *b)
 {
-    const struct permission *x = *(const struct permission *const *)a, *y = *(const struct permission *const *)b;
+    const struct permission *x = *(const struct permission *const *)a,
+                            *y = *(const struct permission *const *)b;
     int order = slice_cmp(x->vhost, y->vhost);
     return order != 0 ? order : slice_cmp(x->user, y->user);
 }
@@ -326,8 +343,10 @@ get_permission(struct api_request *r)
 static void
 put_permission_request(struct api_request *r)
 {
-    struct topology_request args = {.change = CHANGE_PERMISSION_SET, .vhost = r->segments[2], .user = r->segments[3]};
-    if (!api_string(r, "configure", &args.configure) || !api_string(r, "write", &args.write) || !api_string(r, "read", &args.read))
+    struct topology_request args = {
+        .change = CHANGE_PERMISSION_SET, .vhost = r->segments[2], .user = r->segments[3]};
+    if (!api_string(r, "configure", &args.configure) || !api_string(r, "write", &args.write) ||
+        !api_string(r, "read", &args.read))
         api_error(r, 400, "bad_request", "key_missing: configure, write and read are needed");
     else
         api_change(r, &args);
@@ -336,7 +355,8 @@ put_permission_request(struct api_request *r)
 static void
 delete_permission(struct api_request *r)
 {
-    struct topology_request args = {.change = CHANGE_PERMISSION_CLEAR, .vhost = r->segments[2], .user = r->segments[3]};
+    struct topology_request args = {
+        .change = CHANGE_PERMISSION_CLEAR, .vhost = r->segments[2], .user = r->segments[3]};
     api_change(r, &args);
 }
 
@@ -359,7 +379,8 @@ put_topic_permission(struct buf *out, const void *item)
 static int
 compare_topic_permissions(const void *a, const void *b)
 {
-    const struct topic_permission *x = *(const struct topic_permission *const *)a, *y = *(const struct topic_permission *const *)b;
+    const struct topic_permission *x = *(const struct topic_permission *const *)a,
+                                  *y = *(const struct topic_permission *const *)b;
     int order = slice_cmp(x->vhost, y->vhost);
     order = order != 0 ? order : slice_cmp(x->user, y->user);
     return order != 0 ? order : slice_cmp(x->exchange, y->exchange);
@@ -379,14 +400,23 @@ static void
 get_topic_permissions(struct api_request *r)
 {
     bool is_all = r->segment_count == 2;
-    reply_sorted(r, &topology_now(r)->topic_permissions, compare_topic_permissions, put_topic_permission, is_all ? NULL : is_topic_of);
+    if (slice_eq_str(r->segments[1], "users") && topology_user(topology_now(r), r->segments[2]) == NULL) {
+        api_not_found(r);
+        return;
+    }
+    if (slice_eq_str(r->segments[1], "vhosts") && api_vhost(r, 2) == NULL)
+        return;
+    reply_sorted(r, &topology_now(r)->topic_permissions, compare_topic_permissions, put_topic_permission,
+                 is_all ? NULL : is_topic_of);
 }
 
 static void
 put_topic_permission_request(struct api_request *r)
 {
-    struct topology_request args = {.change = CHANGE_TOPIC_PERMISSION_SET, .vhost = r->segments[2], .user = r->segments[3]};
-    if (!api_string(r, "exchange", &args.name) || !api_string(r, "write", &args.write) || !api_string(r, "read", &args.read))
+    struct topology_request args = {
+        .change = CHANGE_TOPIC_PERMISSION_SET, .vhost = r->segments[2], .user = r->segments[3]};
+    if (!api_string(r, "exchange", &args.name) || !api_string(r, "write", &args.write) ||
+        !api_string(r, "read", &args.read))
         api_error(r, 400, "bad_request", "key_missing: exchange, write and read are needed");
     else
         api_change(r, &args);
@@ -395,7 +425,8 @@ put_topic_permission_request(struct api_request *r)
 static void
 delete_topic_permission(struct api_request *r)
 {
-    struct topology_request args = {.change = CHANGE_TOPIC_PERMISSION_CLEAR, .vhost = r->segments[2], .user = r->segments[3]};
+    struct topology_request args = {
+        .change = CHANGE_TOPIC_PERMISSION_CLEAR, .vhost = r->segments[2], .user = r->segments[3]};
     if (r->segment_count == 5)
         args.name = r->segments[4];
     api_change(r, &args);
@@ -458,14 +489,16 @@ static bool
 is_limited_vhost(struct api_request *r, const void *item)
 {
     const struct vhost *v = item;
-    return (v->max_connections >= 0 || v->max_queues >= 0) && (r->segment_count == 2 || slice_eq(v->name, r->segments[2]));
+    return (v->max_connections >= 0 || v->max_queues >= 0) &&
+           (r->segment_count == 2 || slice_eq(v->name, r->segments[2]));
 }
 
 static bool
 is_limited_user(struct api_request *r, const void *item)
 {
     const struct user *u = item;
-    return (u->max_connections >= 0 || u->max_channels >= 0) && (r->segment_count == 2 || slice_eq(u->name, r->segments[2]));
+    return (u->max_connections >= 0 || u->max_channels >= 0) &&
+           (r->segment_count == 2 || slice_eq(u->name, r->segments[2]));
 }
 
 // GET /api/vhost-limits[/VHOST]: those that have limits.

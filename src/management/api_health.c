@@ -1,6 +1,4 @@
 // api_health.c: health checks: 200 {"status":"ok"}, or 503 {"status":"failed","reason":…} (RabbitMQ documentation, "Health checks").
-#include <stdlib.h>
-
 #include "src/management/api.h"
 #include "src/management/http_server.h"
 
@@ -31,7 +29,8 @@ get_alarms(struct api_request *r)
         reply_ok(r);
         return;
     }
-    put_failed(r, slice_eq_str(r->segments[3], "alarms") ? "There are alarms in effect in the cluster" : "There are alarms in effect on the node");
+    put_failed(r, slice_eq_str(r->segments[3], "alarms") ? "There are alarms in effect in the cluster"
+                                                         : "There are alarms in effect on the node");
     buf_append_str(&r->out, "\"alarms\":[");
     for (int i = 0; i < 2; i++) {
         if (!(i == 0 ? resources.has_memory_alarm : resources.has_disk_alarm))
@@ -59,7 +58,8 @@ listeners_of(struct api_request *r)
 }
 
 static void
-reply_missing(struct api_request *r, const json_t *missing, const char *key, const json_t *listeners, const char *plural)
+reply_missing(struct api_request *r, const json_t *missing, const char *key, const json_t *listeners,
+              const char *plural)
 {
     json_t *found = json_array();
     for (size_t i = 0; i < json_array_size(listeners); i++) {
@@ -70,12 +70,10 @@ reply_missing(struct api_request *r, const json_t *missing, const char *key, con
         if (is_new)
             json_array_append(found, value);
     }
-    json_t *answer = json_pack("{s:s, s:s, s:O, s:o}", "status", "failed", "reason", "No active listener", "missing", missing, plural, found);
-    char *text = json_dumps(answer, JSON_COMPACT);
-    buf_append_str(&r->out, text != NULL ? text : "{}");
-    free(text); // jansson's own memory
+    json_t *answer = json_pack("{s:s, s:s, s:O, s:o}", "status", "failed", "reason", "No active listener",
+                               "missing", missing, plural, found);
+    api_reply_json(r, 503, answer);
     json_decref(answer);
-    api_reply(r, 503);
 }
 
 static void
@@ -87,7 +85,7 @@ reply_listener(struct api_request *r, const char *key, const char *plural, json_
         is_found = json_equal(json_object_get(json_array_get(listeners, i), key), wanted) != 0;
     if (is_found) {
         json_t *answer = json_pack("{s:s, s:O}", "status", "ok", key, wanted);
-        api_reply_json(r, answer);
+        api_reply_json(r, 200, answer);
         json_decref(answer);
     } else {
         reply_missing(r, wanted, key, listeners, plural);

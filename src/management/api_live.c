@@ -24,7 +24,8 @@ static bool
 is_text(const json_t *object, const char *key, struct slice wanted)
 {
     const json_t *value = json_object_get(object, key);
-    return json_is_string(value) && slice_eq(slice_of(json_string_value(value), json_string_length(value)), wanted);
+    return json_is_string(value) &&
+           slice_eq(slice_of(json_string_value(value), json_string_length(value)), wanted);
 }
 
 // Keeps the objects of one vhost; its name is a member of the object, or of the object's member `inside`.
@@ -45,7 +46,7 @@ static void
 vhost_listed(struct api_request *r)
 {
     keep_vhost(r, NULL, r->segments[2]);
-    api_reply_json(r, r->parsed);
+    api_reply_json(r, 200, r->parsed);
 }
 
 // GET /api/vhosts/VHOST/connections and …/channels
@@ -69,7 +70,7 @@ named_listed(struct api_request *r)
 {
     for (size_t i = 0; i < json_array_size(r->parsed); i++) {
         if (is_text(json_array_get(r->parsed, i), "name", r->segments[2])) {
-            api_reply_json(r, json_array_get(r->parsed, i));
+            api_reply_json(r, 200, json_array_get(r->parsed, i));
             return;
         }
     }
@@ -107,7 +108,8 @@ index_consumers(const json_t *consumers)
     json_t *index = json_object();
     for (size_t i = 0; i < json_array_size(consumers); i++) {
         json_t *consumer = json_array_get(consumers, i);
-        snprintf(key, sizeof key, "%llx:%llx", (unsigned long long)json_integer_value(json_object_get(consumer, "session_handle")),
+        snprintf(key, sizeof key, "%llx:%llx",
+                 (unsigned long long)json_integer_value(json_object_get(consumer, "session_handle")),
                  (unsigned long long)json_integer_value(json_object_get(consumer, "consumer_id")));
         json_object_del(consumer, "session_handle");
         json_object_del(consumer, "consumer_id");
@@ -125,7 +127,8 @@ mark_consumers(struct api_request *r, const struct queue_request *q, bool is_sin
     const json_t *index = json_array_get(r->parsed, 1);
     for (uint64_t i = 0; i < q->stats.consumers && q->consumers != NULL; i++) {
         const struct consumer_info *info = &q->consumers[i];
-        snprintf(key, sizeof key, "%llx:%llx", (unsigned long long)info->session, (unsigned long long)info->consumer_id);
+        snprintf(key, sizeof key, "%llx:%llx", (unsigned long long)info->session,
+                 (unsigned long long)info->consumer_id);
         json_t *consumer = json_object_get(index, key);
         if (consumer == NULL)
             continue;
@@ -138,7 +141,7 @@ mark_consumers(struct api_request *r, const struct queue_request *q, bool is_sin
 static void
 consumers_complete(struct api_request *r)
 {
-    api_reply_json(r, json_array_get(r->parsed, 0));
+    api_reply_json(r, 200, json_array_get(r->parsed, 0));
 }
 
 static void
@@ -164,7 +167,8 @@ ask_queue(struct api_request *r, const struct queue_def *def)
             queue_request_free(q);
         return;
     }
-    *asked = (struct asked_consumers){.request = r, .is_single_active = (def->flags & QUEUE_SINGLE_ACTIVE) != 0};
+    *asked =
+        (struct asked_consumers){.request = r, .is_single_active = (def->flags & QUEUE_SINGLE_ACTIVE) != 0};
     q->ctx = asked;
     q->done = consumers_told;
     api_gather_add(r);
@@ -188,7 +192,8 @@ ask_queues(struct api_request *r, const json_t *consumers)
     for (size_t i = 0; i < json_array_size(consumers) && defs != NULL; i++) {
         const json_t *queue = json_object_get(json_array_get(consumers, i), "queue");
         const json_t *name = json_object_get(queue, "name"), *vhost = json_object_get(queue, "vhost");
-        const struct vhost *v = topology_vhost(t, slice_of(json_string_value(vhost), json_string_length(vhost)));
+        const struct vhost *v =
+            topology_vhost(t, slice_of(json_string_value(vhost), json_string_length(vhost)));
         const struct queue_def *def =
             v != NULL ? vhost_queue(v, slice_of(json_string_value(name), json_string_length(name))) : NULL;
         if (def != NULL)
@@ -230,8 +235,8 @@ enum { CLOSE_NAME_MAX = 1024 };
 struct close_order {
     struct api_request *request;
     struct worker *back;
-    bool is_all;             // by vhost, user and number; otherwise by name
-    uint64_t id;             // 0: any
+    bool is_all; // by vhost, user and number; otherwise by name
+    uint64_t id; // 0: any
     unsigned vhost_len, user_len, name_len;
     char vhost[256], user[256], name[CLOSE_NAME_MAX];
     struct fault fault;
@@ -258,7 +263,8 @@ close_asked(struct worker *w, void *payload)
     struct close_mail mail = *(struct close_mail *)payload;
     struct close_order *o = mail.order;
     if (o->is_all) {
-        broker_close_clients(w, slice_of(o->vhost, o->vhost_len), slice_of(o->user, o->user_len), o->id, &o->fault);
+        broker_close_clients(w, slice_of(o->vhost, o->vhost_len), slice_of(o->user, o->user_len), o->id,
+                             &o->fault);
         mail.is_found = true;
     } else {
         mail.is_found = broker_close_named(w, slice_of(o->name, o->name_len), &o->fault);

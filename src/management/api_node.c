@@ -102,6 +102,22 @@ count_entries(const char *path)
     return count;
 }
 
+// Resident memory, and what of it is messages.
+static void
+put_memory(struct api_request *r, struct buf *out)
+{
+    const struct crew *crew = http_server_worker(r->server)->crew;
+    uint64_t used = resident_bytes(), messages = 0;
+    for (int i = 0; i < crew->n_workers; i++)
+        messages += queue_worker_message_bytes(crew->members[i]);
+    json_put_member_int(out, "mem_used", (int64_t)used);
+    buf_append_str(out, "\"memory\":{");
+    json_put_member_int(out, "messages", (int64_t)messages);
+    json_put_member_int(out, "other", (int64_t)(used - LV_MIN(used, messages)));
+    json_drop_comma(out);
+    buf_append_str(out, "},");
+}
+
 static void
 put_resources(struct api_request *r, struct buf *out)
 {
@@ -109,9 +125,10 @@ put_resources(struct api_request *r, struct buf *out)
     struct api_resources resources = resources_of(r);
     struct rlimit files = {0}, threads = {0};
     struct statvfs disk = {0};
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_NPROC, &threads) != 0 || statvfs(n->data_dir, &disk) != 0)
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_NPROC, &threads) != 0 ||
+        statvfs(n->data_dir, &disk) != 0)
         log_debug(LOG_HTTP, "node: not all resources can be looked at");
-    json_put_member_int(out, "mem_used", (int64_t)resident_bytes());
+    put_memory(r, out);
     json_put_member_int(out, "mem_limit", (int64_t)resources.memory_limit_bytes);
     json_put_member_bool(out, "mem_alarm", resources.has_memory_alarm);
     buf_printf(out, "\"mem_limit_relative\":%g,", resources.memory_relative);

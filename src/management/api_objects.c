@@ -54,8 +54,13 @@ put_queue_messages(struct buf *out, const struct queue_stats *s)
         json_put_member_int(out, "message_bytes_persistent", s->persistent == 0 ? 0 : bytes);
     json_put_member_int(out, "consumers", (int64_t)s->consumers);
     // Could a message that came now be delivered at once? RabbitMQ's figure is the share of the time in which that was so.
-    buf_printf(out, "\"consumer_utilisation\":%s,\"consumer_capacity\":%s,", s->consumers == 0 ? "0" : s->ready == 0 ? "1.0" : "0.0",
-               s->consumers == 0 ? "0" : s->ready == 0 ? "1.0" : "0.0");
+    buf_printf(out, "\"consumer_utilisation\":%s,\"consumer_capacity\":%s,",
+               s->consumers == 0 ? "0"
+               : s->ready == 0   ? "1.0"
+                                 : "0.0",
+               s->consumers == 0 ? "0"
+               : s->ready == 0   ? "1.0"
+                                 : "0.0");
     json_put_member_int(out, "memory", (int64_t)s->memory_bytes);
 }
 
@@ -205,7 +210,8 @@ put_queue_request(struct api_request *r)
         .change = CHANGE_QUEUE_DECLARE,
         .vhost = r->segments[2],
         .name = r->segments[3],
-        .flags = (is_durable ? (unsigned)CHANGE_DURABLE : 0) | (is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0),
+        .flags =
+            (is_durable ? (unsigned)CHANGE_DURABLE : 0) | (is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0),
     };
     if (api_table(json_object_get(r->json, "arguments"), &arguments) != 0) {
         api_error(r, 400, "bad_request", "arguments is not a table");
@@ -231,7 +237,8 @@ delete_queue(struct api_request *r)
         .change = CHANGE_QUEUE_DELETE,
         .vhost = r->segments[2],
         .name = r->segments[3],
-        .flags = (if_unused ? (unsigned)CHANGE_IF_UNUSED : 0) | (if_empty ? (unsigned)CHANGE_IF_EMPTY : 0) | CHANGE_INTERNAL_CALLER,
+        .flags = (if_unused ? (unsigned)CHANGE_IF_UNUSED : 0) | (if_empty ? (unsigned)CHANGE_IF_EMPTY : 0) |
+                 CHANGE_INTERNAL_CALLER,
     };
     api_change(r, &args);
 }
@@ -352,11 +359,13 @@ put_exchange_request(struct api_request *r)
 {
     bool is_durable = true, is_auto_delete = false, is_internal = false;
     struct buf arguments = BUF_INIT;
-    struct topology_request args = {.change = CHANGE_EXCHANGE_DECLARE, .vhost = r->segments[2], .name = r->segments[3]};
+    struct topology_request args = {
+        .change = CHANGE_EXCHANGE_DECLARE, .vhost = r->segments[2], .name = r->segments[3]};
     api_bool(r, "durable", &is_durable);
     api_bool(r, "auto_delete", &is_auto_delete);
     api_bool(r, "internal", &is_internal);
-    args.flags = (is_durable ? (unsigned)CHANGE_DURABLE : 0) | (is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
+    args.flags = (is_durable ? (unsigned)CHANGE_DURABLE : 0) |
+                 (is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
                  (is_internal ? (unsigned)CHANGE_INTERNAL : 0);
     if (!api_string(r, "type", &args.type)) {
         api_error(r, 400, "bad_request", "key_missing: type");
@@ -389,8 +398,8 @@ delete_exchange(struct api_request *r)
 // --- bindings -----------------------------------------------------------------------------------------------------------------
 
 static void
-put_binding_fields(struct buf *out, struct slice vhost, struct slice source, struct slice dest, bool is_queue, struct slice key,
-                   struct slice arguments)
+put_binding_fields(struct buf *out, struct slice vhost, struct slice source, struct slice dest, bool is_queue,
+                   struct slice key, struct slice arguments)
 {
     buf_append_u8(out, '{');
     json_put_member_string(out, "source", source);
@@ -412,8 +421,8 @@ static bool
 put_binding(const struct binding *b, void *ctx)
 {
     struct binding_walk *walk = ctx;
-    put_binding_fields(&walk->request->out, walk->vhost->name, b->source_name, b->dest_name, b->dest == BINDING_TO_QUEUE, b->key,
-                       b->arguments);
+    put_binding_fields(&walk->request->out, walk->vhost->name, b->source_name, b->dest_name,
+                       b->dest == BINDING_TO_QUEUE, b->key, b->arguments);
     return true;
 }
 

@@ -26,14 +26,15 @@ struct api_server {
     int64_t started_ms; // wall clock
     struct api_node node;
     struct MHD_Daemon *daemon;
-    ev_io readable;               // the library's epoll descriptor
-    ev_timer timeout;             // the library's own next time-out
-    struct list requests;         // struct api_request.node
-    bool is_due;                  // the library has something to do
+    ev_io readable;       // the library's epoll descriptor
+    ev_timer timeout;     // the library's own next time-out
+    struct list requests; // struct api_request.node
+    bool is_due;          // the library has something to do
     char *socket_path;
 };
 
-static const struct api_route *const route_tables[] = {api_routes_access, api_routes_objects, api_routes_live, api_routes_node, api_routes_health};
+static const struct api_route *const route_tables[] = {api_routes_access, api_routes_objects, api_routes_live,
+                                                       api_routes_node, api_routes_health};
 
 const struct api_node *
 http_server_node(const struct api_server *s)
@@ -121,7 +122,8 @@ route_matches(const struct api_request *r, const char *pattern)
     while (*pattern == '/') {
         const char *end = strchrnul(++pattern, '/');
         struct slice part = slice_of(pattern, (size_t)(end - pattern));
-        if (segment == r->segment_count || (!slice_eq_str(part, "*") && !slice_eq(part, r->segments[segment])))
+        if (segment == r->segment_count ||
+            (!slice_eq_str(part, "*") && !slice_eq(part, r->segments[segment])))
             return false;
         segment++;
         pattern = end;
@@ -138,7 +140,8 @@ parse_body(struct api_request *r)
     r->json = json_loadb((const char *)r->body.ptr, r->body.len, JSON_REJECT_DUPLICATES, &error);
     if (json_is_object(r->json))
         return true;
-    api_error(r, 400, "bad_request", "body is not a JSON object%s%s", r->json == NULL ? ": " : "", r->json == NULL ? error.text : "");
+    api_error(r, 400, "bad_request", "body is not a JSON object%s%s", r->json == NULL ? ": " : "",
+              r->json == NULL ? error.text : "");
     return false;
 }
 
@@ -212,8 +215,8 @@ request_begin(struct api_server *s, struct MHD_Connection *connection, const cha
 
 // Called by the library: once with the headers, then with each part of the body, then without data until an answer is queued.
 static enum MHD_Result
-on_request(void *ctx, struct MHD_Connection *connection, const char *url, const char *method, const char *version, const char *data,
-           size_t *data_len, void **request)
+on_request(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
+           const char *version, const char *data, size_t *data_len, void **request)
 {
     struct api_server *s = ctx;
     struct api_request *r = *request;
@@ -251,7 +254,8 @@ on_request(void *ctx, struct MHD_Connection *connection, const char *url, const 
 }
 
 static void
-on_completed(void *ctx, struct MHD_Connection *connection, void **request, enum MHD_RequestTerminationCode code)
+on_completed(void *ctx, struct MHD_Connection *connection, void **request,
+             enum MHD_RequestTerminationCode code)
 {
     if (*request != NULL)
         request_free(*request);
@@ -315,7 +319,8 @@ socket_open(const char *path, char **ret_error)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char text[512];
     if (strlen(path) >= sizeof address.sun_path) {
-        snprintf(text, sizeof text, "the control socket's path is longer than %zu bytes: %s", sizeof address.sun_path - 1, path);
+        snprintf(text, sizeof text, "the control socket's path is longer than %zu bytes: %s",
+                 sizeof address.sun_path - 1, path);
         *ret_error = mem_xstrdup(text);
         return -LE_INVAL;
     }
@@ -340,7 +345,8 @@ socket_open(const char *path, char **ret_error)
 }
 
 int
-http_server_start(struct crew *crew, const char *control_socket, const struct api_node *node, struct api_server **ret, char **ret_error)
+http_server_start(struct crew *crew, const char *control_socket, const struct api_node *node,
+                  struct api_server **ret, char **ret_error)
 {
     *ret_error = NULL;
     int fd = socket_open(control_socket, ret_error);
@@ -352,11 +358,13 @@ http_server_start(struct crew *crew, const char *control_socket, const struct ap
     s->started_ms = clock_wall_ms();
     s->socket_path = mem_xstrdup(control_socket);
     list_init(&s->requests);
-    s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, fd,
-                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                 (unsigned)IDLE_SECONDS, MHD_OPTION_END);
-    const union MHD_DaemonInfo *info = s->daemon != NULL ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+    s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+                                 MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+                                 MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
+    const union MHD_DaemonInfo *info =
+        s->daemon != NULL ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (info == NULL) {
         *ret_error = mem_xstrdup("cannot start the HTTP server");
         if (s->daemon == NULL)

@@ -24,3 +24,22 @@ def pika_connect(broker):
                 connection.close()
         except (pika.exceptions.AMQPError, AssertionError):
             pass  # the test broke it, and pika asserts on what it finds
+
+
+@pytest.fixture
+def configured():
+    """configured(text, start=True): a Leveret of the test's own that reads this configuration file; stopped cleanly after the test."""
+    from harness.configured import Configured
+    made = []
+
+    def make(text="", start=True):
+        broker = Configured(text)
+        made.append(broker)
+        return broker.start() if start else broker
+
+    yield make
+    for broker in made:
+        try:
+            broker.stop()
+        finally:
+            broker.remove()

@@ -1,15 +1,18 @@
-// fuzz_connection.c: whole connections against a whole broker in this process: one worker, topology writer, queues, driven turn by
-// turn, clients over memory.
+// fuzz_connection.c: whole connections against a whole broker in this process: one worker, topology writer,
+// queues, driven turn by turn, clients over memory.
 //
-// Input: the first byte chooses the world of this run: bit 0: begin with connections that are open and have channels 1 and 2 (else
-// the protocol header comes from the input), bit 1: queues and an exchange exist, bit 2: a small output window, bit 3: publishes
-// under an alarm are held. Then commands of one byte, some with a length and bytes:
+// Input: the first byte chooses the world of this run: bit 0: begin with connections that are open and have
+// channels 1 and 2 (else the protocol header comes from the input), bit 1: queues and an exchange exist, bit
+// 2: a small output window, bit 3: publishes under an alarm are held. Then commands of one byte, some with a
+// length and bytes:
 //   0 … 191  send so many bytes (of those that follow) to the current connection
-//   then     run turns, let time pass, switch to another connection (there are two), receive, end the input, set or clear
-//            alarms, send a whole well-formed method made of the following bytes, send a whole publish, close and reopen
-// The broker lives for RUNS_OF_A_BROKER runs; between two the vhost is deleted and made again, so that each begins alike.
-// Whatever comes, nothing may crash, leak, or go on for ever; frames that come back must be well-formed, and when a connection is
-// over its transport must be closed after the time that is allowed for it.
+//   then     run turns, let time pass, switch to another connection (there are two), receive, end the input,
+//            set or clear alarms, send a whole well-formed method made of the following bytes, send a whole
+//            publish, close and reopen
+// The broker lives for RUNS_OF_A_BROKER runs; between two the vhost is deleted and made again, so that each
+// begins alike. Whatever comes, nothing may crash, leak, or go on for ever; frames that come back must be
+// well-formed, and when a connection is over its transport must be closed after the time that is allowed for
+// it.
 #include <arpa/inet.h>
 #include <stdlib.h>
 
@@ -74,15 +77,16 @@ wall_ms(void *ctx)
     return (int64_t)(z.now_ns / 1000000);
 }
 
-// --- the broker ------------------------------------------------------------------------------------------------------------
+// --- the broker --------------------------------------------------------------------------------------------
 
 static void
 make_broker(void)
 {
     static const struct clock_source source = {.mono_ns = mono_ns, .wall_ms = wall_ms};
     struct crew_config crew = {.n_workers = 1};
-    struct topology_config topology = {
-        .default_vhost = SLICE_LIT("/"), .default_user = SLICE_LIT("guest"), .default_pass = SLICE_LIT("guest")};
+    struct topology_config topology = {.default_vhost = SLICE_LIT("/"),
+                                       .default_user = SLICE_LIT("guest"),
+                                       .default_pass = SLICE_LIT("guest")};
     struct broker_config broker = {0};
     struct log_config quiet = {.is_console = false};
     char *error = NULL;
@@ -163,8 +167,14 @@ static void
 empty_vhost(void)
 {
     struct slice all = SLICE_LIT(".*");
-    change(&(struct topology_request){.change = CHANGE_VHOST_DELETE, .vhost = SLICE_LIT("/"), .name = SLICE_LIT("/"), .user = SLICE_LIT("guest")});
-    change(&(struct topology_request){.change = CHANGE_VHOST_PUT, .vhost = SLICE_LIT("/"), .name = SLICE_LIT("/"), .user = SLICE_LIT("guest")});
+    change(&(struct topology_request){.change = CHANGE_VHOST_DELETE,
+                                      .vhost = SLICE_LIT("/"),
+                                      .name = SLICE_LIT("/"),
+                                      .user = SLICE_LIT("guest")});
+    change(&(struct topology_request){.change = CHANGE_VHOST_PUT,
+                                      .vhost = SLICE_LIT("/"),
+                                      .name = SLICE_LIT("/"),
+                                      .user = SLICE_LIT("guest")});
     change(&(struct topology_request){.change = CHANGE_PERMISSION_SET,
                                       .vhost = SLICE_LIT("/"),
                                       .user = SLICE_LIT("guest"),
@@ -183,7 +193,7 @@ end_broker(void)
     z = (struct fuzz){0};
 }
 
-// --- clients ---------------------------------------------------------------------------------------------------------------
+// --- clients -----------------------------------------------------------------------------------------------
 
 static void
 send_bytes(struct fuzz_client *c, const uint8_t *bytes, size_t len)
@@ -256,10 +266,12 @@ open_client(struct fuzz_client *c)
                                           "connection.blockedt\1";
     buf_append_slice(&b, protocol_header());
     amqp_frame_connection_start_ok(&b, 0,
-                                   &(struct amqp_connection_start_ok){.client_properties = slice_of(capabilities, sizeof capabilities - 1),
-                                                                      .mechanism = SLICE_LIT("PLAIN"),
-                                                                      .response = SLICE_LIT("\0guest\0guest")});
-    amqp_frame_connection_tune_ok(&b, 0, &(struct amqp_connection_tune_ok){.channel_max = 16, .frame_max = 4096, .heartbeat = 10});
+                                   &(struct amqp_connection_start_ok){
+                                       .client_properties = slice_of(capabilities, sizeof capabilities - 1),
+                                       .mechanism = SLICE_LIT("PLAIN"),
+                                       .response = SLICE_LIT("\0guest\0guest")});
+    amqp_frame_connection_tune_ok(
+        &b, 0, &(struct amqp_connection_tune_ok){.channel_max = 16, .frame_max = 4096, .heartbeat = 10});
     amqp_frame_connection_open(&b, 0, &(struct amqp_connection_open){.virtual_host = SLICE_LIT("/")});
     amqp_frame_channel_open(&b, 1);
     amqp_frame_channel_open(&b, 2);
@@ -271,11 +283,17 @@ static void
 declare(struct fuzz_client *c)
 {
     struct buf b = BUF_INIT;
-    amqp_frame_queue_declare(&b, 1, &(struct amqp_queue_declare){.queue = SLICE_LIT("q"), .auto_delete = true});
+    amqp_frame_queue_declare(&b, 1,
+                             &(struct amqp_queue_declare){.queue = SLICE_LIT("q"), .auto_delete = true});
     amqp_frame_queue_declare(&b, 1, &(struct amqp_queue_declare){.queue = SLICE_LIT("r"), .exclusive = true});
-    amqp_frame_exchange_declare(&b, 1, &(struct amqp_exchange_declare){.exchange = SLICE_LIT("x"), .type = SLICE_LIT("topic")});
-    amqp_frame_queue_bind(&b, 1, &(struct amqp_queue_bind){.queue = SLICE_LIT("q"), .exchange = SLICE_LIT("x"), .routing_key = SLICE_LIT("#")});
-    amqp_frame_basic_consume(&b, 2, &(struct amqp_basic_consume){.queue = SLICE_LIT("q"), .consumer_tag = SLICE_LIT("t")});
+    amqp_frame_exchange_declare(
+        &b, 1, &(struct amqp_exchange_declare){.exchange = SLICE_LIT("x"), .type = SLICE_LIT("topic")});
+    amqp_frame_queue_bind(&b, 1,
+                          &(struct amqp_queue_bind){.queue = SLICE_LIT("q"),
+                                                    .exchange = SLICE_LIT("x"),
+                                                    .routing_key = SLICE_LIT("#")});
+    amqp_frame_basic_consume(
+        &b, 2, &(struct amqp_basic_consume){.queue = SLICE_LIT("q"), .consumer_tag = SLICE_LIT("t")});
     send_buf(c, &b);
     turns(8);
 }
@@ -297,7 +315,7 @@ close_client(struct fuzz_client *c)
     *c = (struct fuzz_client){0};
 }
 
-// --- input -----------------------------------------------------------------------------------------------------------------
+// --- input -------------------------------------------------------------------------------------------------
 
 struct reader {
     const uint8_t *pos, *end;
@@ -322,8 +340,9 @@ take(struct reader *r, size_t len)
 static struct slice
 word(struct reader *r)
 {
-    static const char *const words[] = {"", "q", "r", "x", "t", "amq.direct", "amq.topic", "topic", "fanout", "headers", "amq.gen", "a.b",
-                                        "amq.rabbitmq.reply-to"};
+    static const char *const words[] = {
+        "",      "q",      "r",       "x",       "t",   "amq.direct",           "amq.topic",
+        "topic", "fanout", "headers", "amq.gen", "a.b", "amq.rabbitmq.reply-to"};
     uint8_t n = next(r);
     if (n < LV_ARRAY_LEN(words))
         return slice_str(words[n]);

@@ -319,6 +319,20 @@ def test_if_unused_and_if_empty_when_they_hold(ch, name):
     assert ch.call("queue.delete", queue=q, if_empty=True).message_count == 0
 
 
+def test_delete_sees_what_was_published_before(conn, name):
+    """Methods of a channel are carried out in order: a delete if-empty after a publish must not take the message away."""
+    for number in range(1, 41):
+        ch = conn.channel(number)
+        q = ch.queue(name())
+        ch.publish("", q, b"precious")
+        if number % 2:
+            with pytest.raises(wire.Closed) as e:
+                ch.call("queue.delete", queue=q, if_empty=True)
+            assert e.value.text == f"PRECONDITION_FAILED - queue '{q}' in vhost '/' not empty"
+            ch = conn.channel(number)
+        assert ch.call("queue.delete", queue=q).message_count == 1
+
+
 def test_the_name_is_free_at_once_after_delete(ch, name):
     q, x = name(), name("x")
     for i in range(50):

@@ -30,6 +30,16 @@ def test_publishes_appear_at_commit(tx, other, q):
     assert [other.get(q).body for _ in range(5)] == [b"%d" % i for i in range(5)]
 
 
+def test_bcc_is_taken_out_at_commit(tx, other, q):
+    b = other.queue("", exclusive=True)
+    tx.publish("", q, b"x", headers={"BCC": [b], "other": 1})
+    tx.call("tx.commit")
+    for queue in (q, b):
+        got = other.get(queue)
+        assert got.body == b"x"
+        assert got.props["headers"] == {"other": 1}
+
+
 def test_rollback_drops_publishes(tx, other, q):
     tx.publish("", q, b"dropped")
     tx.call("tx.rollback")

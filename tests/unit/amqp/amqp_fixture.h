@@ -1,8 +1,8 @@
-// amqp_fixture.h: a whole broker with AMQP connections over memory instead of sockets, driven turn by turn from one thread, with
-// a clock that the test moves.
+// amqp_fixture.h: a whole broker with AMQP connections over memory instead of sockets, driven turn by turn
+// from one thread, with a clock that the test moves.
 //
-// af_connect makes a connection of which the test is the client: it sends bytes, frames and methods, and looks at the frames that
-// come back. Waiting means running turns until something has come.
+// af_connect makes a connection of which the test is the client: it sends bytes, frames and methods, and
+// looks at the frames that come back. Waiting means running turns until something has come.
 #pragma once
 
 #include <arpa/inet.h>
@@ -39,11 +39,11 @@ struct af_conn {
     struct buf in;      // received, not looked at
     struct buf payload; // of the frame looked at last
     struct frame frame;
-    uint32_t id;           // of the method looked at last
-    union amqp_method m;   // slices into payload
+    uint32_t id;         // of the method looked at last
+    union amqp_method m; // slices into payload
 };
 
-// --- world ---------------------------------------------------------------------------------------------------------------
+// --- world -------------------------------------------------------------------------------------------------
 
 static uint64_t
 af_mono_ns(void *ctx)
@@ -122,7 +122,8 @@ af_open(const struct af_world *world)
     }
 }
 
-// One turn of everybody. Time moves a little, as it does: PHASE budgets and the wheel must not depend on it standing still.
+// One turn of everybody. Time moves a little, as it does: PHASE budgets and the wheel must not depend on it
+// standing still.
 static LV_UNUSED void
 af_round(void)
 {
@@ -168,7 +169,7 @@ af_close(void)
     clock_set_source(NULL);
 }
 
-// --- a client ------------------------------------------------------------------------------------------------------------
+// --- a client ----------------------------------------------------------------------------------------------
 
 enum { AF_CAPACITY = 8 * 1024 * 1024 };
 
@@ -255,14 +256,16 @@ af_method(struct af_conn *c, uint16_t channel, uint32_t id, const union amqp_met
 }
 
 // af_do(c, 1, QUEUE_DECLARE, queue_declare, .queue = …)
-#define af_do(c, channel, NAME, member, ...)                                                                       \
+#define af_do(c, channel, NAME, member, ...)                                                                 \
     af_method((c), (channel), AMQP_##NAME, &(union amqp_method){.member = {__VA_ARGS__}})
 #define af_do0(c, channel, NAME) af_method((c), (channel), AMQP_##NAME, &(union amqp_method){0})
 
 static LV_UNUSED void
-af_content(struct buf *b, uint16_t channel, const char *exchange, const char *key, struct slice body, unsigned flags)
+af_content(struct buf *b, uint16_t channel, const char *exchange, const char *key, struct slice body,
+           unsigned flags)
 {
-    struct amqp_basic_publish m = {.exchange = slice_str(exchange), .routing_key = slice_str(key), .mandatory = (flags & 1) != 0};
+    struct amqp_basic_publish m = {
+        .exchange = slice_str(exchange), .routing_key = slice_str(key), .mandatory = (flags & 1) != 0};
     static const uint8_t no_props[2] = {0, 0};
     amqp_frame_basic_publish(b, channel, &m);
     frame_append_content_header(b, channel, body.len, slice_of(no_props, 2));
@@ -326,8 +329,8 @@ af_expect_id(struct af_conn *c, uint16_t channel, uint32_t id)
             text = (const char *)c->m.channel_close.reply_text.ptr;
         else if (c->id == AMQP_CONNECTION_CLOSE)
             text = (const char *)c->m.connection_close.reply_text.ptr;
-        fail_msg("frame type %u channel %u %s, not channel %u %s: %.80s", c->frame.type, c->frame.channel, amqp_method_name(c->id), channel,
-                 amqp_method_name(id), text);
+        fail_msg("frame type %u channel %u %s, not channel %u %s: %.80s", c->frame.type, c->frame.channel,
+                 amqp_method_name(c->id), channel, amqp_method_name(id), text);
     }
 }
 
@@ -348,8 +351,8 @@ af_expect_close(struct af_conn *c, uint16_t channel, uint16_t code, uint32_t id,
     af_expect_id(c, channel, channel == 0 ? AMQP_CONNECTION_CLOSE : AMQP_CHANNEL_CLOSE);
     struct amqp_connection_close m = c->m.connection_close;
     if (channel != 0)
-        m = (struct amqp_connection_close){c->m.channel_close.reply_code, c->m.channel_close.reply_text, c->m.channel_close.class_id,
-                                           c->m.channel_close.method_id};
+        m = (struct amqp_connection_close){c->m.channel_close.reply_code, c->m.channel_close.reply_text,
+                                           c->m.channel_close.class_id, c->m.channel_close.method_id};
     char got[300];
     snprintf(got, sizeof got, "%.*s", SLICE_FMT(m.reply_text));
     assert_string_equal(got, text);
@@ -379,7 +382,7 @@ af_expect_closed(struct af_conn *c)
     }
 }
 
-// --- handshake -----------------------------------------------------------------------------------------------------------
+// --- handshake ---------------------------------------------------------------------------------------------
 
 static LV_UNUSED void
 af_start_ok(struct af_conn *c, const char *user, const char *password, const char *capabilities)
@@ -398,19 +401,21 @@ af_start_ok(struct af_conn *c, const char *user, const char *password, const cha
     buf_append_str(&response, user);
     buf_append_u8(&response, 0);
     buf_append_str(&response, password);
-    af_do(c, 0, CONNECTION_START_OK, connection_start_ok, .client_properties = buf_slice(&properties), .mechanism = SLICE_LIT("PLAIN"),
-          .response = buf_slice(&response), .locale = SLICE_LIT("en_US"));
+    af_do(c, 0, CONNECTION_START_OK, connection_start_ok, .client_properties = buf_slice(&properties),
+          .mechanism = SLICE_LIT("PLAIN"), .response = buf_slice(&response), .locale = SLICE_LIT("en_US"));
     buf_fini(&properties);
     buf_fini(&response);
 }
 
-#define AF_ALL_CAPABILITIES "consumer_cancel_notify connection.blocked authentication_failure_close basic.nack publisher_confirms"
+#define AF_ALL_CAPABILITIES                                                                                  \
+    "consumer_cancel_notify connection.blocked authentication_failure_close basic.nack publisher_confirms"
 
 static LV_UNUSED void
 af_tune_and_open(struct af_conn *c, uint16_t channel_max, uint32_t frame_max, uint16_t heartbeat)
 {
     af_expect(c, 0, CONNECTION_TUNE);
-    af_do(c, 0, CONNECTION_TUNE_OK, connection_tune_ok, .channel_max = channel_max, .frame_max = frame_max, .heartbeat = heartbeat);
+    af_do(c, 0, CONNECTION_TUNE_OK, connection_tune_ok, .channel_max = channel_max, .frame_max = frame_max,
+          .heartbeat = heartbeat);
     af_do(c, 0, CONNECTION_OPEN, connection_open, .virtual_host = SLICE_LIT("/"));
     af_expect(c, 0, CONNECTION_OPEN_OK);
 }
@@ -495,4 +500,27 @@ af_expect_body(struct af_conn *c, uint16_t channel, struct slice body)
     }
 }
 
-#define AF_TEST(name) cmocka_unit_test(name)
+// --- administration ------------------------------------------------------------------------------------------
+
+static LV_UNUSED void
+af_on_changed(struct topology_request *r)
+{
+    assert_int_equal(r->fault.code, FAULT_NONE);
+    *(bool *)r->ctx = true;
+    topology_request_free(r);
+}
+
+static LV_UNUSED void
+af_change(const struct topology_request *args)
+{
+    bool is_done = false;
+    struct topology_request copy = *args;
+    copy.done = af_on_changed;
+    copy.ctx = &is_done;
+    worker_self = af.w;
+    topology_submit(topology_request_new(&copy));
+    worker_self = NULL;
+    for (int i = 0; i < 1000 && !is_done; i++)
+        af_round();
+    assert_true(is_done);
+}

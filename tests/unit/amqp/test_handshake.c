@@ -71,9 +71,12 @@ test_everything_in_one_packet(void **state)
     struct af_conn *c = af_connect();
     struct buf b = BUF_INIT;
     buf_append_slice(&b, protocol_header());
-    amqp_frame_connection_start_ok(&b, 0,
-                                   &(struct amqp_connection_start_ok){.mechanism = SLICE_LIT("PLAIN"), .response = SLICE_LIT("\0guest\0guest")});
-    amqp_frame_connection_tune_ok(&b, 0, &(struct amqp_connection_tune_ok){.channel_max = 100, .frame_max = 8192});
+    amqp_frame_connection_start_ok(
+        &b, 0,
+        &(struct amqp_connection_start_ok){.mechanism = SLICE_LIT("PLAIN"),
+                                           .response = SLICE_LIT("\0guest\0guest")});
+    amqp_frame_connection_tune_ok(&b, 0,
+                                  &(struct amqp_connection_tune_ok){.channel_max = 100, .frame_max = 8192});
     amqp_frame_connection_open(&b, 0, &(struct amqp_connection_open){.virtual_host = SLICE_LIT("/")});
     amqp_frame_channel_open(&b, 3);
     af_send_buf(c, &b);
@@ -88,8 +91,8 @@ static void
 test_bad_protocol_headers(void **state)
 {
     static const struct slice headers[] = {
-        SLICE_LIT("AMQP\0\0\x09\0"), SLICE_LIT("AMQP\1\1\0\x0a"), SLICE_LIT("AMQP\0\1\0\0"), SLICE_LIT("GET / HTTP/1.1\r\n\r\n"),
-        SLICE_LIT("\x16\x03\x01"),
+        SLICE_LIT("AMQP\0\0\x09\0"),         SLICE_LIT("AMQP\1\1\0\x0a"), SLICE_LIT("AMQP\0\1\0\0"),
+        SLICE_LIT("GET / HTTP/1.1\r\n\r\n"), SLICE_LIT("\x16\x03\x01"),
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(headers); i++) {
         struct af_conn *c = af_connect();
@@ -97,7 +100,8 @@ test_bad_protocol_headers(void **state)
         af_expect_end(c);
         assert_int_equal(c->in.len, PROTOCOL_HEADER_SIZE);
         assert_memory_equal(c->in.ptr, "AMQP\0\0\x09\x01", 8);
-        assert_false(memory_peer_is_closed(c->peer)); // input is read on, so that no reset destroys the answer
+        assert_false(
+            memory_peer_is_closed(c->peer)); // input is read on, so that no reset destroys the answer
         memory_peer_shut(c->peer);
         af_expect_closed(c);
         af_free(c);
@@ -107,19 +111,27 @@ test_bad_protocol_headers(void **state)
 static void
 test_old_protocol_headers(void **state)
 {
-    static const struct slice headers[] = {SLICE_LIT("AMQP\1\1\x09\1"), SLICE_LIT("AMQP\1\1\x08\0"), SLICE_LIT("AMQP\1\1\0\x09")};
+    static const struct slice headers[] = {SLICE_LIT("AMQP\1\1\x09\1"), SLICE_LIT("AMQP\1\1\x08\0"),
+                                           SLICE_LIT("AMQP\1\1\0\x09")};
     for (size_t i = 0; i < LV_ARRAY_LEN(headers); i++) {
         struct af_conn *c = af_connect();
+        struct field f;
+        bool is_old = i < 2;
         af_send(c, headers[i]);
         af_expect(c, 0, CONNECTION_START);
+        assert_int_equal(c->m.connection_start.version_major, is_old ? 8 : 0);
+        assert_int_equal(c->m.connection_start.version_minor, is_old ? 0 : 9);
+        assert_true(table_find(c->m.connection_start.server_properties, SLICE_LIT("capabilities"), &f));
+        assert_int_equal(table_count(f.table), is_old ? 0 : 9);
         drop(c);
     }
 }
 
-// --- SASL ----------------------------------------------------------------------------------------------------------------
+// --- SASL --------------------------------------------------------------------------------------------------
 
-#define REFUSED_TEXT                                                                                               \
-    "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile."
+#define REFUSED_TEXT                                                                                         \
+    "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker "   \
+    "logfile."
 
 static void
 test_wrong_password_with_the_capability(void **state)
@@ -175,13 +187,19 @@ test_bad_mechanisms_and_responses(void **state)
         struct slice response;
         uint16_t code;
     } cases[] = {
-        {"EXTERNAL", SLICE_LIT(""), 503}, {"", SLICE_LIT(""), 503},          {"plain", SLICE_LIT("\0guest\0guest"), 503},
-        {"PLAIN", SLICE_LIT("guest"), 502}, {"PLAIN", SLICE_LIT("\0guest"), 502}, {"PLAIN", SLICE_LIT("\0a\0b\0c"), 502},
-        {"AMQPLAIN", SLICE_LIT(""), 502}, {"AMQPLAIN", SLICE_LIT("\xff\xff"), 502},
+        {"EXTERNAL", SLICE_LIT(""), 503},
+        {"", SLICE_LIT(""), 503},
+        {"plain", SLICE_LIT("\0guest\0guest"), 503},
+        {"PLAIN", SLICE_LIT("guest"), 502},
+        {"PLAIN", SLICE_LIT("\0guest"), 502},
+        {"PLAIN", SLICE_LIT("\0a\0b\0c"), 502},
+        {"AMQPLAIN", SLICE_LIT(""), 502},
+        {"AMQPLAIN", SLICE_LIT("\xff\xff"), 502},
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(cases); i++) {
         struct af_conn *c = greeted();
-        af_do(c, 0, CONNECTION_START_OK, connection_start_ok, .mechanism = slice_str(cases[i].mechanism), .response = cases[i].response);
+        af_do(c, 0, CONNECTION_START_OK, connection_start_ok, .mechanism = slice_str(cases[i].mechanism),
+              .response = cases[i].response);
         af_expect(c, 0, CONNECTION_CLOSE);
         assert_int_equal(c->m.connection_close.reply_code, cases[i].code);
         drop(c);
@@ -196,13 +214,14 @@ test_amqplain(void **state)
     struct table_writer w = table_writer_of(&response);
     table_put_str(&w, SLICE_LIT("LOGIN"), "guest");
     table_put_str(&w, SLICE_LIT("PASSWORD"), "guest");
-    af_do(c, 0, CONNECTION_START_OK, connection_start_ok, .mechanism = SLICE_LIT("AMQPLAIN"), .response = buf_slice(&response));
+    af_do(c, 0, CONNECTION_START_OK, connection_start_ok, .mechanism = SLICE_LIT("AMQPLAIN"),
+          .response = buf_slice(&response));
     af_expect(c, 0, CONNECTION_TUNE);
     buf_fini(&response);
     drop(c);
 }
 
-// --- tune, open, order -----------------------------------------------------------------------------------------------------
+// --- tune, open, order -------------------------------------------------------------------------------------
 
 static struct af_conn *
 tuned(void)
@@ -221,15 +240,21 @@ test_tune_values(void **state)
         uint32_t frame_max;
         const char *text;
     } cases[] = {
-        {2047, 4095, "NOT_ALLOWED - negotiated frame_max = 4095 is lower than the minimum allowed value (4096)"},
-        {2047, 200000, "NOT_ALLOWED - negotiated frame_max = 200000 is higher than the maximum allowed value (131072)"},
+        {2047, 4095,
+         "NOT_ALLOWED - negotiated frame_max = 4095 is lower than the minimum allowed value (4096)"},
+        {2047, 200000,
+         "NOT_ALLOWED - negotiated frame_max = 200000 is higher than the maximum allowed value (131072)"},
         {2047, 0, "NOT_ALLOWED - negotiated frame_max = 0 is higher than the maximum allowed value (131072)"},
-        {0, 131072, "NOT_ALLOWED - negotiated channel_max = 0 (no limit) is higher than the maximum allowed value (2047)"},
-        {2048, 131072, "NOT_ALLOWED - negotiated channel_max = 2048 is higher than the maximum allowed value (2047)"},
+        {0, 131072,
+         "NOT_ALLOWED - negotiated channel_max = 0 (no limit) is higher than the maximum allowed value "
+         "(2047)"},
+        {2048, 131072,
+         "NOT_ALLOWED - negotiated channel_max = 2048 is higher than the maximum allowed value (2047)"},
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(cases); i++) {
         struct af_conn *c = tuned();
-        af_do(c, 0, CONNECTION_TUNE_OK, connection_tune_ok, .channel_max = cases[i].channel_max, .frame_max = cases[i].frame_max);
+        af_do(c, 0, CONNECTION_TUNE_OK, connection_tune_ok, .channel_max = cases[i].channel_max,
+              .frame_max = cases[i].frame_max);
         af_expect_close(c, 0, 530, AMQP_CONNECTION_TUNE_OK, cases[i].text);
         drop(c);
     }
@@ -252,7 +277,8 @@ test_methods_out_of_order(void **state)
 {
     struct af_conn *c = greeted();
     af_do(c, 0, CONNECTION_OPEN, connection_open, .virtual_host = SLICE_LIT("/"));
-    af_expect_close(c, 0, 504, AMQP_CONNECTION_OPEN, "CHANNEL_ERROR - unexpected method in connection state starting");
+    af_expect_close(c, 0, 504, AMQP_CONNECTION_OPEN,
+                    "CHANNEL_ERROR - unexpected method in connection state starting");
     drop(c);
     c = greeted();
     af_do0(c, 1, CHANNEL_OPEN);
@@ -266,7 +292,8 @@ test_methods_out_of_order(void **state)
     drop(c);
     c = af_login();
     af_do(c, 0, CONNECTION_OPEN, connection_open, .virtual_host = SLICE_LIT("/"));
-    af_expect_close(c, 0, 504, AMQP_CONNECTION_OPEN, "CHANNEL_ERROR - unexpected method in connection state running");
+    af_expect_close(c, 0, 504, AMQP_CONNECTION_OPEN,
+                    "CHANNEL_ERROR - unexpected method in connection state running");
     drop(c);
     c = af_login();
     af_do(c, 0, CONNECTION_UPDATE_SECRET, connection_update_secret, .reason = SLICE_LIT("r"));
@@ -274,14 +301,15 @@ test_methods_out_of_order(void **state)
     af_bye(c);
 }
 
-// --- bounds before log-in --------------------------------------------------------------------------------------------------
+// --- bounds before log-in ----------------------------------------------------------------------------------
 
 static void
 test_frames_are_small_before_tune(void **state)
 {
     struct af_conn *c = greeted();
     af_send(c, SLICE_LIT("\1\0\0\xff\xff\xff\xff"));
-    af_expect_close(c, 0, 501, 0, "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,4294967295,4088}");
+    af_expect_close(c, 0, 501, 0,
+                    "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,4294967295,4088}");
     af_expect_end(c);
     drop(c);
 }
@@ -289,7 +317,8 @@ test_frames_are_small_before_tune(void **state)
 static void
 test_handshake_timeout(void **state)
 {
-    static const struct slice sent[] = {SLICE_LIT(""), SLICE_LIT("AMQ"), SLICE_LIT("AMQP\0\0\x09\1\1\0\0\0\0\x07\xd0")};
+    static const struct slice sent[] = {SLICE_LIT(""), SLICE_LIT("AMQ"),
+                                        SLICE_LIT("AMQP\0\0\x09\1\1\0\0\0\0\x07\xd0")};
     for (size_t i = 0; i < LV_ARRAY_LEN(sent); i++) {
         struct af_conn *c = af_connect();
         af_send(c, sent[i]);
@@ -323,7 +352,7 @@ test_unauthenticated_are_bounded(void **state)
         drop(all[i]);
 }
 
-// --- heartbeats --------------------------------------------------------------------------------------------------------------
+// --- heartbeats --------------------------------------------------------------------------------------------
 
 static void
 test_heartbeats_are_sent(void **state)
@@ -362,7 +391,7 @@ test_no_heartbeats_when_zero(void **state)
     af_bye(c);
 }
 
-// --- ends --------------------------------------------------------------------------------------------------------------------
+// --- ends --------------------------------------------------------------------------------------------------
 
 static void
 test_close_waits_for_close_ok(void **state)
@@ -396,7 +425,10 @@ static void
 test_abrupt_end_in_every_state(void **state)
 {
     for (int stage = 0; stage < 6; stage++) {
-        struct af_conn *c = stage == 0 ? af_connect() : stage == 1 ? greeted() : stage == 2 ? tuned() : af_login();
+        struct af_conn *c = stage == 0   ? af_connect()
+                            : stage == 1 ? greeted()
+                            : stage == 2 ? tuned()
+                                         : af_login();
         if (stage >= 4) {
             af_channel(c, 1);
             af_do(c, 1, QUEUE_DECLARE, queue_declare, .queue = SLICE_LIT("mine"), .exclusive = true);
@@ -429,7 +461,8 @@ test_drain(void **state)
     worker_self = af.w;
     amqp_worker_drain(af.w, &f, on_drained, NULL);
     worker_self = NULL;
-    af_expect_close(open, 0, 320, 0, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'");
+    af_expect_close(open, 0, 320, 0,
+                    "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'");
     af_do0(open, 0, CONNECTION_CLOSE_OK);
     af_expect_end(open);
     drop(open);
@@ -454,9 +487,18 @@ test_describe(void **state)
     worker_self = NULL;
     const char *text = buf_cstr(&out);
     static const char *const parts[] = {
-        "\"peer_host\":\"127.0.0.1\"", "\"peer_port\":4000", "\"port\":5672",         "\"auth_mechanism\":\"PLAIN\"", "\"frame_max\":131072",
-        "\"channel_max\":2047",        "\"timeout\":0",      "\"ssl\":false",         "\"user_provided_name\":\"af\"", "\"channels\":1",
-        "\"name\":\"127.0.0.1:4000 -> 127.0.0.1:5672\"",     "\"connection.blocked\":true",
+        "\"peer_host\":\"127.0.0.1\"",
+        "\"peer_port\":4000",
+        "\"port\":5672",
+        "\"auth_mechanism\":\"PLAIN\"",
+        "\"frame_max\":131072",
+        "\"channel_max\":2047",
+        "\"timeout\":0",
+        "\"ssl\":false",
+        "\"user_provided_name\":\"af\"",
+        "\"channels\":1",
+        "\"name\":\"127.0.0.1:4000 -> 127.0.0.1:5672\"",
+        "\"connection.blocked\":true",
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(parts); i++) {
         if (strstr(text, parts[i]) == NULL)

@@ -6,7 +6,7 @@
 #include "amqp/user_channels.h"
 #include "amqp_fixture.h"
 
-// --- wheel: against a list of times ----------------------------------------------------------------------------------------
+// --- wheel: against a list of times ------------------------------------------------------------------------
 
 enum { ITEMS = 300 };
 
@@ -27,14 +27,17 @@ test_wheel(void **state)
     }
     for (int step = 0; step < 5000; step++) {
         size_t i = rng_below(&rng, ITEMS);
-        due[i] = rng_below(&rng, 8) == 0 ? WHEEL_NEVER : now + rng_below(&rng, (rng_below(&rng, 4) == 0 ? 5000 : 50) * WHEEL_TICK_NS);
+        due[i] = rng_below(&rng, 8) == 0
+                     ? WHEEL_NEVER
+                     : now + rng_below(&rng, (rng_below(&rng, 4) == 0 ? 5000 : 50) * WHEEL_TICK_NS);
         wheel_set(&w, &items[i], due[i]);
         uint64_t soonest = WHEEL_NEVER;
         for (size_t k = 0; k < ITEMS; k++)
             soonest = LV_MIN(soonest, due[k]);
         if (soonest < now + 500 * WHEEL_TICK_NS) // nearer than a round: told, never late by more than a tick
             assert_true(wheel_next_ns(&w) <= soonest + WHEEL_TICK_NS);
-        now += rng_below(&rng, 20) == 0 ? rng_below(&rng, 900 * WHEEL_TICK_NS) : rng_below(&rng, 2 * WHEEL_TICK_NS);
+        now += rng_below(&rng, 20) == 0 ? rng_below(&rng, 900 * WHEEL_TICK_NS)
+                                        : rng_below(&rng, 2 * WHEEL_TICK_NS);
         struct list fired;
         list_init(&fired);
         wheel_advance(&w, now, &fired);
@@ -51,7 +54,7 @@ test_wheel(void **state)
     wheel_advance(&w, now + WHEEL_SLOTS * WHEEL_TICK_NS, &(struct list){0});
 }
 
-// --- SASL ------------------------------------------------------------------------------------------------------------------
+// --- SASL --------------------------------------------------------------------------------------------------
 
 static void
 test_sasl_plain(void **state)
@@ -61,9 +64,14 @@ test_sasl_plain(void **state)
         int rc;
         const char *user, *password;
     } cases[] = {
-        {SLICE_LIT("\0guest\0guest"), 0, "guest", "guest"}, {SLICE_LIT("\0a\0"), 0, "a", ""}, {SLICE_LIT("\0\0"), 0, "", ""},
-        {SLICE_LIT(""), -LE_SYNTAX, 0, 0},                  {SLICE_LIT("\0"), -LE_SYNTAX, 0, 0}, {SLICE_LIT("\0guest"), -LE_SYNTAX, 0, 0},
-        {SLICE_LIT("a\0guest\0guest"), -LE_SYNTAX, 0, 0},   {SLICE_LIT("\0a\0b\0"), -LE_SYNTAX, 0, 0},
+        {SLICE_LIT("\0guest\0guest"), 0, "guest", "guest"},
+        {SLICE_LIT("\0a\0"), 0, "a", ""},
+        {SLICE_LIT("\0\0"), 0, "", ""},
+        {SLICE_LIT(""), -LE_SYNTAX, 0, 0},
+        {SLICE_LIT("\0"), -LE_SYNTAX, 0, 0},
+        {SLICE_LIT("\0guest"), -LE_SYNTAX, 0, 0},
+        {SLICE_LIT("a\0guest\0guest"), -LE_SYNTAX, 0, 0},
+        {SLICE_LIT("\0a\0b\0"), -LE_SYNTAX, 0, 0},
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(cases); i++) {
         struct slice user = SLICE_LIT("untouched"), password;
@@ -86,7 +94,8 @@ test_sasl_amqplain(void **state)
     table_put_str(&w, SLICE_LIT("PASSWORD"), "secret");
     assert_int_equal(sasl_parse(SASL_AMQPLAIN, buf_slice(&b), &user, &password), 0);
     assert_true(slice_eq_str(user, "me") && slice_eq_str(password, "secret"));
-    assert_int_equal(sasl_parse(SASL_AMQPLAIN, slice_head(buf_slice(&b), b.len - 1), &user, &password), -LE_SYNTAX);
+    assert_int_equal(sasl_parse(SASL_AMQPLAIN, slice_head(buf_slice(&b), b.len - 1), &user, &password),
+                     -LE_SYNTAX);
     assert_int_equal(sasl_parse(SASL_NONE, buf_slice(&b), &user, &password), -LE_SYNTAX);
     buf_fini(&b);
     assert_int_equal(sasl_mechanism_of(SLICE_LIT("PLAIN")), SASL_PLAIN);
@@ -98,7 +107,7 @@ test_sasl_amqplain(void **state)
     assert_false(sasl_is_offered(SLICE_LIT(""), SLICE_LIT("")));
 }
 
-// --- channels of users -----------------------------------------------------------------------------------------------------
+// --- channels of users -------------------------------------------------------------------------------------
 
 static void
 test_user_channels(void **state)
@@ -119,7 +128,7 @@ test_user_channels(void **state)
     user_channels_put(NULL);
 }
 
-// --- TCP -------------------------------------------------------------------------------------------------------------------
+// --- TCP ---------------------------------------------------------------------------------------------------
 
 static unsigned told;
 
@@ -179,8 +188,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wheel),         cmocka_unit_test(test_sasl_plain), cmocka_unit_test(test_sasl_amqplain),
-        cmocka_unit_test(test_user_channels), cmocka_unit_test(test_tcp),
+        cmocka_unit_test(test_wheel),         cmocka_unit_test(test_sasl_plain),
+        cmocka_unit_test(test_sasl_amqplain), cmocka_unit_test(test_user_channels),
+        cmocka_unit_test(test_tcp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

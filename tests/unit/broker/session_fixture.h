@@ -158,7 +158,7 @@ sf_on_blocked(void *ctx, const char *reason)
     snprintf(s->blocked, sizeof s->blocked, "%s", reason != NULL ? reason : "");
 }
 
-static const struct client_events sf_client_events = {sf_on_close, sf_on_blocked};
+static const struct client_events sf_client_events = {.close = sf_on_close, .blocked = sf_on_blocked};
 
 // --- open and close -----------------------------------------------------------------------------------------------------------
 

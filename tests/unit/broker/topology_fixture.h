@@ -425,13 +425,14 @@ static LV_UNUSED void
 tf_check(void)
 {
     struct topology_writer *tw = tf_tw();
-    size_t queues = 0, exclusive = 0, noted = 0;
+    size_t queues = 0, exchanges = 0, exclusive = 0, noted = 0;
     struct pmap_iter vhosts, it;
     pmap_iter_init(&vhosts, &tw->newest->vhosts);
     for (const struct vhost *v; (v = pmap_iter_next(&vhosts)) != NULL;) {
         struct tf_count count = {v, 0};
         size_t listed = 0;
         assert_int_equal(v->exchanges.count, v->exchanges_by_id.count);
+        exchanges += v->exchanges.count;
         pmap_iter_init(&it, &v->exchanges);
         for (const struct exchange *x; (x = pmap_iter_next(&it)) != NULL;) {
             size_t before = count.bindings;
@@ -454,6 +455,7 @@ tf_check(void)
     for (int i = 0; i < tf.crew->n_workers; i++)
         placed += tw->queues_of[i];
     assert_int_equal(placed, queues);
+    assert_int_equal(tw->exchange_count, exchanges);
     size_t cursor = 0;
     uint64_t id;
     void *conn;
