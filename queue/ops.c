@@ -194,6 +194,14 @@ grant_shared(struct queue *q, struct consumer *c, uint32_t count)
     q->offers += count;
 }
 
+// Every grant comes back that is not used, also this one: the session counts it as out until then.
+static void
+return_late_grant(struct queue_worker *qw, const struct consumer *c, const struct credit_mail *m)
+{
+    if (m->kind == CREDIT_SHARED && m->count > 0)
+        notify_unused(qw, c->session, c->consumer_id, m->count);
+}
+
 static void
 credit_here(struct queue_worker *qw, const struct credit_mail *m)
 {
@@ -207,7 +215,7 @@ credit_here(struct queue_worker *qw, const struct credit_mail *m)
     else if (m->kind == CREDIT_LIMIT_ON || m->kind == CREDIT_LIMIT_OFF)
         consumer_change_shared(qw, c, m->kind == CREDIT_LIMIT_ON);
     else if ((c->flags & CONSUMER_SHARED_LIMIT) == 0)
-        ; // no such limit: nothing to change
+        return_late_grant(qw, c, m); // it crossed the news that there is no such limit any more
     else if (m->kind == CREDIT_SHARED)
         grant_shared(q, c, m->count);
     else

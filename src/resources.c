@@ -83,7 +83,8 @@ line_limit(const char *line, size_t len, const char *mount)
     if (second == first + 1) {
         // Beside version 1 ("hybrid") it is mounted a step lower.
         snprintf(sub, sizeof sub, "%s/unified", mount);
-        return LV_MIN(group_limit(mount, group, group_len, "memory.max"), group_limit(sub, group, group_len, "memory.max"));
+        return LV_MIN(group_limit(mount, group, group_len, "memory.max"),
+                      group_limit(sub, group, group_len, "memory.max"));
     }
     if (!is_in_list(first + 1, (size_t)(second - first - 1), "memory"))
         return UINT64_MAX;

@@ -1,5 +1,6 @@
 // stage_alarms.c: the resource alarms. Resident memory and the free space of the data directory are looked at every
-// memory_monitor_interval; while memory is above its watermark or free space below its limit, publishers are blocked
+// memory_monitor_interval, and memory is compared with its watermark in between, because a flood fills gigabytes in the default
+// interval; while memory is above its watermark or free space below its limit, publishers are blocked
 // (connection.blocked); acknowledgements and deliveries go on (RabbitMQ documentation, "Memory Alarms", "Free Disk Space Alarms").
 //
 // Failure modes: memory use that cannot be read is 0; free space that cannot be asked sets the disk alarm: a file system that does
@@ -14,7 +15,11 @@
 #include "src/resources.h"
 #include "src/stages.h"
 
-static ev_timer timer; // on the main loop
+// LIMIT: time between two looks at memory use alone, which only ever set the alarm.
+enum { MEMORY_LOOK_MS = 100 };
+
+static ev_timer timer;         // on the main loop
+static uint32_t since_look_ms; // main thread: how long ago everything was looked at
 // Written by the main thread alone; partner: the HTTP member's relaxed loads, which show them.
 static _Atomic unsigned alarms_set;
 static _Atomic uint64_t watermark_now;
@@ -41,7 +46,8 @@ stage_alarms_disk_limit_bytes(void)
 static double
 memory_bytes(const struct config *c)
 {
-    return (double)(c->memory_total_override_bytes > 0 ? c->memory_total_override_bytes : resources_total_bytes());
+    return (double)(c->memory_total_override_bytes > 0 ? c->memory_total_override_bytes
+                                                       : resources_total_bytes());
 }
 
 static uint64_t
@@ -55,7 +61,8 @@ watermark_bytes(const struct config *c)
 static uint64_t
 disk_limit_bytes(const struct config *c)
 {
-    return c->disk_free_relative > 0 ? (uint64_t)(memory_bytes(c) * c->disk_free_relative) : c->disk_free_absolute_bytes;
+    return c->disk_free_relative > 0 ? (uint64_t)(memory_bytes(c) * c->disk_free_relative)
+                                     : c->disk_free_absolute_bytes;
 }
 
 static unsigned
@@ -65,10 +72,13 @@ look_at_memory(const struct config *c, unsigned before)
     unsigned now = used > watermark ? STAGE_ALARM_MEMORY : 0;
     atomic_store_explicit(&watermark_now, watermark, memory_order_relaxed);
     if (now > before)
-        log_warn(LOG_DEFAULT, "memory: %" PRIu64 " bytes are in use, the watermark is %" PRIu64 ": publishers are blocked", used,
-                 watermark);
+        log_warn(LOG_DEFAULT,
+                 "memory: %" PRIu64 " bytes are in use, the watermark is %" PRIu64 ": publishers are blocked",
+                 used, watermark);
     else if (now < before)
-        log_notice(LOG_DEFAULT, "memory: %" PRIu64 " bytes are in use, under the watermark of %" PRIu64 " again", used, watermark);
+        log_notice(LOG_DEFAULT,
+                   "memory: %" PRIu64 " bytes are in use, under the watermark of %" PRIu64 " again", used,
+                   watermark);
     return now;
 }
 
@@ -80,13 +90,15 @@ look_at_disk(const struct config *c, unsigned before)
     unsigned now = error < 0 || free_bytes < limit ? STAGE_ALARM_DISK : 0;
     atomic_store_explicit(&disk_limit_now, limit, memory_order_relaxed);
     if (now > before && error < 0)
-        log_error(LOG_DEFAULT, "disk: free space of %s is unknown: %s: publishers are blocked", c->data_dir, err_text(error));
+        log_error(LOG_DEFAULT, "disk: free space of %s is unknown: %s: publishers are blocked", c->data_dir,
+                  err_text(error));
     else if (now > before)
-        log_warn(LOG_DEFAULT, "disk: %s has %" PRIu64 " bytes free, the limit is %" PRIu64 ": publishers are blocked", c->data_dir,
-                 free_bytes, limit);
+        log_warn(LOG_DEFAULT,
+                 "disk: %s has %" PRIu64 " bytes free, the limit is %" PRIu64 ": publishers are blocked",
+                 c->data_dir, free_bytes, limit);
     else if (now < before)
-        log_notice(LOG_DEFAULT, "disk: %s has %" PRIu64 " bytes free, over the limit of %" PRIu64 " again", c->data_dir, free_bytes,
-                   limit);
+        log_notice(LOG_DEFAULT, "disk: %s has %" PRIu64 " bytes free, over the limit of %" PRIu64 " again",
+                   c->data_dir, free_bytes, limit);
     return now;
 }
 
@@ -104,7 +116,8 @@ static void
 look(struct daemon *d)
 {
     unsigned before = stage_alarms_now();
-    unsigned now = look_at_memory(d->config, before & STAGE_ALARM_MEMORY) | look_at_disk(d->config, before & STAGE_ALARM_DISK);
+    unsigned now = look_at_memory(d->config, before & STAGE_ALARM_MEMORY) |
+                   look_at_disk(d->config, before & STAGE_ALARM_DISK);
     if (now == before)
         return;
     if (now == 0)
@@ -117,13 +130,23 @@ look(struct daemon *d)
 static void
 on_timer(struct ev_loop *loop, struct ev_timer *watcher, int events)
 {
-    look(watcher->data);
+    struct daemon *d = watcher->data;
+    uint32_t interval = d->config->memory_monitor_interval_ms;
+    since_look_ms += LV_MIN(interval, (uint32_t)MEMORY_LOOK_MS);
+    bool is_flooded = (stage_alarms_now() & STAGE_ALARM_MEMORY) == 0 &&
+                      resources_resident_bytes() > stage_alarms_watermark_bytes();
+    if (since_look_ms < interval && !is_flooded)
+        return;
+    since_look_ms = 0;
+    look(d);
 }
 
 static void
 arm(struct daemon *d)
 {
-    double interval = (double)d->config->memory_monitor_interval_ms / 1000.0;
+    double interval =
+        (double)LV_MIN(d->config->memory_monitor_interval_ms, (uint32_t)MEMORY_LOOK_MS) / 1000.0;
+    since_look_ms = 0;
     ev_timer_stop(d->main->loop, &timer);
     ev_timer_set(&timer, interval, interval);
     ev_timer_start(d->main->loop, &timer);
@@ -154,4 +177,5 @@ alarms_stop(struct daemon *d)
     ev_timer_stop(d->main->loop, &timer);
 }
 
-const struct daemon_stage stage_alarms = {.name = "alarms", .run = alarms_run, .reload = alarms_reload, .stop = alarms_stop};
+const struct daemon_stage stage_alarms = {
+    .name = "alarms", .run = alarms_run, .reload = alarms_reload, .stop = alarms_stop};

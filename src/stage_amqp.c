@@ -14,13 +14,13 @@
 // One version of what connections are told, with the configuration its strings belong to.
 struct amqp_settings {
     struct amqp_config amqp;
-    struct config *config;          // a reference
+    struct config *config; // a reference
     char mechanisms[64];
     char platform[256];
     char copyright[64];
     char information[96];
     struct slice loopback_users[CONFIG_LIST_MAX];
-    int users;                      // workers that have not taken its successor yet; main thread
+    int users; // workers that have not taken its successor yet; main thread
 };
 
 static struct amqp_settings *settings; // in force; main thread
@@ -38,7 +38,8 @@ copy_mechanisms(struct amqp_settings *s, const struct config *c)
 {
     size_t at = 0;
     for (size_t i = 0; i < c->auth_mechanisms.count; i++) {
-        int len = snprintf(s->mechanisms + at, sizeof s->mechanisms - at, "%s%s", at > 0 ? " " : "", c->auth_mechanisms.items[i]);
+        int len = snprintf(s->mechanisms + at, sizeof s->mechanisms - at, "%s%s", at > 0 ? " " : "",
+                           c->auth_mechanisms.items[i]);
         if (len > 0 && (size_t)len < sizeof s->mechanisms - at)
             at += (size_t)len;
     }
@@ -125,7 +126,8 @@ settings_on_worker(struct worker *w, void *payload)
 static void
 amqp_reload(struct daemon *d, const struct config *old)
 {
-    struct settings_mail mail = {.fresh = settings_new(d->config, d->crew->n_workers), .old = settings, .main = d->main};
+    struct settings_mail mail = {
+        .fresh = settings_new(d->config, d->crew->n_workers), .old = settings, .main = d->main};
     settings = mail.fresh;
     stages_post_workers(d->crew, settings_on_worker, &mail, sizeof mail);
 }

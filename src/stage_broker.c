@@ -3,8 +3,8 @@
 // A vhost or user that is deleted closes its connections: the topology writer tells every worker.
 #include <stdio.h>
 
-#include "src/base/log.h"
 #include "src/base/err.h"
+#include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
 #include "src/broker/session.h"
@@ -20,7 +20,8 @@ static uint64_t page_out_seed;
 static const struct queue_store *
 test_store_for(struct worker *w)
 {
-    struct store_double_config config = {.seed = page_out_seed + (uint64_t)w->index, .page_percent = 30, .delay_max = 4};
+    struct store_double_config config = {
+        .seed = page_out_seed + (uint64_t)w->index, .page_percent = 30, .delay_max = 4};
     store_doubles[w->index] = store_double_new(w, &config);
     return store_double_store(store_doubles[w->index]);
 }
@@ -36,7 +37,7 @@ stages_post_workers(struct crew *crew, mail_fn fn, const void *payload, size_t l
 // --- deletions ----------------------------------------------------------------------------------------------------------------
 
 struct close_mail {
-    char *name;  // heap copy, one for each worker
+    char *name; // heap copy, one for each worker
     size_t len;
     bool is_vhost;
 };
@@ -106,7 +107,8 @@ password_rule_start(const struct config *c, struct buf *problem)
     char *error = NULL;
     if (c->credential_validator == CREDENTIALS_ACCEPT_ALL)
         return 0;
-    if (password_rule_new(min_bytes, is_regexp ? slice_str(c->credential_regexp) : SLICE_EMPTY, &password_rule, &error) == 0)
+    if (password_rule_new(min_bytes, is_regexp ? slice_str(c->credential_regexp) : SLICE_EMPTY,
+                          &password_rule, &error) == 0)
         return 0;
     buf_printf(problem, "credential_validator.regexp: %s", error);
     mem_free(error);

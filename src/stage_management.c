@@ -13,11 +13,11 @@
 #include "src/management/http_server.h"
 #include "src/stages.h"
 
-static struct api_server *server;  // main thread only
+static struct api_server *server;   // main thread only
 static struct config *start_config; // the configuration at start, whose strings the server shows; a reference
 static struct config *shown_config; // the one in force; a reference. HTTP member's while the threads run
 static struct buf listeners_json, config_files_json, log_files_json;
-static bool has_log_level;          // main thread: set_log_level was asked for
+static bool has_log_level; // main thread: set_log_level was asked for
 static enum log_level log_level;
 // Main thread's; partner: the HTTP member's relaxed load, which shows it.
 static _Atomic bool is_running;
@@ -125,7 +125,8 @@ describe_listeners(const struct config *c)
         buf_append_u8(&listeners_json, '{');
         json_put_member_string(&listeners_json, "node", slice_str(c->node_name));
         json_put_member_string(&listeners_json, "protocol", SLICE_LIT("amqp"));
-        json_put_member_string(&listeners_json, "ip_address", l->host[0] != '\0' ? slice_str(l->host) : SLICE_LIT("::"));
+        json_put_member_string(&listeners_json, "ip_address",
+                               l->host[0] != '\0' ? slice_str(l->host) : SLICE_LIT("::"));
         json_put_member_int(&listeners_json, "port", l->port);
         json_drop_comma(&listeners_json);
         buf_append_str(&listeners_json, "},");
@@ -147,7 +148,8 @@ describe_files(const struct config *c)
     if (c->log.file != NULL)
         json_put_string(&log_files_json, slice_str(c->log.file));
     if (c->log.is_console)
-        buf_printf(&log_files_json, "%s\"<%s>\"", c->log.file != NULL ? "," : "", c->log.is_console_stdout ? "stdout" : "stderr");
+        buf_printf(&log_files_json, "%s\"<%s>\"", c->log.file != NULL ? "," : "",
+                   c->log.is_console_stdout ? "stdout" : "stderr");
     buf_append_u8(&log_files_json, ']');
 }
 

@@ -5,8 +5,8 @@
 
 struct password_rule;
 
-extern const struct daemon_stage stage_broker;     // topology and metadata, queues and sessions of every worker
-extern const struct daemon_stage stage_amqp;       // connections; gives the acceptor its sink
+extern const struct daemon_stage stage_broker; // topology and metadata, queues and sessions of every worker
+extern const struct daemon_stage stage_amqp;   // connections; gives the acceptor its sink
 extern const struct daemon_stage stage_management; // the control socket
 extern const struct daemon_stage stage_alarms;     // memory watermark, free disk limit
 

@@ -284,7 +284,7 @@ check_type(struct slice vhost, struct slice queue, enum queue_type type, const s
 {
     const char *bad = NULL;
     if (type != QUEUE_CLASSIC)
-        bad = !p->is_durable ? "non-durable" : p->is_exclusive ? "exclusive-owner" : p->is_auto_delete ? "auto-delete" : NULL;
+        bad = p->is_auto_delete ? "auto-delete" : p->is_exclusive ? "exclusive-owner" : !p->is_durable ? "non-durable" : NULL;
     if (bad != NULL) {
         fault_set(f, FAULT_PRECONDITION_FAILED, "invalid property '%s' for queue '%.*s' in vhost '%.*s'", bad, SLICE_FMT(queue),
                   SLICE_FMT(vhost));

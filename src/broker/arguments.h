@@ -28,7 +28,7 @@ bool arguments_same_exchange(const struct exchange *existing, const struct excha
                              struct fault *ret_fault);
 // queue.bind / exchange.bind to a headers exchange: x-match must be one of the four (406).
 bool arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault);
-// basic.consume: x-priority must be an integer (406); 0 when absent.
+// basic.consume: x-priority must be an integer (406), 0 when absent; x-cancel-on-ha-failover a bool.
 bool arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments, int32_t *ret_priority,
                               struct fault *ret_fault);
 // basic properties: "expiration" is a decimal string of ms (406 "invalid expiration …"); capped at 2^32-1.

@@ -54,15 +54,21 @@ arguments_check_consumer(struct slice vhost, struct slice queue, struct slice ar
 {
     struct field f;
     *ret_priority = 0;
-    if (!table_find(arguments, SLICE_LIT("x-priority"), &f))
-        return true;
-    if (!field_is_integer(&f)) {
+    if (table_find(arguments, SLICE_LIT("x-priority"), &f)) {
+        if (!field_is_integer(&f)) {
+            fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
+                      "invalid arg 'x-priority' for queue '%.*s' in vhost '%.*s': \"expected integer, got %s\"", SLICE_FMT(queue),
+                      SLICE_FMT(vhost), field_type_name(f.type));
+            return false;
+        }
+        *ret_priority = (int32_t)LV_MAX((int64_t)INT32_MIN, LV_MIN((int64_t)INT32_MAX, f.i64));
+    }
+    if (table_find(arguments, SLICE_LIT("x-cancel-on-ha-failover"), &f) && f.type != FIELD_BOOL) {
         fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
-                  "invalid arg 'x-priority' for queue '%.*s' in vhost '%.*s': \"expected integer, got %s\"", SLICE_FMT(queue),
+                  "invalid arg 'x-cancel-on-ha-failover' for queue '%.*s' in vhost '%.*s': {unacceptable_type,%s}", SLICE_FMT(queue),
                   SLICE_FMT(vhost), field_type_name(f.type));
         return false;
     }
-    *ret_priority = (int32_t)LV_MAX((int64_t)INT32_MIN, LV_MIN((int64_t)INT32_MAX, f.i64));
     return true;
 }
 

@@ -64,6 +64,7 @@ session_open(struct client *c, uint16_t number, const struct session_events *eve
     list_init(&s->owing_consumers);
     list_init(&s->waiting);
     inttab_init(&s->consumers);
+    inttab_init(&s->tags);
     list_push_back(&c->sessions, &s->node);
     return s;
 }
@@ -109,9 +110,10 @@ session_free(struct session *s)
     tx_free(s);
     unacked_free(s);
     inttab_fini(&s->consumers);
+    inttab_fini(&s->tags);
     mem_free(s->memo.route);
-    mem_free(s->last_queue);
-    mem_free((void *)(uintptr_t)s->op_name.ptr);
+    mem_free(s->last_queue.bytes);
+    mem_free(s->op_name.bytes);
     mem_free(s);
 }
 
@@ -119,10 +121,14 @@ static bool
 phase_complete(struct worker *w, void *ctx)
 {
     struct broker_worker *b = ctx;
-    // An event handler may close the session it is told of, or another one: always take the first.
-    for (struct list *it; (it = list_pop_front(&b->confirming)) != NULL;)
+    struct list due;
+    list_init(&due);
+    list_splice_back(&due, &b->confirming);
+    // An event handler may close the session it is told of, or another one: always take the first. What it publishes is for the
+    // next turn.
+    for (struct list *it; (it = list_pop_front(&due)) != NULL;)
         confirm_send(LV_CONTAINER_OF(it, struct session, confirm_node));
-    return false;
+    return !list_is_empty(&b->confirming);
 }
 
 static bool
@@ -131,7 +137,7 @@ phase_reap(struct worker *w, void *ctx)
     struct broker_worker *b = ctx;
     for (struct list *it; (it = list_pop_front(&b->reaping)) != NULL;)
         session_free(LV_CONTAINER_OF(it, struct session, node));
-    return false;
+    return !session_orphans_cancel(b);
 }
 
 static void
@@ -161,6 +167,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     list_init(&b->clients);
     list_init(&b->confirming);
     list_init(&b->reaping);
+    list_init(&b->orphans);
     w->broker_state = b;
     struct queue_worker_config queue_config = {
         .client = &queue_client_table,
@@ -177,7 +184,10 @@ broker_worker_fini(struct worker *w)
     struct broker_worker *b = w->broker_state;
     if (b == NULL)
         return;
-    phase_reap(w, b);
+    for (struct list *it; (it = list_pop_front(&b->reaping)) != NULL;)
+        session_free(LV_CONTAINER_OF(it, struct session, node));
+    for (struct list *it; (it = list_pop_front(&b->orphans)) != NULL;)
+        mem_free(LV_CONTAINER_OF(it, struct session_consumer, node));
     LV_ASSERT(list_is_empty(&b->clients));
     queue_worker_fini(w);
     route_ctx_free(b->route);

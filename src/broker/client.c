@@ -62,6 +62,7 @@ out:
     return result;
 }
 
+// In RabbitMQ's order: the vhost, its limit, the user's limit, the permission. Counts the connection when it is true.
 static bool
 open_check(struct worker *w, const struct client_args *args, const struct vhost **ret_vhost, struct fault *f)
 {
@@ -72,18 +73,13 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
         fault_set(f, FAULT_NOT_ALLOWED, "vhost %.*s not found", SLICE_FMT(args->vhost));
         return false;
     }
-    if (u == NULL || topology_permission(t, args->user, args->vhost) == NULL) {
-        fault_set(f, FAULT_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'", SLICE_FMT(args->vhost),
-                  SLICE_FMT(args->user));
-        return false;
-    }
     int err = count_add('v', args->vhost, 1, v->max_connections);
     if (err == -LE_LIMIT) {
         fault_set(f, FAULT_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s': connection limit (%" PRId64 ") is reached",
                   SLICE_FMT(args->vhost), SLICE_FMT(args->user), v->max_connections);
         return false;
     }
-    if (err == 0 && (err = count_add('u', args->user, 1, u->max_connections)) != 0) {
+    if (err == 0 && (err = count_add('u', args->user, 1, u != NULL ? u->max_connections : -1)) != 0) {
         count_add('v', args->vhost, -1, -1);
         if (err == -LE_LIMIT) {
             fault_set(f, FAULT_NOT_ALLOWED,
@@ -95,6 +91,13 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
     if (err != 0) {
         fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
         f->is_connection = true;
+        return false;
+    }
+    if (u == NULL || topology_permission(t, args->user, args->vhost) == NULL) {
+        count_add('v', args->vhost, -1, -1);
+        count_add('u', args->user, -1, -1);
+        fault_set(f, FAULT_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'", SLICE_FMT(args->vhost),
+                  SLICE_FMT(args->user));
         return false;
     }
     *ret_vhost = v;
@@ -157,7 +160,7 @@ client_id(const struct client *c)
     return c->id;
 }
 
-// What close waits for: the writer's answer that the exclusive queues are gone.
+// What close waits for, made when the first exclusive queue is declared, so that the end cannot fail: the writer's answer that the exclusive queues are gone.
 struct closing {
     void (*done)(void *ctx);
     void *ctx;
@@ -173,23 +176,18 @@ exclusive_gone(struct topology_request *r)
     topology_request_free(r);
 }
 
-// Submits the removal of the exclusive queues. False: out of memory.
-static bool
-submit_gone(struct client *c, void (*done)(void *ctx), void *ctx)
+bool
+client_prepare_exclusive(struct client *c)
 {
-    struct topology_request args = {.change = CHANGE_CONNECTION_GONE, .owner_conn = c->id, .vhost = c->vhost};
-    struct closing *closing = mem_alloc(sizeof(*closing));
-    struct topology_request *r = topology_request_new(&args);
-    if (closing == NULL || r == NULL) {
+    if (c->gone != NULL)
+        return true;
+    struct topology_request args = {
+        .change = CHANGE_CONNECTION_GONE, .owner_conn = c->id, .vhost = c->vhost, .done = exclusive_gone};
+    struct closing *closing = args.ctx = mem_alloc(sizeof(*closing));
+    c->gone = closing != NULL ? topology_request_new(&args) : NULL;
+    if (c->gone == NULL)
         mem_free(closing);
-        topology_request_free(r);
-        return false;
-    }
-    *closing = (struct closing){.done = done, .ctx = ctx};
-    r->ctx = closing;
-    r->done = exclusive_gone;
-    topology_submit(r);
-    return true;
+    return c->gone != NULL;
 }
 
 void
@@ -201,12 +199,13 @@ client_close(struct client *c, void (*done)(void *ctx), void *ctx)
     count_add('v', c->vhost, -1, -1);
     count_add('u', c->user, -1, -1);
     list_remove(&c->node);
-    bool is_waiting = c->has_exclusive && submit_gone(c, done, ctx);
-    if (c->has_exclusive && !is_waiting)
-        log_error(LOG_CONNECTION, "connection %.*s: out of memory; its exclusive queues stay until the broker stops",
-                  SLICE_FMT(c->name));
-    if (!is_waiting && done != NULL)
+    if (c->gone != NULL) {
+        struct closing *closing = c->gone->ctx;
+        *closing = (struct closing){.done = done, .ctx = ctx};
+        topology_submit(c->gone);
+    } else if (done != NULL) {
         done(ctx);
+    }
     mem_free(c->names);
     mem_free(c);
 }
@@ -270,18 +269,23 @@ alarm_text(unsigned alarms)
 }
 
 void
+client_tell_alarm(struct client *c)
+{
+    unsigned alarms = c->broker->alarms;
+    bool is_blocked = alarms != 0 && c->has_published;
+    if (is_blocked == c->is_blocked)
+        return;
+    c->is_blocked = is_blocked;
+    c->events->blocked(c->ctx, alarm_text(is_blocked ? alarms : 0));
+}
+
+void
 broker_set_alarms(struct worker *w, unsigned alarms)
 {
     struct broker_worker *b = broker_of(w);
     b->alarms = alarms & 3;
-    LV_LIST_EACH_SAFE (it, &b->clients) {
-        struct client *c = LV_CONTAINER_OF(it, struct client, node);
-        bool is_blocked = b->alarms != 0 && c->has_published;
-        if (is_blocked == c->is_blocked)
-            continue;
-        c->is_blocked = is_blocked;
-        c->events->blocked(c->ctx, alarm_text(is_blocked ? b->alarms : 0));
-    }
+    LV_LIST_EACH_SAFE (it, &b->clients)
+        client_tell_alarm(LV_CONTAINER_OF(it, struct client, node));
 }
 
 void

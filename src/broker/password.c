@@ -75,7 +75,9 @@ base64_decode(struct slice text, uint8_t *out, size_t cap, size_t *ret_len)
     uint8_t *whole = mem_alloc(text.len / 4 * 3 + 1);
     if (whole == NULL)
         return -LE_NOMEM;
-    int err = len > cap || EVP_DecodeBlock(whole, text.ptr, (int)text.len) < 0 ? -LE_SYNTAX : 0;
+    // It skips white space around the text, and would then give less than the length says.
+    bool is_whole = len <= cap && EVP_DecodeBlock(whole, text.ptr, (int)text.len) == (int)(text.len / 4 * 3);
+    int err = is_whole ? 0 : -LE_SYNTAX;
     if (err == 0) {
         memcpy(out, whole, len);
         *ret_len = len;
@@ -108,6 +110,8 @@ user_tags_parse(struct slice text)
                  {"management", USER_TAG_MANAGEMENT},
                  {"impersonator", USER_TAG_IMPERSONATOR}};
     uint32_t flags = 0;
+    if (text.len == 0)
+        return 0;
     for (size_t start = 0; start <= text.len;) {
         size_t end = start;
         while (end < text.len && text.ptr[end] != ',')

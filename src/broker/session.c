@@ -33,6 +33,47 @@ session_answer_ok(struct session *s)
     session_answer(s, &r);
 }
 
+void
+session_answer_no_memory(struct session *s)
+{
+    struct fault f;
+    fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
+    session_answer_fault(s, &f);
+}
+
+void
+session_fail(struct session *s, const struct fault *f)
+{
+    if (s->is_failed || s->is_closed)
+        return;
+    s->is_failed = true;
+    s->events->failed(s->ctx, f);
+}
+
+bool
+kept_name_reserve(struct kept_name *n, size_t len)
+{
+    if (n->bytes != NULL && len <= n->cap)
+        return true;
+    uint8_t *bytes = mem_realloc(n->bytes, len + 1);
+    if (bytes == NULL)
+        return false;
+    n->bytes = bytes;
+    n->cap = len;
+    return true;
+}
+
+bool
+kept_name_set(struct kept_name *n, struct slice name)
+{
+    if (!kept_name_reserve(n, name.len))
+        return false;
+    if (name.len > 0)
+        memcpy(n->bytes, name.ptr, name.len);
+    n->len = name.len;
+    return true;
+}
+
 bool
 queue_is_locked(const struct queue_def *def, uint64_t client_id)
 {
@@ -54,17 +95,21 @@ fault_no_queue(struct fault *f, struct slice queue, struct slice vhost)
     fault_set(f, FAULT_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_FMT(queue), SLICE_FMT(vhost));
 }
 
+bool
+session_queue_name(const struct session *s, struct slice name, struct slice *ret_name, struct fault *ret_fault)
+{
+    if (name.len == 0 && s->last_queue.len == 0) {
+        fault_set(ret_fault, FAULT_NOT_FOUND, "no previously declared queue");
+        return false;
+    }
+    *ret_name = name.len == 0 ? kept_name_get(&s->last_queue) : name;
+    return true;
+}
+
 const struct queue_def *
 session_queue(struct session *s, struct slice name, struct fault *ret_fault)
 {
     struct client *c = s->client;
-    if (name.len == 0) {
-        if (s->last_queue == NULL) {
-            fault_set(ret_fault, FAULT_NOT_FOUND, "no previously declared queue");
-            return NULL;
-        }
-        name = slice_of(s->last_queue, s->last_queue_len);
-    }
     const struct vhost *v = client_vhost(c, ret_fault);
     if (v == NULL)
         return NULL;
@@ -112,9 +157,7 @@ submit_simple(struct session *s, struct topology_request *args)
     args->done = simple_change_done;
     struct topology_request *r = topology_request_new(args);
     if (r == NULL) {
-        struct fault f;
-        fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
-        session_answer_fault(s, &f);
+        session_answer_no_memory(s);
         return;
     }
     s->op = OP_SIMPLE;
@@ -133,12 +176,43 @@ fault_no_exchange(struct fault *f, struct slice exchange, struct slice vhost)
     fault_set(f, FAULT_NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_FMT(exchange), SLICE_FMT(vhost));
 }
 
-// Checks what the adopted version can tell. True: answered by `f` (FAULT_NONE: it exists and is the same); false: ask the writer.
+// False with 503.
+static bool
+exchange_type_check(struct slice type, struct fault *f)
+{
+    enum exchange_type ignored;
+    if (exchange_type_parse(type, &ignored) == 0)
+        return true;
+    fault_set(f, FAULT_COMMAND_INVALID, type.len == 0 ? "invalid exchange type '%.*s'" : "unknown exchange type '%.*s'",
+              SLICE_FMT(type));
+    return false;
+}
+
+// A new exchange: its name, and with an alternate exchange the right to read this one and to write the other.
+static bool
+exchange_new_check(struct session *s, const struct session_exchange_args *a, struct fault *f)
+{
+    struct client *c = s->client;
+    struct slice alternate;
+    if (slice_has_prefix(a->exchange, SLICE_LIT("amq."))) {
+        fault_set(f, FAULT_ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(a->exchange));
+        return false;
+    }
+    if (!arguments_check_exchange(c->vhost, a->exchange, a->arguments, &alternate, f))
+        return false;
+    return alternate.ptr == NULL ||
+           (client_may(c, "exchange", a->exchange, ACCESS_READ, f) && client_may(c, "exchange", alternate, ACCESS_WRITE, f));
+}
+
+// Checks what the adopted version can tell, in RabbitMQ's order. True: answered by `f` (FAULT_NONE: it exists and is the same);
+// false: ask the writer.
 static bool
 exchange_declare_here(struct session *s, const struct session_exchange_args *a, struct fault *f)
 {
     struct client *c = s->client;
     f->code = FAULT_NONE;
+    if (!a->is_passive && !exchange_type_check(a->type, f))
+        return true;
     if (a->exchange.len == 0) {
         fault_default_exchange(f);
         return true;
@@ -152,27 +226,14 @@ exchange_declare_here(struct session *s, const struct session_exchange_args *a, 
             fault_no_exchange(f, a->exchange, c->vhost);
         return true;
     }
-    struct slice alternate = SLICE_EMPTY;
-    enum exchange_type type;
-    if (exchange_type_parse(a->type, &type) != 0) {
-        if (a->type.len == 0)
-            fault_set(f, FAULT_COMMAND_INVALID, "invalid exchange type ''");
-        else
-            fault_set(f, FAULT_COMMAND_INVALID, "unknown exchange type '%.*s'", SLICE_FMT(a->type));
-        return true;
-    }
     if (!client_may(c, "exchange", a->exchange, ACCESS_CONFIGURE, f))
         return true;
-    if (existing != NULL) {
-        struct exchange_properties p = {.type = a->type, .is_durable = a->is_durable, .is_auto_delete = a->is_auto_delete,
-                                        .is_internal = a->is_internal};
-        arguments_same_exchange(existing, &p, a->arguments, f);
-        return true;
-    }
-    if (!arguments_check_exchange(c->vhost, a->exchange, a->arguments, &alternate, f))
-        return true;
-    return alternate.ptr != NULL && (!client_may(c, "exchange", a->exchange, ACCESS_READ, f) ||
-                                     !client_may(c, "exchange", alternate, ACCESS_WRITE, f));
+    if (existing == NULL)
+        return !exchange_new_check(s, a, f);
+    struct exchange_properties p = {
+        .type = a->type, .is_durable = a->is_durable, .is_auto_delete = a->is_auto_delete, .is_internal = a->is_internal};
+    arguments_same_exchange(existing, &p, a->arguments, f);
+    return true;
 }
 
 void
@@ -205,6 +266,9 @@ session_exchange_delete(struct session *s, struct slice exchange, bool if_unused
     LV_ASSERT(s->op == OP_NONE);
     if (exchange.len == 0)
         fault_default_exchange(&f);
+    else if (slice_has_prefix(exchange, SLICE_LIT("amq.")))
+        fault_set(&f, FAULT_ACCESS_REFUSED, "deletion of system exchange '%.*s' in vhost '%.*s' not allowed", SLICE_FMT(exchange),
+                  SLICE_FMT(s->client->vhost));
     else
         client_may(s->client, "exchange", exchange, ACCESS_CONFIGURE, &f);
     if (f.code != FAULT_NONE) {
@@ -221,13 +285,10 @@ bind_prepare(struct session *s, const struct session_bind_args *a, struct topolo
 {
     struct client *c = s->client;
     struct slice destination = a->destination, key = a->key;
-    if (a->is_dest_queue && destination.len == 0) {
-        if (s->last_queue == NULL) {
-            fault_set(f, FAULT_NOT_FOUND, "no previously declared queue");
+    if (a->is_dest_queue) {
+        if (!session_queue_name(s, a->destination, &destination, f))
             return false;
-        }
-        destination = slice_of(s->last_queue, s->last_queue_len);
-        if (key.len == 0)
+        if (a->destination.len == 0 && key.len == 0)
             key = destination;
     }
     if (!client_may(c, a->is_dest_queue ? "queue" : "exchange", destination, ACCESS_WRITE, f))

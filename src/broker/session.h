@@ -9,6 +9,9 @@
 // session may be called until then (a channel carries out its methods in order), except session_close. Publishing and settling
 // are immediate and never wait.
 //
+// An event's handler may close the session or client it belongs to, except from `blocked`, which may come inside session_publish.
+// It may publish too, but not from `returned` of a commit (the method is still outstanding).
+//
 // Texts and codes of faults are RabbitMQ's. Scope of a fault (channel or connection) is in the fault.
 #pragma once
 
@@ -74,7 +77,9 @@ struct session_events {
     void (*returned)(void *ctx, struct message *msg, uint16_t code, const char *text); // borrowed msg; before its confirm
     void (*confirmed)(void *ctx, uint64_t tag, bool is_multiple, bool is_nack);        // in PHASE_COMPLETE, coalesced
     void (*cancelled)(void *ctx, struct slice consumer_tag);                           // by the broker
-    void (*failed)(void *ctx, const struct fault *fault);                              // later failure of something immediate
+    // Something went wrong that no method can be told of (no memory for a delivery). At most once; the session delivers nothing any
+    // more and is to be closed.
+    void (*failed)(void *ctx, const struct fault *fault);
 };
 
 // NULL: out of memory. `number` is the channel number, for listings.
@@ -121,7 +126,7 @@ bool session_tx_select(struct session *s, struct fault *ret_fault);
 bool session_tx_rollback(struct session *s, struct fault *ret_fault);
 
 // Publishes. Takes over the caller's reference of msg, whose header has been decoded into props (slices into msg). With confirms
-// on, each call takes the next number from 1, also when it is refused by a fault.
+// on, each call takes the next number from 1, also when it is refused by a fault (but for want of memory for the number itself).
 bool session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props, bool is_mandatory, struct fault *ret_fault);
 // Acknowledges, rejects or requeues by delivery tag; 406 "unknown delivery tag N".
 bool session_settle(struct session *s, uint64_t delivery_tag, bool is_multiple, enum settle_kind kind, struct fault *ret_fault);

@@ -3,7 +3,9 @@
 // Numbers count from 1. `floor` is the number up to which all is settled and sent. A publish that is complete when
 // session_publish returns, with nothing older outstanding, only moves `done`; anything else has an entry in the ring. In
 // PHASE_COMPLETE one ack(multiple) goes out for everything up to the first number outstanding, nacks one by one, and single acks
-// for what is complete behind a gap. This is the only place that sends confirms.
+// for what is complete behind a gap ("islands"). This is the only place that sends confirms.
+//
+// Memory is taken before a publish is sent (confirm_reserve); from then on nothing here can fail.
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
@@ -17,26 +19,40 @@ entry_at(struct confirm_window *cw, size_t i)
 static void
 confirm_due(struct session *s)
 {
-    if (!list_is_linked(&s->confirm_node))
+    if (!s->is_closed && !list_is_linked(&s->confirm_node))
         list_push_back(&s->client->broker->confirming, &s->confirm_node);
 }
 
-// Room for one more entry. Aborts when out of memory: a publish that was taken must be answered.
-static void
+// Islands get room for twice the window: those of the window as it was when sending began, and those of publishes made by the
+// handlers of the events sent.
+static int
 window_grow(struct confirm_window *cw)
 {
-    size_t cap = cw->cap == 0 ? 64 : cw->cap * 2;
-    struct confirm_entry *ring = mem_xalloc(cap * sizeof(*ring));
+    size_t cap = cw->cap == 0 ? 16 : cw->cap * 2;
+    uint64_t *islands = mem_realloc(cw->islands, 2 * cap * sizeof(*islands));
+    if (islands == NULL)
+        return -LE_NOMEM;
+    cw->islands = islands;
+    struct confirm_entry *ring = mem_alloc(cap * sizeof(*ring));
+    if (ring == NULL)
+        return -LE_NOMEM;
     for (size_t i = 0; i < cw->count; i++)
         ring[i] = *entry_at(cw, i);
     mem_free(cw->entries);
     cw->entries = ring;
     cw->head = 0;
     cw->cap = cap;
+    return 0;
+}
+
+int
+confirm_reserve(struct session *s)
+{
+    return LV_LIKELY(s->confirm.count < s->confirm.cap) ? 0 : window_grow(&s->confirm);
 }
 
 void
-confirm_note(struct session *s, uint64_t number, uint32_t outstanding, bool is_refused)
+confirm_note(struct session *s, uint64_t number, uint64_t outstanding, bool is_refused)
 {
     struct confirm_window *cw = &s->confirm;
     confirm_due(s);
@@ -44,25 +60,11 @@ confirm_note(struct session *s, uint64_t number, uint32_t outstanding, bool is_r
         cw->done = number;
         return;
     }
-    LV_ASSERT(cw->done + cw->count + 1 == number);
-    if (cw->count == cw->cap)
-        window_grow(cw);
-    *entry_at(cw, cw->count) = (struct confirm_entry){.outstanding = outstanding, .is_refused = is_refused};
+    LV_ASSERT(cw->done + cw->count + 1 == number && cw->count < cw->cap && outstanding <= UINT32_MAX);
+    *entry_at(cw, cw->count) = (struct confirm_entry){.outstanding = (uint32_t)outstanding, .is_refused = is_refused};
     cw->count++;
     if (outstanding == 0)
         confirm_published(s, number, 0);
-}
-
-// Remembers a number complete behind a gap, to be sent singly.
-static void
-island_add(struct confirm_window *cw, uint64_t number)
-{
-    if (cw->island_count == cw->island_cap) {
-        size_t cap = cw->island_cap == 0 ? 64 : cw->island_cap * 2;
-        cw->islands = mem_xrealloc(cw->islands, cap * sizeof(*cw->islands));
-        cw->island_cap = cap;
-    }
-    cw->islands[cw->island_count++] = number;
 }
 
 void
@@ -75,7 +77,8 @@ confirm_published(struct session *s, uint64_t number, unsigned refused)
     if (e->outstanding > 0)
         e->outstanding--;
     if (e->outstanding == 0) {
-        island_add(cw, number);
+        LV_ASSERT(cw->island_count < 2 * cw->cap);
+        cw->islands[cw->island_count++] = number;
         confirm_due(s);
     }
 }
@@ -99,11 +102,12 @@ send_run(struct session *s, uint64_t upto)
     cw->floor = upto;
 }
 
-void
-confirm_send(struct session *s)
+// Everything complete up to the first number outstanding.
+static void
+send_front(struct session *s)
 {
     struct confirm_window *cw = &s->confirm;
-    while (cw->count > 0 && entry_at(cw, 0)->outstanding == 0) {
+    for (size_t left = cw->count; left > 0 && entry_at(cw, 0)->outstanding == 0; left--) {
         struct confirm_entry e = *entry_at(cw, 0);
         uint64_t number = cw->done + 1;
         if (e.is_refused || e.is_sent) {
@@ -117,7 +121,16 @@ confirm_send(struct session *s)
         cw->count--;
     }
     send_run(s, cw->done);
-    for (size_t i = 0; i < cw->island_count; i++) {
+}
+
+// An event's handler may publish: what that adds is sent the next time, so that both loops end.
+void
+confirm_send(struct session *s)
+{
+    struct confirm_window *cw = &s->confirm;
+    size_t islands = cw->island_count;
+    send_front(s);
+    for (size_t i = 0; i < islands; i++) {
         uint64_t number = cw->islands[i];
         if (number <= cw->done)
             continue;
@@ -127,10 +140,13 @@ confirm_send(struct session *s)
         s->stats.confirmed += !e->is_refused;
         send_one(s, number, false, e->is_refused);
     }
-    cw->island_count = 0;
-    if (cw->count == 0 && cw->cap > 65536) { // a burst is over
-        mem_free(cw->entries);
+    cw->island_count -= islands;
+    if (cw->island_count > 0)
+        memmove(cw->islands, cw->islands + islands, cw->island_count * sizeof(*cw->islands));
+    if (cw->count == 0 && cw->island_count == 0 && cw->cap > 65536) { // a burst is over
+        confirm_free(s);
         cw->entries = NULL;
+        cw->islands = NULL;
         cw->cap = cw->head = 0;
     }
 }

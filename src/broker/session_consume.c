@@ -1,7 +1,8 @@
 // session_consume.c: consumers of a session: consume, cancel, deliveries, credit, and the shared (global) prefetch limit.
 //
 // A delivery goes: queue's owner → client_deliver → next delivery tag, an entry in `unacked` unless no-ack → the wire. Each
-// delivery uses up window; the wire gives it back when its socket has taken the bytes (client_output_drained).
+// delivery uses up window; the wire gives it back when its socket has taken the bytes (client_output_drained). A delivery that
+// cannot be written down goes back, and the session fails: its window and grants would no longer be right.
 //
 // Shared limit (basic.qos with global): the owner of a queue with messages says "ready"; the session grants in the order of
 // asking, as far as the limit goes; what a queue cannot use comes back at once and goes to the next. So nothing is parked with
@@ -19,15 +20,61 @@ session_consumer_by_id(struct session *s, uint32_t id)
     return inttab_get(&s->consumers, id);
 }
 
+// Up to so many consumers a tag is looked for one by one; then a table by hash is made, so that a client with 100,000 consumers on a
+// channel does not make each further one a walk. The hash is seeded: two tags of one hash do not occur.
+enum { TAGS_LINEAR_MAX = 32 };
+
+static uint64_t
+tag_key(struct slice tag)
+{
+    uint64_t hash = slice_hash(tag);
+    return hash == 0 ? 1 : hash;
+}
+
 struct session_consumer *
 session_consumer_by_tag(struct session *s, struct slice tag)
 {
+    if (s->tags.count > 0) {
+        struct session_consumer *c = inttab_get(&s->tags, tag_key(tag));
+        return c != NULL && slice_eq(c->tag, tag) ? c : NULL;
+    }
     LV_LIST_EACH (it, &s->consumer_list) {
         struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
         if (slice_eq(c->tag, tag))
             return c;
     }
     return NULL;
+}
+
+// Enters the newest of consumer_list into the table of tags, or makes the table. Without memory there is none, for the time being.
+static void
+tags_add(struct session *s, struct session_consumer *newest)
+{
+    int err = 0;
+    if (s->tags.count > 0) {
+        err = inttab_put(&s->tags, tag_key(newest->tag), newest);
+    } else if (s->consumers.count > TAGS_LINEAR_MAX) {
+        LV_LIST_EACH (it, &s->consumer_list) {
+            struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
+            if ((err = inttab_put(&s->tags, tag_key(c->tag), c)) != 0)
+                break;
+        }
+    }
+    if (err != 0) {
+        inttab_fini(&s->tags);
+        inttab_init(&s->tags);
+    }
+}
+
+// False: out of memory.
+static bool
+consumer_enter(struct session *s, struct session_consumer *c)
+{
+    if (inttab_put(&s->consumers, c->id, c) != 0)
+        return false;
+    list_push_back(&s->consumer_list, &c->node);
+    tags_add(s, c);
+    return true;
 }
 
 size_t
@@ -51,17 +98,22 @@ consumer_new(struct session *s, struct slice tag, struct slice queue_name, struc
         *to[i] = slice_of(at, from[i].len);
         at += from[i].len;
     }
-    c->id = ++s->consumer_last_id;
+    do
+        c->id = ++s->consumer_last_id; // after 2^32 consumers it begins again
+    while (c->id == 0 || session_consumer_by_id(s, c->id) != NULL);
     list_init(&c->node);
     list_init(&c->owing_node);
     list_init(&c->waiting_node);
     return c;
 }
 
-void
-session_consumer_drop(struct session *s, struct session_consumer *c)
+// Takes it out of everything.
+static void
+consumer_unlink(struct session *s, struct session_consumer *c)
 {
     inttab_take(&s->consumers, c->id);
+    if (s->tags.count > 0)
+        inttab_take(&s->tags, tag_key(c->tag));
     list_remove(&c->node);
     list_remove(&c->owing_node);
     list_remove(&c->waiting_node);
@@ -73,6 +125,12 @@ session_consumer_drop(struct session *s, struct session_consumer *c)
         s->reply_consumer_id = 0;
         s->reply_key = 0;
     }
+}
+
+void
+session_consumer_drop(struct session *s, struct session_consumer *c)
+{
+    consumer_unlink(s, c);
     mem_free(c);
 }
 
@@ -96,13 +154,25 @@ grant_waiting(struct session *s)
         if (s->global_limit != 0 && s->global_used >= s->global_limit)
             return;
         uint32_t room = shared_room(s, c);
-        if (room == 0)
-            continue; // its own prefetch is used up; others may go on
         list_remove(&c->waiting_node);
+        if (room == 0) { // its own prefetch is used up; others go on, and do not have to be told from it again and again
+            c->is_parked = true;
+            continue;
+        }
         c->granted += room;
         s->global_used += room;
         consumer_grant_shared(c->consumer, room);
     }
+}
+
+// Some of its own prefetch is free again.
+static void
+consumer_unpark(struct session *s, struct session_consumer *c)
+{
+    if (!c->is_parked)
+        return;
+    c->is_parked = false;
+    list_push_back(&s->waiting, &c->waiting_node);
 }
 
 void
@@ -127,12 +197,13 @@ client_ready(struct worker *w, lv_handle session, uint32_t consumer_id, lv_handl
 {
     struct session *s = session_by_handle(broker_of(w), session);
     struct session_consumer *c = s != NULL ? session_consumer_by_id(s, consumer_id) : NULL;
-    if (c == NULL || list_is_linked(&c->waiting_node))
+    // A question asked before the limit was lifted needs no answer: the queue has heard of that by now, or will, and forgets it.
+    if (c == NULL || !c->is_shared || c->is_parked || list_is_linked(&c->waiting_node))
         return;
     list_push_back(&s->waiting, &c->waiting_node);
     session_limit_released(s);
     // No room: said at once, so that consumers of lower priority need not wait; it is granted unasked when there is room again.
-    if (list_is_linked(&c->waiting_node))
+    if (c->is_parked || list_is_linked(&c->waiting_node))
         consumer_grant_shared(consumer, 0);
 }
 
@@ -146,6 +217,7 @@ client_unused(struct worker *w, lv_handle session, uint32_t consumer_id, uint32_
     count = LV_MIN(count, c->granted);
     c->granted -= count;
     s->global_used -= count;
+    consumer_unpark(s, c);
     session_limit_released(s);
 }
 
@@ -155,29 +227,36 @@ session_consumer_unacked(struct session *s, uint32_t id, uint32_t count)
     LV_ASSERT(s->global_used >= count);
     s->global_used -= count;
     struct session_consumer *c = session_consumer_by_id(s, id);
-    if (c != NULL) {
-        LV_ASSERT(c->unacked >= count);
-        c->unacked -= count;
+    if (c == NULL)
+        return;
+    c->unacked -= LV_MIN(c->unacked, count); // more: deliveries of one that had this number 2^32 consumers ago
+    consumer_unpark(s, c);
+}
+
+// The limit has come into being or gone: tells the queues.
+static void
+consumers_set_shared(struct session *s, bool is_shared)
+{
+    LV_LIST_EACH (it, &s->consumer_list) {
+        struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
+        if (c->is_no_ack || c->is_quorum || c->is_shared == is_shared)
+            continue;
+        c->is_shared = is_shared;
+        c->is_parked = false;
+        list_remove(&c->waiting_node);
+        consumer_set_shared(c->consumer, is_shared);
     }
 }
 
 bool
 session_qos(struct session *s, uint16_t prefetch, bool is_global, struct fault *ret_fault)
 {
-    if (!is_global) {
+    uint16_t limit = is_global ? prefetch : 0; // PROTOCOL: RabbitMQ: a limit per consumer ends the one of the channel
+    if (!is_global)
         s->prefetch = prefetch;
-        return true;
-    }
-    LV_LIST_EACH (it, &s->consumer_list) {
-        struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
-        bool is_shared = prefetch > 0;
-        if (c->is_no_ack || c->is_shared == is_shared || c->consumer == 0)
-            continue;
-        c->is_shared = is_shared;
-        list_remove(&c->waiting_node);
-        consumer_set_shared(c->consumer, is_shared);
-    }
-    s->global_limit = prefetch;
+    if ((limit > 0) != (s->global_limit > 0))
+        consumers_set_shared(s, limit > 0);
+    s->global_limit = limit;
     session_limit_released(s);
     return true;
 }
@@ -189,18 +268,21 @@ client_deliver(struct worker *w, const struct delivery *d)
 {
     struct session *s = session_by_handle(broker_of(w), d->session);
     struct session_consumer *c = s != NULL ? session_consumer_by_id(s, d->consumer_id) : NULL;
-    if (LV_UNLIKELY(c == NULL)) {
+    if (LV_UNLIKELY(c == NULL || s->is_failed)) {
         queue_settle(d->queue, SETTLE_RETURN, &d->seq, 1);
         message_unref(d->msg);
         return;
     }
-    uint64_t tag = ++s->delivery_tag;
+    uint64_t tag = s->delivery_tag + 1;
     if (!c->is_no_ack) {
         struct unacked entry = {.tag = tag, .queue = d->queue, .seq = d->seq, .consumer_id = c->id};
-        if (LV_UNLIKELY(unacked_push(s, &entry) != 0)) {
-            s->delivery_tag--;
+        int err = unacked_push(s, &entry);
+        if (LV_UNLIKELY(err != 0)) {
+            struct fault f;
+            unacked_fault(&f, err);
             queue_settle(d->queue, SETTLE_RETURN, &d->seq, 1);
             message_unref(d->msg);
+            session_fail(s, &f);
             return;
         }
         c->unacked++;
@@ -212,6 +294,7 @@ client_deliver(struct worker *w, const struct delivery *d)
     } else {
         s->stats.delivered_no_ack++;
     }
+    s->delivery_tag = tag;
     s->stats.redelivered += d->is_redelivered;
     c->owed_count++;
     c->owed_bytes += (uint32_t)message_weight(d->msg); // what the queue took off the window
@@ -252,44 +335,50 @@ cancel_forgotten_done(struct queue_request *r)
     queue_request_free(r);
 }
 
-// Cancels a consumer whose session has no use for the answer.
 static void
-cancel_forgotten(lv_handle queue, lv_handle consumer)
+cancel_send(struct queue_request *r, lv_handle queue, lv_handle consumer)
 {
-    struct queue_request *r = queue_request_new(QUEUE_REQUEST_CANCEL, queue);
-    if (r == NULL) {
-        log_error(LOG_QUEUE, "out of memory while a consumer is cancelled; it stays until its queue is deleted");
-        return;
-    }
+    r->kind = QUEUE_REQUEST_CANCEL;
+    r->queue = queue;
     r->consumer = consumer;
     r->done = cancel_forgotten_done;
     queue_request_send(r);
 }
 
-static void
-consume_answer(struct session *s, struct session_consumer *c, struct queue_request *r)
+// Cancels a consumer whose session has no use for the answer. False: out of memory.
+static bool
+cancel_forgotten(lv_handle queue, lv_handle consumer)
 {
-    struct fault f = {0};
-    if (r->outcome == QUEUE_OK) {
-        c->consumer = r->consumer;
-        if (inttab_put(&s->consumers, c->id, c) == 0) {
-            list_push_back(&s->consumer_list, &c->node);
-            struct session_result result = {.name = c->tag};
-            session_answer(s, &result);
-            return;
-        }
-        cancel_forgotten(r->queue, r->consumer);
-        fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
-    } else if (r->outcome == QUEUE_EXCLUSIVE_USE) {
-        fault_set(&f, FAULT_ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use", SLICE_FMT(c->queue_name),
-                  SLICE_FMT(s->client->vhost));
-    } else if (r->outcome == QUEUE_GONE) {
-        fault_no_queue(&f, c->queue_name, s->client->vhost);
-    } else {
-        fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
+    struct queue_request *r = queue_request_new(QUEUE_REQUEST_CANCEL, queue);
+    if (r == NULL)
+        return false;
+    cancel_send(r, queue, consumer);
+    return true;
+}
+
+bool
+session_orphans_cancel(struct broker_worker *b)
+{
+    LV_LIST_EACH_SAFE (it, &b->orphans) {
+        struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
+        if (!cancel_forgotten(c->queue, c->consumer))
+            return false;
+        list_remove(&c->node);
+        mem_free(c);
     }
-    mem_free(c);
-    session_answer_fault(s, &f);
+    return true;
+}
+
+static void
+consume_fault(const struct session *s, const struct session_consumer *c, enum queue_outcome outcome, struct fault *f)
+{
+    if (outcome == QUEUE_EXCLUSIVE_USE)
+        fault_set(f, FAULT_ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use", SLICE_FMT(c->queue_name),
+                  SLICE_FMT(s->client->vhost));
+    else if (outcome == QUEUE_GONE)
+        fault_no_queue(f, c->queue_name, s->client->vhost);
+    else
+        fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
 }
 
 static void
@@ -297,15 +386,27 @@ consume_done(struct queue_request *r)
 {
     struct session *s = session_by_handle(broker_of(worker_self), r->session);
     struct session_consumer *c = r->ctx;
-    if (s != NULL) {
+    bool is_consuming = r->outcome == QUEUE_OK;
+    lv_handle consumer = r->consumer;
+    if (s != NULL)
         s->op_consumer = NULL;
-        consume_answer(s, c, r);
-    } else {
-        if (r->outcome == QUEUE_OK)
-            cancel_forgotten(r->queue, r->consumer);
-        mem_free(c);
+    c->consumer = consumer;
+    if (s != NULL && is_consuming && consumer_enter(s, c)) {
+        queue_request_free(r);
+        struct session_result result = {.name = c->tag};
+        session_answer(s, &result);
+        return;
     }
-    queue_request_free(r);
+    struct fault f;
+    if (s != NULL)
+        consume_fault(s, c, is_consuming ? QUEUE_NO_MEMORY : r->outcome, &f);
+    if (is_consuming)
+        cancel_send(r, c->queue, consumer); // nobody is there any more, or has room for it
+    else
+        queue_request_free(r);
+    mem_free(c);
+    if (s != NULL)
+        session_answer_fault(s, &f);
 }
 
 static void
@@ -330,27 +431,28 @@ session_consumer_add_local(struct session *s, const struct session_consume_args 
         tag = slice_str(made);
     }
     struct session_consumer *c = consumer_new(s, tag, a->queue, a->arguments);
-    if (c == NULL || inttab_put(&s->consumers, c->id, c) != 0) {
+    if (c == NULL)
+        return NULL;
+    c->is_no_ack = true;
+    if (!consumer_enter(s, c)) {
         mem_free(c);
         return NULL;
     }
-    c->is_no_ack = true;
-    list_push_back(&s->consumer_list, &c->node);
     return c;
 }
 
+// `name`: the queue's, never empty.
 static bool
-consume_check(struct session *s, const struct session_consume_args *a, const struct queue_def **ret_def, int32_t *ret_priority,
-              struct fault *f)
+consume_check(struct session *s, const struct session_consume_args *a, struct slice name, const struct queue_def **ret_def,
+              int32_t *ret_priority, struct fault *f)
 {
     if (a->consumer_tag.len > 0 && session_consumer_by_tag(s, a->consumer_tag) != NULL) {
         fault_set(f, FAULT_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'", SLICE_FMT(a->consumer_tag));
         return false;
     }
-    struct slice name = a->queue.len == 0 && s->last_queue != NULL ? slice_of(s->last_queue, s->last_queue_len) : a->queue;
-    if (name.len > 0 && !client_may(s->client, "queue", name, ACCESS_READ, f))
+    if (!client_may(s->client, "queue", name, ACCESS_READ, f))
         return false;
-    const struct queue_def *def = session_queue(s, a->queue, f);
+    const struct queue_def *def = session_queue(s, name, f);
     if (def == NULL || !arguments_check_consumer(s->client->vhost, def->name, a->arguments, ret_priority, f))
         return false;
     if (def->type == QUEUE_QUORUM && s->global_limit > 0) {
@@ -366,14 +468,16 @@ void
 session_consume(struct session *s, const struct session_consume_args *a)
 {
     LV_ASSERT(s->op == OP_NONE);
-    if (slice_eq_str(a->queue, REPLY_TO_NAME)) {
+    struct fault f = {0};
+    struct slice name;
+    const struct queue_def *def = NULL;
+    int32_t priority = 0;
+    bool is_named = session_queue_name(s, a->queue, &name, &f);
+    if (is_named && slice_eq_str(name, REPLY_TO_NAME)) {
         reply_to_consume(s, a);
         return;
     }
-    struct fault f = {0};
-    const struct queue_def *def = NULL;
-    int32_t priority = 0;
-    if (!consume_check(s, a, &def, &priority, &f)) {
+    if (!is_named || !consume_check(s, a, name, &def, &priority, &f)) {
         session_answer_fault(s, &f);
         return;
     }
@@ -387,10 +491,8 @@ session_consume(struct session *s, const struct session_consume_args *a)
     struct queue_request *r = queue_request_new(QUEUE_REQUEST_CONSUME, def->handle);
     if (c == NULL || r == NULL) {
         mem_free(c);
-        if (r != NULL)
-            queue_request_free(r);
-        fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
-        session_answer_fault(s, &f);
+        queue_request_free(r);
+        session_answer_no_memory(s);
         return;
     }
     c->queue = def->handle;
@@ -398,6 +500,7 @@ session_consume(struct session *s, const struct session_consume_args *a)
     c->priority = priority;
     c->is_no_ack = a->is_no_ack;
     c->is_exclusive = a->is_exclusive;
+    c->is_quorum = def->type == QUEUE_QUORUM;
     c->is_shared = !a->is_no_ack && s->global_limit > 0;
     r->session = s->handle;
     r->ctx = c;
@@ -423,7 +526,7 @@ cancel_done(struct queue_request *r)
     if (s != NULL) {
         if (s->op_consumer != NULL)
             session_consumer_drop(s, s->op_consumer);
-        struct session_result result = {.name = s->op_name};
+        struct session_result result = {.name = kept_name_get(&s->op_name)};
         session_limit_released(s);
         session_answer(s, &result);
     }
@@ -443,18 +546,11 @@ session_cancel(struct session *s, struct slice consumer_tag)
         return;
     }
     struct queue_request *r = queue_request_new(QUEUE_REQUEST_CANCEL, c->queue);
-    uint8_t *tag = mem_alloc(consumer_tag.len + 1);
-    if (r == NULL || tag == NULL) {
-        if (r != NULL)
-            queue_request_free(r);
-        mem_free(tag);
-        fault_set(&result.fault, FAULT_RESOURCE_ERROR, "out of memory");
-        session_answer(s, &result);
+    if (r == NULL || !kept_name_set(&s->op_name, consumer_tag)) {
+        queue_request_free(r);
+        session_answer_no_memory(s);
         return;
     }
-    memcpy(tag, consumer_tag.ptr, consumer_tag.len);
-    mem_free((void *)(uintptr_t)s->op_name.ptr);
-    s->op_name = slice_of(tag, consumer_tag.len);
     r->session = s->handle;
     r->consumer = c->consumer;
     r->done = cancel_done;
@@ -469,9 +565,12 @@ session_consumers_close(struct session *s)
     // A consume or cancel under way finds the session gone when its answer comes; a consumer being made is not in the list yet.
     LV_LIST_EACH_SAFE (it, &s->consumer_list) {
         struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
-        if (c->consumer != 0 && !(s->op == OP_CANCEL && s->op_consumer == c))
-            cancel_forgotten(c->queue, c->consumer);
-        session_consumer_drop(s, c);
+        bool is_known = c->consumer != 0 && !(s->op == OP_CANCEL && s->op_consumer == c);
+        consumer_unlink(s, c);
+        if (is_known && !cancel_forgotten(c->queue, c->consumer))
+            list_push_back(&s->client->broker->orphans, &c->node); // tried again at the end of each turn
+        else
+            mem_free(c);
     }
 }
 
@@ -481,22 +580,23 @@ static void
 get_answer(struct session *s, struct queue_request *r)
 {
     struct session_result result = {0};
+    struct unacked entry = {.tag = s->delivery_tag + 1, .queue = r->queue, .seq = r->seq};
+    int err;
     if (r->outcome == QUEUE_GONE) {
-        fault_set(&result.fault, FAULT_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", SLICE_FMT(s->op_name), SLICE_FMT(s->client->vhost));
+        fault_no_queue(&result.fault, kept_name_get(&s->op_name), s->client->vhost);
+    } else if (r->outcome == QUEUE_NO_MEMORY) {
+        fault_set(&result.fault, FAULT_RESOURCE_ERROR, "out of memory");
+    } else if (r->outcome == QUEUE_OK && !s->op_no_ack && (err = unacked_push(s, &entry)) != 0) {
+        queue_settle(r->queue, SETTLE_RETURN, &r->seq, 1);
+        unacked_fault(&result.fault, err);
     } else if (r->outcome == QUEUE_OK) {
-        struct unacked entry = {.tag = s->delivery_tag + 1, .queue = r->queue, .seq = r->seq};
-        if (!s->op_no_ack && unacked_push(s, &entry) != 0) {
-            queue_settle(r->queue, SETTLE_RETURN, &r->seq, 1);
-            fault_set(&result.fault, FAULT_RESOURCE_ERROR, "out of memory");
-        } else {
-            result.delivery_tag = ++s->delivery_tag;
-            result.msg = r->msg;
-            result.message_count = r->message_count;
-            result.is_redelivered = r->is_redelivered;
-            s->stats.got += !s->op_no_ack;
-            s->stats.got_no_ack += s->op_no_ack;
-            s->stats.redelivered += r->is_redelivered;
-        }
+        result.delivery_tag = s->delivery_tag = entry.tag;
+        result.msg = r->msg;
+        result.message_count = r->message_count;
+        result.is_redelivered = r->is_redelivered;
+        s->stats.got += !s->op_no_ack;
+        s->stats.got_no_ack += s->op_no_ack;
+        s->stats.redelivered += r->is_redelivered;
     }
     session_answer(s, &result);
 }
@@ -512,22 +612,36 @@ get_done(struct queue_request *r)
     queue_request_free(r);
 }
 
+static const struct queue_def *
+get_check(struct session *s, struct slice queue, struct fault *f)
+{
+    struct slice name;
+    if (!session_queue_name(s, queue, &name, f) || !client_may(s->client, "queue", name, ACCESS_READ, f))
+        return NULL;
+    const struct queue_def *def = session_queue(s, name, f);
+    if (def == NULL || def->type != QUEUE_QUORUM || (def->flags & QUEUE_SINGLE_ACTIVE) == 0)
+        return def;
+    fault_set(f, FAULT_RESOURCE_LOCKED,
+              "cannot obtain access to locked queue '%.*s' in vhost '%.*s'. basic.get operations are not supported by quorum queues "
+              "with single active consumer",
+              SLICE_FMT(def->name), SLICE_FMT(def->vhost));
+    return NULL;
+}
+
 void
 session_get(struct session *s, struct slice queue, bool is_no_ack)
 {
     LV_ASSERT(s->op == OP_NONE);
     struct fault f = {0};
-    struct slice name = queue.len == 0 && s->last_queue != NULL ? slice_of(s->last_queue, s->last_queue_len) : queue;
-    if (name.len > 0 && !client_may(s->client, "queue", name, ACCESS_READ, &f)) {
+    const struct queue_def *def = get_check(s, queue, &f);
+    if (def == NULL) {
         session_answer_fault(s, &f);
         return;
     }
-    const struct queue_def *def = session_queue(s, queue, &f);
-    struct queue_request *r = def != NULL ? queue_request_new(QUEUE_REQUEST_GET, def->handle) : NULL;
-    if (r == NULL) {
-        if (def != NULL)
-            fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
-        session_answer_fault(s, &f);
+    struct queue_request *r = queue_request_new(QUEUE_REQUEST_GET, def->handle);
+    if (r == NULL || !kept_name_set(&s->op_name, def->name)) {
+        queue_request_free(r);
+        session_answer_no_memory(s);
         return;
     }
     r->session = s->handle;

@@ -27,6 +27,7 @@ struct broker_worker {
     uint32_t slot_cap;
     uint32_t slot_free;              // first free slot + 1; 0: none
     struct list confirming;          // sessions with confirms to send: struct session.confirm_node
+    struct list orphans;             // consumers of closed sessions, to be cancelled when there is memory: session_consumer.node
     struct list reaping;             // closed sessions: struct session.node
     unsigned alarms;                 // bits: 1 memory, 2 disk
 };
@@ -49,12 +50,18 @@ struct client {
     uint64_t vhost_id;               // id of the vhost opened
     uint64_t vhost_version;          // topology version of `vhost_now`
     const struct vhost *vhost_now;   // only when vhost_version is the adopted one
-    bool has_exclusive;              // declared an exclusive queue
+    struct topology_request *gone;   // ready to be sent at the end: made before the first exclusive queue is declared, else NULL
     bool has_published;
     bool is_blocked;                 // told so by events->blocked
     int64_t connected_ms;            // wall clock
     char *names;                     // heap: user, vhost, name, protocol one after the other
     struct slice user, vhost, name, protocol;
+};
+
+// Bytes of a name, kept; the memory is used again.
+struct kept_name {
+    uint8_t *bytes;
+    size_t len, cap;
 };
 
 // One consumer of a session.
@@ -70,7 +77,9 @@ struct session_consumer {
     uint32_t prefetch;
     int32_t priority;
     bool is_no_ack, is_exclusive;
+    bool is_quorum;                  // RabbitMQ: a global limit set later does not concern it
     bool is_shared;                  // asks before each delivery: the session had a global limit
+    bool is_parked;                  // would be in session.waiting, but its own prefetch is used up
     struct list waiting_node;        // session.waiting: the queue said ready and has not been granted anything yet
     struct slice tag, queue_name, arguments; // bytes behind this struct
 };
@@ -91,6 +100,7 @@ struct confirm_entry {
     bool is_sent;                    // confirmed by a single ack already
 };
 
+// Room in both arrays is made before a publish is sent, so that its answer always finds it.
 struct confirm_window {
     bool is_on;
     uint64_t last;                   // highest number given
@@ -98,13 +108,13 @@ struct confirm_window {
     uint64_t floor;                  // all up to this were sent; floor <= done
     struct confirm_entry *entries;   // ring
     size_t head, count, cap;         // cap: power of two
-    uint64_t *islands;               // numbers done above the floor since the last sending
-    size_t island_count, island_cap;
+    uint64_t *islands;               // numbers complete since the last sending; room for 2 * cap
+    size_t island_count;
 };
 
 enum session_op { OP_NONE, OP_SIMPLE, OP_QUEUE_DECLARE, OP_QUEUE_PURGE, OP_QUEUE_DELETE, OP_CONSUME, OP_CANCEL, OP_GET, OP_COMMIT, OP_REPLY_CHECK };
 
-// The last route of this session, valid for one topology version.
+// The last route of this session, valid for one topology version: depends on exchange and key alone.
 enum { MEMO_QUEUES = 4 };
 struct route_memo {
     uint64_t version;                // topology version; 0: empty
@@ -139,7 +149,8 @@ struct session {
     lv_handle handle;
     uint16_t number;
     bool is_closed;
-    bool is_sending;                 // inside the queue_publish calls of one publish
+    bool is_failed;                  // events.failed was called: it is to be closed, and nothing is delivered any more
+    bool is_sending;                 // inside the queue_publish calls of a publish or a commit
     bool is_granting, is_granting_again; // inside session_limit_released
     enum session_op op;              // the ASYNC method outstanding
     const struct session_events *events;
@@ -149,8 +160,8 @@ struct session {
     struct list confirm_node;        // broker_worker.confirming
 
     struct confirm_window confirm;
-    uint32_t sync_left;              // answers missing for the publish being made
-    uint32_t sync_refused;
+    uint64_t sync_left;              // answers missing for the publish, or the commit, being made
+    uint64_t sync_refused;
     struct route_memo memo;
     struct tx_state tx;
 
@@ -160,6 +171,7 @@ struct session {
     size_t unacked_settled;          // holes among unacked_count
 
     struct inttab consumers;         // id → struct session_consumer
+    struct inttab tags;              // hash of the tag → struct session_consumer: empty, or all of consumer_list
     struct list consumer_list;
     struct list owing_consumers;
     uint32_t consumer_last_id;
@@ -168,18 +180,18 @@ struct session {
     uint32_t global_used;            // unacknowledged by consumers, plus granted
     struct list waiting;             // consumers to be granted next, first come first served
 
-    char *last_queue;                // name of the last queue declared; heap
-    size_t last_queue_len;
+    struct kept_name last_queue;     // the last one declared; empty: none
     uint64_t reply_key;              // direct reply-to: 0: no reply consumer
     uint32_t reply_consumer_id;      // its consumer
     bool has_dropped_reply;          // said so in the log
 
     struct session_consumer *op_consumer; // OP_CONSUME: not in `consumers` yet; OP_CANCEL: being cancelled
-    struct slice op_name;            // OP_QUEUE_DECLARE, OP_REPLY_CHECK: heap copy of the name
+    struct kept_name op_name;        // OP_QUEUE_DECLARE, OP_REPLY_CHECK, OP_GET: the queue; OP_CANCEL: the tag
     bool op_no_ack;                  // OP_GET
+    uint32_t op_flags;               // OP_QUEUE_DELETE: enum change_flags
 
     struct { // counters since the session was opened
-        uint64_t published, confirmed, returned, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked;
+        uint64_t published, confirmed, returned, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, replies_dropped;
     } stats;
 };
 
@@ -191,11 +203,31 @@ struct session *session_by_handle(struct broker_worker *b, lv_handle h);
 // The client's vhost in the adopted topology; NULL (with 530) when it has been deleted.
 const struct vhost *client_vhost(struct client *c, struct fault *ret_fault);
 bool client_may(struct client *c, const char *kind, struct slice name, enum access access, struct fault *ret_fault);
+// Tells the client when it has become blocked by an alarm, or no longer is.
+void client_tell_alarm(struct client *c);
+// Before an exclusive queue is declared: what its removal at the end needs. False: out of memory.
+LV_MUST_USE bool client_prepare_exclusive(struct client *c);
 // Answers the outstanding ASYNC method.
 void session_answer(struct session *s, const struct session_result *r);
 void session_answer_fault(struct session *s, const struct fault *f);
 void session_answer_ok(struct session *s);
-// Resolves a queue name ("" is the last one declared) for an operation: 404, 405. NULL with the fault.
+void session_answer_no_memory(struct session *s);
+// Something that cannot be answered to anybody went wrong: the session is to be closed. Told once.
+void session_fail(struct session *s, const struct fault *f);
+
+// False: out of memory, nothing has changed. `name` may not lie in n.
+LV_MUST_USE bool kept_name_set(struct kept_name *n, struct slice name);
+// Makes room, so that kept_name_set of so many bytes cannot fail.
+LV_MUST_USE bool kept_name_reserve(struct kept_name *n, size_t len);
+static inline struct slice
+kept_name_get(const struct kept_name *n)
+{
+    return slice_of(n->bytes, n->len);
+}
+
+// A method's queue name: an empty one is the last declared. False with 404 when there is none.
+bool session_queue_name(const struct session *s, struct slice name, struct slice *ret_name, struct fault *ret_fault);
+// Finds a queue by its full name for an operation: 404, 405. NULL with the fault.
 const struct queue_def *session_queue(struct session *s, struct slice name, struct fault *ret_fault);
 bool queue_is_locked(const struct queue_def *def, uint64_t client_id);
 void fault_locked(struct fault *f, struct slice queue, struct slice vhost);
@@ -203,6 +235,7 @@ void fault_no_queue(struct fault *f, struct slice queue, struct slice vhost);
 
 // session_settle.c
 LV_MUST_USE int unacked_push(struct session *s, const struct unacked *entry);
+void unacked_fault(struct fault *f, int err); // why unacked_push failed
 void unacked_requeue_all(struct session *s, enum settle_kind kind);
 void unacked_free(struct session *s);
 void session_settle_entries(struct session *s, const struct unacked *entries, size_t count, enum settle_kind kind);
@@ -216,6 +249,7 @@ void session_limit_released(struct session *s); // the shared limit may have roo
 void session_consumers_close(struct session *s);
 void session_consumer_unacked(struct session *s, uint32_t id, uint32_t count); // `count` of its deliveries were settled
 void session_consumer_drop(struct session *s, struct session_consumer *c); // unlinks and frees
+bool session_orphans_cancel(struct broker_worker *b);                      // false: some are left for want of memory
 void client_deliver(struct worker *w, const struct delivery *d);
 void client_ready(struct worker *w, lv_handle session, uint32_t consumer_id, lv_handle consumer);
 void client_unused(struct worker *w, lv_handle session, uint32_t consumer_id, uint32_t count);
@@ -224,31 +258,51 @@ void client_cancelled(struct worker *w, lv_handle session, uint32_t consumer_id,
 // session_publish.c
 #define TX_NUMBER UINT64_MAX // `number` of publishes made by a commit
 void client_published(struct worker *w, lv_handle session, uint64_t number, unsigned accepted, unsigned refused);
-// Where a message goes: queues of one worker are neighbours. Valid until the end of the turn.
-LV_MUST_USE int publish_route(struct session *s, const struct vhost *v, const struct exchange *x, struct message *msg,
-                              struct slice headers, struct route_result *ret);
-// BCC is for routing alone: the message goes on without it. Takes over *msg; 0 or -LE_NOMEM (*msg is as it was).
-LV_MUST_USE int publish_strip_bcc(struct message **msg, const struct amqp_basic_props *props);
-// Hands it to the queues, one operation a worker, with `number` for the answers (0: none). Returns how many answers come.
-uint32_t publish_send(struct session *s, struct message *msg, const struct route_result *route, uint64_t number);
+// The keys a message is routed by: its own, then those of CC and BCC. Slices into the message.
+struct publish_keys {
+    struct slice keys[SESSION_KEYS_MAX];
+    size_t count;
+    bool has_bcc;
+};
+// False with 406.
+bool publish_keys_of(const struct message *msg, struct slice headers, struct publish_keys *ret, struct fault *ret_fault);
+// A checked message on its way.
+struct publish {
+    struct message *msg;         // owned; another one when BCC has been taken out
+    struct message *original;    // owned: what props and keys point into when that is no longer msg
+    const struct amqp_basic_props *props;
+    const struct publish_keys *keys;
+    uint64_t number;             // for the answers of the queues; 0: none are wanted
+    bool is_mandatory;
+    bool is_unroutable;          // out: mandatory, and nobody got it: publish_return is due
+};
+// Routes it and hands it to its queues, one operation a worker, and to askers of direct replies. Inside publish_begin: answers are
+// counted there. 0 or -LE_NOMEM (nothing was sent).
+LV_MUST_USE int publish_distribute(struct session *s, const struct vhost *v, const struct exchange *x, struct publish *p);
+void publish_return(struct session *s, struct publish *p); // when it is due. The handler may close the session
+void publish_fini(struct publish *p);
+void publish_begin(struct session *s);
 
 // session_confirm.c
+// Makes room for the next number.
+LV_MUST_USE int confirm_reserve(struct session *s);
 void confirm_published(struct session *s, uint64_t number, unsigned refused);
-void confirm_note(struct session *s, uint64_t number, uint32_t outstanding, bool is_refused);
+void confirm_note(struct session *s, uint64_t number, uint64_t outstanding, bool is_refused);
 void confirm_send(struct session *s);
 void confirm_free(struct session *s);
 
-// session_tx.c
+// session_tx.c: -LE_NOMEM, or -LE_LIMIT: see tx_fault
 LV_MUST_USE int tx_add_publish(struct session *s, struct message *msg, bool is_mandatory);
 LV_MUST_USE int tx_add_settle(struct session *s, const struct unacked *entry, enum settle_kind kind);
+void tx_fault(struct fault *f, int err);
 void tx_published(struct session *s, unsigned refused);
 void tx_clear(struct session *s, bool give_back);
 void tx_free(struct session *s);
 
 // session_reply_to.c
-bool reply_to_is_name(struct slice queue);   // the pseudo queue or a token of it
+bool reply_to_is_name(struct slice queue);   // the pseudo queue, a token of it, or a name that will never be one
 void reply_to_consume(struct session *s, const struct session_consume_args *args);
-void reply_to_declare(struct session *s, struct slice queue);
+void reply_to_declare(struct session *s);    // the name is in op_name
 bool reply_to_is_token(struct slice routing_key);
 // False: that is no token of this broker: the message has no route. Whether the asker is still there is not known here.
 bool reply_to_send(struct worker *w, struct slice token, struct message *msg);

@@ -50,13 +50,15 @@ list_channel(struct session *s, struct buf *out)
     json_put_member_string(out, "vhost", s->client->vhost);
     json_put_member_bool(out, "confirm", cw->is_on);
     json_put_member_bool(out, "transactional", s->tx.is_on);
-    json_put_member_int(out, "consumer_count", (int64_t)s->consumers.count);
+    // RabbitMQ does not count the consumer of direct replies either.
+    json_put_member_int(out, "consumer_count", (int64_t)s->consumers.count - (s->reply_consumer_id != 0));
     json_put_member_int(out, "messages_unacknowledged", (int64_t)(s->unacked_count - s->unacked_settled));
     json_put_member_int(out, "messages_unconfirmed", cw->is_on ? (int64_t)(cw->last - cw->floor) : 0);
     json_put_member_int(out, "messages_uncommitted", (int64_t)s->tx.publish_count);
     json_put_member_int(out, "acks_uncommitted", (int64_t)s->tx.settle_count);
     json_put_member_int(out, "prefetch_count", s->prefetch);
     json_put_member_int(out, "global_prefetch_count", s->global_limit);
+    json_put_member_int(out, "replies_dropped", (int64_t)s->stats.replies_dropped);
     json_put_member_string(out, "state", s->client->is_blocked ? SLICE_LIT("flow") : SLICE_LIT("running"));
     buf_append_str(out, "\"message_stats\":{");
     json_put_member_int(out, "publish", (int64_t)s->stats.published);
@@ -106,8 +108,11 @@ list_session(struct session *s, enum broker_listing what, struct buf *out)
         list_channel(s, out);
         return;
     }
-    LV_LIST_EACH (it, &s->consumer_list)
-        list_consumer(s, LV_CONTAINER_OF(it, struct session_consumer, node), out);
+    LV_LIST_EACH (it, &s->consumer_list) {
+        struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
+        if (c->id != s->reply_consumer_id)
+            list_consumer(s, c, out);
+    }
 }
 
 void

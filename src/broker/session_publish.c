@@ -5,7 +5,7 @@
 // permission, topic permission, checks of the properties, routing through bindings and alternate exchanges.
 //
 // A message that no queue wants is dropped, returned (mandatory), and confirmed in either case. A queue that has gone meanwhile
-// counts as having taken it.
+// counts as having taken it. Without memory a publish is refused before anything is sent.
 #include "amqp/wire/table.h"
 #include "src/base/clock.h"
 #include "src/base/log.h"
@@ -19,51 +19,50 @@ client_published(struct worker *w, lv_handle session, uint64_t number, unsigned 
     struct session *s = session_by_handle(broker_of(w), session);
     if (s == NULL)
         return;
-    if (number == TX_NUMBER) {
-        tx_published(s, refused);
-    } else if (s->is_sending && number == s->confirm.last) {
+    // While something is sent, answers come from queues of this worker alone, and they are of what is being sent.
+    if (s->is_sending && (number == s->confirm.last || number == TX_NUMBER)) {
         s->sync_left--;
         s->sync_refused += refused;
+    } else if (number == TX_NUMBER) {
+        tx_published(s, refused);
     } else {
         confirm_published(s, number, refused);
     }
 }
 
-uint32_t
-publish_send(struct session *s, struct message *msg, const struct route_result *route, uint64_t number)
+// Hands the message to the queues. 0 or -LE_NOMEM: nothing was sent.
+static int
+send_to_queues(struct session *s, struct message *msg, const struct route_result *route, uint64_t number)
 {
-    lv_handle handles[256];
-    uint32_t operations = 0;
-    size_t i = 0;
-    while (i < route->count) {
-        unsigned worker = handle_worker(route->queues[i]->handle);
-        unsigned count = 0;
-        for (; i < route->count && count < LV_ARRAY_LEN(handles) && handle_worker(route->queues[i]->handle) == worker; i++)
-            handles[count++] = route->queues[i]->handle;
-        operations++;
+    // A copy: a queue that is new here makes its worker read the topology writer's mail, whose receivers may publish and route.
+    lv_handle few[64], *handles = few;
+    if (route->count > LV_ARRAY_LEN(few) && (handles = mem_alloc(route->count * sizeof(*handles))) == NULL)
+        return -LE_NOMEM;
+    size_t count = route->count, next;
+    for (size_t i = 0; i < count; i++)
+        handles[i] = route->queues[i]->handle;
+    for (size_t i = 0; i < count; i = next) {
+        for (next = i + 1; next < count && handle_worker(handles[next]) == handle_worker(handles[i]);)
+            next++;
         s->sync_left++;
-        queue_publish(msg, handles, count, number == 0 ? 0 : s->handle, number);
+        queue_publish(msg, handles + i, (unsigned)(next - i), number == 0 ? 0 : s->handle, number);
     }
-    return operations;
+    if (handles != few)
+        mem_free(handles);
+    return 0;
 }
 
-int
-publish_route(struct session *s, const struct vhost *v, const struct exchange *x, struct message *msg, struct slice headers,
-              struct route_result *ret)
+bool
+publish_keys_of(const struct message *msg, struct slice headers, struct publish_keys *ret, struct fault *ret_fault)
 {
-    struct slice keys[SESSION_KEYS_MAX];
-    struct fault ignored;
-    size_t count = 1;
-    bool has_bcc = false;
-    keys[0] = message_routing_key(msg);
-    if (headers.len > 0) {
-        size_t more = 0;
-        if (arguments_sender_selected(headers, keys + 1, SESSION_KEYS_MAX - 1, &more, &has_bcc, &ignored))
-            count += more;
-    }
-    struct route_graph graph = vhost_route_graph(v);
-    struct route_request request = {.exchange = x, .keys = keys, .key_count = count, .headers = headers};
-    return route_resolve(s->client->broker->route, &graph, &request, ret);
+    size_t more = 0;
+    ret->keys[0] = message_routing_key(msg);
+    ret->has_bcc = false;
+    if (headers.len > 0 &&
+        !arguments_sender_selected(headers, ret->keys + 1, SESSION_KEYS_MAX - 1, &more, &ret->has_bcc, ret_fault))
+        return false;
+    ret->count = 1 + more;
+    return true;
 }
 
 // --- the memo of the last route ---------------------------------------------------------------------------------------
@@ -78,11 +77,11 @@ memo_hit(const struct session *s, const struct message *msg)
 
 // Only routes that depend on exchange and key alone, to a few queues of one worker.
 static void
-memo_keep(struct session *s, const struct message *msg, const struct exchange *x, const struct route_result *route)
+memo_keep(struct session *s, const struct message *msg, const struct route_result *route)
 {
     struct route_memo *m = &s->memo;
     m->version = 0;
-    if (route->count == 0 || route->count > MEMO_QUEUES || x->type == EXCHANGE_HEADERS || x->alternate.len > 0)
+    if (route->count == 0 || route->count > MEMO_QUEUES || route->has_used_headers)
         return;
     for (size_t i = 0; i < route->count; i++) {
         if (handle_worker(route->queues[i]->handle) != handle_worker(route->queues[0]->handle))
@@ -114,28 +113,45 @@ check_user_id(struct session *s, struct slice user_id, struct fault *f)
     return false;
 }
 
-// Sets the message's flags from its properties, in RabbitMQ's order of checks.
 static bool
-check_properties(struct session *s, struct message *msg, const struct amqp_basic_props *p, struct fault *f)
+check_expiration(struct message *msg, const struct amqp_basic_props *p, struct fault *f)
 {
+    uint32_t ms;
+    if (!amqp_props_has(p, AMQP_PROP_EXPIRATION))
+        return true;
+    if (!arguments_parse_expiration(p->expiration, &ms, f))
+        return false;
+    msg->expiry_ms = ms;
+    msg->flags |= MESSAGE_HAS_EXPIRY;
+    return true;
+}
+
+static bool
+check_delivery_mode(struct message *msg, const struct amqp_basic_props *p, struct fault *f)
+{
+    if (!amqp_props_has(p, AMQP_PROP_DELIVERY_MODE))
+        return true;
+    if (p->delivery_mode != 1 && p->delivery_mode != 2) {
+        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: {delivery_mode_unknown,%u}", p->delivery_mode);
+        return false;
+    }
+    if (p->delivery_mode == 2)
+        msg->flags |= MESSAGE_PERSISTENT;
+    return true;
+}
+
+// In RabbitMQ's order: direct reply-to, user-id, expiration, CC and BCC, delivery mode. May replace *msg, and with it what the
+// slices of `p` point into.
+static bool
+check_properties(struct session *s, struct message **msg, struct amqp_basic_props *p, struct publish_keys *keys, struct fault *f)
+{
+    if (amqp_props_has(p, AMQP_PROP_REPLY_TO) && slice_eq_str(p->reply_to, REPLY_TO_NAME) && !reply_to_rewrite(s, msg, p, f))
+        return false;
     if (amqp_props_has(p, AMQP_PROP_USER_ID) && !check_user_id(s, p->user_id, f))
         return false;
-    if (amqp_props_has(p, AMQP_PROP_EXPIRATION)) {
-        uint32_t ms;
-        if (!arguments_parse_expiration(p->expiration, &ms, f))
-            return false;
-        msg->expiry_ms = ms;
-        msg->flags |= MESSAGE_HAS_EXPIRY;
-    }
-    if (amqp_props_has(p, AMQP_PROP_DELIVERY_MODE)) {
-        if (p->delivery_mode != 1 && p->delivery_mode != 2) {
-            fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: {delivery_mode_unknown,%u}", p->delivery_mode);
-            return false;
-        }
-        if (p->delivery_mode == 2)
-            msg->flags |= MESSAGE_PERSISTENT;
-    }
-    msg->priority = amqp_props_has(p, AMQP_PROP_PRIORITY) ? p->priority : 0;
+    if (!check_expiration(*msg, p, f) || !publish_keys_of(*msg, p->headers, keys, f) || !check_delivery_mode(*msg, p, f))
+        return false;
+    (*msg)->priority = p->priority;
     return true;
 }
 
@@ -162,13 +178,14 @@ check_exchange(struct session *s, const struct vhost *v, const struct message *m
     return x;
 }
 
-int
-publish_strip_bcc(struct message **msg, const struct amqp_basic_props *props)
+// BCC is for routing alone: the message goes on without it.
+static int
+strip_bcc(struct publish *p)
 {
-    struct message *old = *msg;
+    struct message *old = p->msg;
     struct buf headers = BUF_INIT, encoded = BUF_INIT;
-    struct amqp_basic_props changed = *props;
-    table_copy_without(props->headers, SLICE_LIT("BCC"), &headers);
+    struct amqp_basic_props changed = *p->props;
+    table_copy_without(changed.headers, SLICE_LIT("BCC"), &headers);
     changed.headers = buf_slice(&headers);
     amqp_props_encode(&encoded, &changed);
     struct message *fresh = NULL;
@@ -180,8 +197,8 @@ publish_strip_bcc(struct message **msg, const struct amqp_basic_props *props)
         fresh->priority = old->priority;
         fresh->expiry_ms = old->expiry_ms;
         fresh->published_ms = old->published_ms;
-        *msg = fresh;
-        message_unref(old);
+        p->original = old;
+        p->msg = fresh;
     }
     buf_fini(&headers);
     buf_fini(&encoded);
@@ -198,117 +215,172 @@ note_published(struct session *s)
     if (LV_LIKELY(c->has_published))
         return;
     c->has_published = true;
-    if (c->broker->alarms != 0)
-        broker_set_alarms(c->broker->worker, c->broker->alarms); // tells this connection that it is blocked
+    client_tell_alarm(c); // it may be blocked from its first publish on
 }
 
-// Counts the answers of one publish that has been sent and tells the confirm window.
-static void
-finish_publish(struct session *s, uint64_t number)
-{
-    s->is_sending = false;
-    if (number != 0)
-        confirm_note(s, number, s->sync_left, s->sync_refused > 0);
-}
-
-static void
-begin_publish(struct session *s)
+void
+publish_begin(struct session *s)
 {
     s->sync_left = 0;
     s->sync_refused = 0;
     s->is_sending = true;
 }
 
-// Replies go past all queues, to the session that asked.
+// Counts the answers of one publish that has been sent and tells the confirm window.
 static void
-publish_reply(struct session *s, struct message *msg, bool is_mandatory, uint64_t number)
+publish_end(struct session *s, uint64_t number)
 {
-    if (!reply_to_send(s->client->broker->worker, message_routing_key(msg), msg) && is_mandatory) {
-        s->stats.returned++;
-        s->events->returned(s->ctx, msg, FAULT_NO_ROUTE, "NO_ROUTE");
+    s->is_sending = false;
+    if (number != 0)
+        confirm_note(s, number, s->sync_left, s->sync_refused > 0);
+}
+
+void
+publish_fini(struct publish *p)
+{
+    message_unref(p->msg);
+    message_unref(p->original);
+}
+
+void
+publish_return(struct session *s, struct publish *p)
+{
+    if (!p->is_unroutable)
+        return;
+    s->stats.returned++;
+    s->events->returned(s->ctx, p->msg, FAULT_NO_ROUTE, "NO_ROUTE");
+}
+
+// The default exchange takes addresses of direct replies for keys, each once. Returns how many there were.
+static size_t
+send_replies(struct session *s, const struct publish *p)
+{
+    const struct publish_keys *k = p->keys;
+    size_t sent = 0;
+    for (size_t i = 0; i < k->count; i++) {
+        size_t earlier = 0;
+        if (!reply_to_is_token(k->keys[i]))
+            continue;
+        while (!slice_eq(k->keys[earlier], k->keys[i]))
+            earlier++;
+        if (earlier == i && reply_to_send(s->client->broker->worker, k->keys[i], p->msg))
+            sent++;
     }
-    message_unref(msg);
-    begin_publish(s);
-    finish_publish(s, number);
+    return sent;
+}
+
+int
+publish_distribute(struct session *s, const struct vhost *v, const struct exchange *x, struct publish *p)
+{
+    struct route_result route = {0};
+    struct route_graph graph = vhost_route_graph(v);
+    struct route_request request = {
+        .exchange = x, .keys = p->keys->keys, .key_count = p->keys->count, .headers = p->props->headers};
+    int err = route_resolve(s->client->broker->route, &graph, &request, &route);
+    if (err == 0 && p->keys->has_bcc)
+        err = strip_bcc(p);
+    if (err == 0 && p->keys->count == 1)
+        memo_keep(s, p->msg, &route);
+    if (err == 0)
+        err = send_to_queues(s, p->msg, &route, p->number);
+    if (err != 0)
+        return err;
+    size_t replies = x->is_default ? send_replies(s, p) : 0;
+    p->is_unroutable = p->is_mandatory && route.count == 0 && replies == 0;
+    return 0;
 }
 
 // The slow path: everything looked up. Consumes msg. False with a fault.
 static bool
-publish_slow(struct session *s, struct message *msg, struct amqp_basic_props *props, bool is_mandatory, uint64_t number,
+publish_slow(struct session *s, struct message *msg, const struct amqp_basic_props *given, bool is_mandatory, uint64_t number,
              struct fault *f)
 {
-    struct route_result route = {0};
-    size_t more = 0;
-    bool has_bcc = false;
-    struct slice keys[SESSION_KEYS_MAX];
-    struct slice headers = amqp_props_has(props, AMQP_PROP_HEADERS) ? props->headers : SLICE_EMPTY;
+    struct amqp_basic_props props = *given;
+    struct publish_keys keys;
     const struct vhost *v = client_vhost(s->client, f);
     const struct exchange *x = v != NULL ? check_exchange(s, v, msg, f) : NULL;
-    if (x == NULL || !check_properties(s, msg, props, f))
-        goto refused;
-    if (headers.len > 0 && !arguments_sender_selected(headers, keys, SESSION_KEYS_MAX - 1, &more, &has_bcc, f))
-        goto refused;
-    if (amqp_props_has(props, AMQP_PROP_REPLY_TO) && slice_eq_str(props->reply_to, REPLY_TO_NAME) &&
-        !reply_to_rewrite(s, &msg, props, f))
-        goto refused;
-    if (s->tx.is_on) {
-        if (tx_add_publish(s, msg, is_mandatory) == 0)
-            return true;
-        goto no_memory;
+    if (x == NULL || !check_properties(s, &msg, &props, &keys, f)) {
+        message_unref(msg);
+        return false;
     }
-    if (x->is_default && reply_to_is_token(message_routing_key(msg))) {
-        publish_reply(s, msg, is_mandatory, number);
+    int err = s->tx.is_on ? tx_add_publish(s, msg, is_mandatory) : 0;
+    if (err != 0) {
+        tx_fault(f, err);
+        message_unref(msg);
+        return false;
+    }
+    if (s->tx.is_on)
         return true;
+    struct publish p = {.msg = msg, .props = &props, .keys = &keys, .is_mandatory = is_mandatory, .number = number};
+    publish_begin(s);
+    err = publish_distribute(s, v, x, &p);
+    if (err != 0) {
+        s->is_sending = false;
+        fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
+    } else {
+        publish_end(s, number);
+        publish_return(s, &p); // confirms are sent later, at the end of the turn
     }
-    if (publish_route(s, v, x, msg, headers, &route) != 0 || (has_bcc && publish_strip_bcc(&msg, props) != 0))
-        goto no_memory;
-    if (more == 0)
-        memo_keep(s, msg, x, &route);
-    if (route.count == 0 && is_mandatory) {
-        s->stats.returned++;
-        s->events->returned(s->ctx, msg, FAULT_NO_ROUTE, "NO_ROUTE");
+    publish_fini(&p);
+    return err == 0;
+}
+
+// CC or BCC among the headers: the routing key does not say it all.
+static bool
+has_more_keys(struct slice headers)
+{
+    struct slice key;
+    struct field field;
+    for (struct table_iter it = table_iter_of(headers); table_iter_next(&it, &key, &field);) {
+        if (slice_eq_str(key, "CC") || slice_eq_str(key, "BCC"))
+            return true;
     }
-    begin_publish(s);
-    publish_send(s, msg, &route, number);
-    message_unref(msg);
-    finish_publish(s, number);
-    return true;
-no_memory:
-    fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
-refused:
-    message_unref(msg);
     return false;
+}
+
+// Properties that need no look: everything but user-id, expiration, CC and BCC, the pseudo reply-to, odd delivery modes.
+static inline bool
+is_plain(const struct amqp_basic_props *p)
+{
+    if ((p->flags & (AMQP_PROP_USER_ID | AMQP_PROP_EXPIRATION)) != 0)
+        return false;
+    if (amqp_props_has(p, AMQP_PROP_DELIVERY_MODE) && p->delivery_mode != 1 && p->delivery_mode != 2)
+        return false;
+    if (amqp_props_has(p, AMQP_PROP_REPLY_TO) && slice_eq_str(p->reply_to, REPLY_TO_NAME))
+        return false;
+    return !amqp_props_has(p, AMQP_PROP_HEADERS) || !has_more_keys(p->headers);
 }
 
 bool
 session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props, bool is_mandatory,
                 struct fault *ret_fault)
 {
-    // Properties that need no look: everything but user-id, expiration, CC and BCC, the pseudo reply-to, odd delivery modes.
-    enum { SLOW_PROPS = AMQP_PROP_USER_ID | AMQP_PROP_EXPIRATION | AMQP_PROP_HEADERS | AMQP_PROP_REPLY_TO };
-    uint64_t number = s->confirm.is_on ? ++s->confirm.last : 0;
     LV_ASSERT_HOT(s->op == OP_NONE);
+    if (s->confirm.is_on && LV_UNLIKELY(confirm_reserve(s) != 0)) {
+        fault_set(ret_fault, FAULT_RESOURCE_ERROR, "out of memory");
+        message_unref(msg);
+        return false;
+    }
+    uint64_t number = s->confirm.is_on ? ++s->confirm.last : 0;
     note_published(s);
     msg->published_ms = s->client->broker->worker->now_ms;
-    if (LV_LIKELY((props->flags & SLOW_PROPS) == 0 && !s->tx.is_on && memo_hit(s, msg)) &&
-        (!amqp_props_has(props, AMQP_PROP_DELIVERY_MODE) || props->delivery_mode == 1 || props->delivery_mode == 2)) {
+    if (LV_LIKELY(!s->tx.is_on && memo_hit(s, msg) && is_plain(props))) {
         if (props->delivery_mode == 2)
             msg->flags |= MESSAGE_PERSISTENT;
         msg->priority = props->priority;
-        begin_publish(s);
+        publish_begin(s);
         s->sync_left = 1;
         queue_publish(msg, s->memo.queues, s->memo.count, number == 0 ? 0 : s->handle, number);
         message_unref(msg);
-        finish_publish(s, number);
+        publish_end(s, number);
         return true;
     }
-    struct amqp_basic_props changeable = *props;
-    if (publish_slow(s, msg, &changeable, is_mandatory, number, ret_fault))
+    if (publish_slow(s, msg, props, is_mandatory, number, ret_fault))
         return true;
     if (number != 0) { // refused: the channel is about to close, but its numbers stay in step, and this one is not confirmed
-        begin_publish(s);
+        publish_begin(s);
         s->sync_refused = 1;
-        finish_publish(s, number);
+        publish_end(s, number);
     }
     return false;
 }

@@ -11,44 +11,11 @@
 #include "amqp/wire/table.h"
 
 static void
-answer_no_memory(struct session *s)
-{
-    struct fault f;
-    fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
-    session_answer_fault(s, &f);
-}
-
-static bool
-op_name_set(struct session *s, struct slice name)
-{
-    uint8_t *copy = mem_alloc(name.len + 1);
-    if (copy == NULL)
-        return false;
-    if (name.len > 0)
-        memcpy(copy, name.ptr, name.len);
-    mem_free((void *)(uintptr_t)s->op_name.ptr);
-    s->op_name = slice_of(copy, name.len);
-    return true;
-}
-
-// Remembers the name for later methods with an empty queue name.
-static void
-remember_queue(struct session *s, struct slice name)
-{
-    char *copy = mem_realloc(s->last_queue, name.len + 1);
-    if (copy == NULL)
-        return;
-    if (name.len > 0)
-        memmove(copy, name.ptr, name.len);
-    s->last_queue = copy;
-    s->last_queue_len = name.len;
-}
-
-static void
 answer_declared(struct session *s, uint64_t messages, uint64_t consumers)
 {
-    struct session_result r = {.name = s->op_name, .message_count = messages, .consumer_count = consumers};
-    remember_queue(s, s->op_name);
+    struct session_result r = {.name = kept_name_get(&s->op_name), .message_count = messages, .consumer_count = consumers};
+    bool is_kept = kept_name_set(&s->last_queue, r.name);
+    LV_ASSERT(is_kept); // room was made before anything was asked
     session_answer(s, &r);
 }
 
@@ -67,10 +34,20 @@ status_done(struct queue_request *r)
         answer_declared(s, r->message_count, r->consumer_count);
     } else if (s != NULL) {
         struct fault f;
-        fault_no_queue(&f, s->op_name, s->client->vhost);
+        fault_no_queue(&f, kept_name_get(&s->op_name), s->client->vhost);
         session_answer_fault(s, &f);
     }
     queue_request_free(r);
+}
+
+// With a dead-letter exchange a new queue takes the right to read it and to write that exchange.
+static bool
+dead_letter_rights(struct session *s, struct slice arguments, struct fault *f)
+{
+    struct slice dlx;
+    return !table_find_longstr(arguments, SLICE_LIT("x-dead-letter-exchange"), &dlx) ||
+           (client_may(s->client, "queue", kept_name_get(&s->op_name), ACCESS_READ, f) &&
+            client_may(s->client, "exchange", dlx, ACCESS_WRITE, f));
 }
 
 // The answer to a declare of a queue that was there. When it has gone meanwhile (auto-delete, expiry), `again`, the declare as the
@@ -80,9 +57,14 @@ redeclare_done(struct queue_request *r)
 {
     struct session *s = request_session(r);
     struct topology_request *again = r->ctx;
+    struct fault f;
     if (s != NULL && r->outcome != QUEUE_OK && again != NULL) {
-        topology_submit(again);
-        again = NULL;
+        if (dead_letter_rights(s, again->arguments, &f)) {
+            topology_submit(again);
+            again = NULL;
+        } else {
+            session_answer_fault(s, &f);
+        }
     } else if (s != NULL) {
         answer_declared(s, r->outcome == QUEUE_OK ? r->message_count : 0, r->outcome == QUEUE_OK ? r->consumer_count : 0);
     }
@@ -111,7 +93,7 @@ ask_status(struct session *s, const struct queue_def *def, void (*done)(struct q
     if (ask_queue(s, QUEUE_REQUEST_STATUS, def->handle, done, again))
         return;
     topology_request_free(again);
-    answer_no_memory(s);
+    session_answer_no_memory(s);
 }
 
 static void
@@ -134,7 +116,7 @@ declare_done(struct topology_request *r)
         return;
     }
     const struct vhost *v = client_vhost(s->client, &f);
-    const struct queue_def *def = v != NULL ? vhost_queue(v, s->op_name) : NULL;
+    const struct queue_def *def = v != NULL ? vhost_queue(v, kept_name_get(&s->op_name)) : NULL;
     if (def != NULL) {
         ask_status(s, def, redeclare_done, NULL);
         return;
@@ -153,18 +135,6 @@ make_queue_name(char out[static 32])
     for (size_t i = 0; i < sizeof random; i++)
         out[8 + i] = alphabet[random[i] & 63];
     out[30] = '\0';
-}
-
-// Rights for a declare: configure on the queue; with a dead-letter exchange also read on it and write on the exchange.
-static bool
-declare_rights(struct session *s, struct slice name, struct slice arguments, struct fault *f)
-{
-    struct slice dlx;
-    if (!client_may(s->client, "queue", name, ACCESS_CONFIGURE, f))
-        return false;
-    if (!table_find_longstr(arguments, SLICE_LIT("x-dead-letter-exchange"), &dlx))
-        return true;
-    return client_may(s->client, "queue", name, ACCESS_READ, f) && client_may(s->client, "exchange", dlx, ACCESS_WRITE, f);
 }
 
 // Checks an existing queue against a redeclaration.
@@ -188,7 +158,7 @@ declare_request(struct session *s, const struct session_queue_args *a)
         .change = CHANGE_QUEUE_DECLARE,
         .vhost = s->client->vhost,
         .user = s->client->user,
-        .name = s->op_name,
+        .name = kept_name_get(&s->op_name),
         .arguments = a->arguments,
         .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) | (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
                  (a->is_exclusive ? (unsigned)CHANGE_EXCLUSIVE : 0) | (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0),
@@ -207,17 +177,16 @@ declare_new(struct session *s, const struct session_queue_args *a)
     enum queue_type type;
     uint32_t flags;
     struct queue_properties p = {.is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
-    if (!arguments_check_queue(c->vhost, s->op_name, a->arguments, &p, &type, &flags, &f)) {
+    if (!dead_letter_rights(s, a->arguments, &f) ||
+        !arguments_check_queue(c->vhost, kept_name_get(&s->op_name), a->arguments, &p, &type, &flags, &f)) {
         session_answer_fault(s, &f);
         return;
     }
-    struct topology_request *r = declare_request(s, a);
+    struct topology_request *r = !a->is_exclusive || client_prepare_exclusive(c) ? declare_request(s, a) : NULL;
     if (r == NULL) {
-        answer_no_memory(s);
+        session_answer_no_memory(s);
         return;
     }
-    if (a->is_exclusive)
-        c->has_exclusive = true;
     s->op = OP_QUEUE_DECLARE;
     topology_submit(r);
 }
@@ -226,9 +195,9 @@ static void
 declare_passive(struct session *s, const struct vhost *v)
 {
     struct fault f;
-    const struct queue_def *def = vhost_queue(v, s->op_name);
+    const struct queue_def *def = vhost_queue(v, kept_name_get(&s->op_name));
     if (def == NULL) {
-        fault_no_queue(&f, s->op_name, s->client->vhost);
+        fault_no_queue(&f, kept_name_get(&s->op_name), s->client->vhost);
         session_answer_fault(s, &f);
     } else if (queue_is_locked(def, s->client->id)) {
         fault_locked(&f, def->name, def->vhost);
@@ -238,51 +207,81 @@ declare_passive(struct session *s, const struct vhost *v)
     }
 }
 
-void
-session_queue_declare(struct session *s, const struct session_queue_args *a)
+// What a name may not be. False with the fault.
+static bool
+declare_name_check(const struct session_queue_args *a, struct fault *f)
+{
+    struct slice type;
+    // Also of a queue that exists: RabbitMQ lets nobody redeclare a name it made.
+    if (slice_has_prefix(a->queue, SLICE_LIT("amq."))) {
+        fault_set(f, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(a->queue));
+        return false;
+    }
+    if (a->queue.len == 0 && table_find_longstr(a->arguments, SLICE_LIT("x-queue-type"), &type) &&
+        (slice_eq_str(type, "quorum") || slice_eq_str(type, "stream"))) {
+        fault_set(f, FAULT_PRECONDITION_FAILED, "Cannot declare a server-named queue for type rabbit_%.*s_queue", SLICE_FMT(type));
+        return false;
+    }
+    return true;
+}
+
+// A queue that exists: is the declare the same?
+static void
+declare_existing(struct session *s, const struct queue_def *def, const struct session_queue_args *a)
 {
     struct fault f = {0};
-    char made[32];
-    struct slice name = a->queue;
-    LV_ASSERT(s->op == OP_NONE);
-    if (reply_to_is_name(name)) {
-        reply_to_declare(s, name);
-        return;
-    }
-    if (name.len == 0 && !a->is_passive) {
-        make_queue_name(made);
-        name = slice_str(made);
-    }
-    if (!op_name_set(s, name)) {
-        answer_no_memory(s);
-        return;
-    }
-    const struct vhost *v = client_vhost(s->client, &f);
-    if (v != NULL && a->is_passive) {
-        declare_passive(s, v);
-        return;
-    }
-    // Also of a queue that exists: RabbitMQ lets nobody redeclare a name it made.
-    if (v != NULL && slice_has_prefix(a->queue, SLICE_LIT("amq."))) {
-        fault_set(&f, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(a->queue));
-        v = NULL;
-    }
-    if (v == NULL || !declare_rights(s, name, a->arguments, &f)) {
-        session_answer_fault(s, &f);
-        return;
-    }
-    const struct queue_def *def = vhost_queue(v, name);
-    if (def == NULL) {
-        declare_new(s, a);
-        return;
-    }
     struct topology_request *again = NULL;
     if (!redeclare_same(s, def, a, &f))
         session_answer_fault(s, &f);
     else if ((again = declare_request(s, a)) == NULL)
-        answer_no_memory(s);
+        session_answer_no_memory(s);
     else
         ask_status(s, def, redeclare_done, again);
+}
+
+static void
+declare_active(struct session *s, const struct vhost *v, const struct session_queue_args *a)
+{
+    struct fault f = {0};
+    struct slice name = kept_name_get(&s->op_name);
+    if (!declare_name_check(a, &f) || !client_may(s->client, "queue", name, ACCESS_CONFIGURE, &f)) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    const struct queue_def *def = vhost_queue(v, name);
+    if (def != NULL)
+        declare_existing(s, def, a);
+    else
+        declare_new(s, a);
+}
+
+void
+session_queue_declare(struct session *s, const struct session_queue_args *given)
+{
+    struct fault f = {0};
+    char made[32];
+    struct session_queue_args a = *given;
+    struct slice name = a.queue;
+    LV_ASSERT(s->op == OP_NONE);
+    if (name.len == 0 && !a.is_passive) {
+        make_queue_name(made);
+        name = slice_str(made);
+    }
+    if (!kept_name_set(&s->op_name, name) || !kept_name_reserve(&s->last_queue, name.len)) {
+        session_answer_no_memory(s);
+        return;
+    }
+    // PROTOCOL: to RabbitMQ a durable exclusive queue is a transient one, in equivalence too.
+    a.is_durable = a.is_durable && !a.is_exclusive;
+    const struct vhost *v = client_vhost(s->client, &f);
+    if (reply_to_is_name(name))
+        reply_to_declare(s);
+    else if (v == NULL)
+        session_answer_fault(s, &f);
+    else if (a.is_passive)
+        declare_passive(s, v);
+    else
+        declare_active(s, v, &a);
 }
 
 static void
@@ -296,40 +295,77 @@ delete_done(struct topology_request *r)
     topology_request_free(r);
 }
 
-void
-session_queue_delete(struct session *s, struct slice queue, bool if_unused, bool if_empty)
+// Quorum queues are only deleted unconditionally. False with 540.
+static bool
+delete_check(struct session *s, struct slice queue, bool if_unused, bool if_empty, struct fault *f)
 {
-    struct fault f = {0};
-    LV_ASSERT(s->op == OP_NONE);
-    if (queue.len == 0) {
-        if (s->last_queue == NULL) {
-            fault_set(&f, FAULT_NOT_FOUND, "no previously declared queue");
-            session_answer_fault(s, &f);
-            return;
-        }
-        queue = slice_of(s->last_queue, s->last_queue_len);
-    }
-    if (!client_may(s->client, "queue", queue, ACCESS_CONFIGURE, &f)) {
-        session_answer_fault(s, &f);
-        return;
-    }
+    const struct vhost *v = client_vhost(s->client, f);
+    const struct queue_def *def = v != NULL ? vhost_queue(v, queue) : NULL;
+    if (def == NULL || def->type != QUEUE_QUORUM || (!if_unused && !if_empty))
+        return v != NULL;
+    fault_set(f, FAULT_NOT_IMPLEMENTED,
+              "cannot delete queue '%.*s' in vhost '%.*s'. queue.delete operations with %s flag set are not supported by quorum queues",
+              SLICE_FMT(queue), SLICE_FMT(s->client->vhost), if_unused ? "if-unused" : "if-empty");
+    return false;
+}
+
+static void
+submit_delete(struct session *s)
+{
     struct topology_request args = {
         .change = CHANGE_QUEUE_DELETE,
         .vhost = s->client->vhost,
         .user = s->client->user,
-        .name = queue,
-        .flags = (if_unused ? (unsigned)CHANGE_IF_UNUSED : 0) | (if_empty ? (unsigned)CHANGE_IF_EMPTY : 0),
+        .name = kept_name_get(&s->op_name),
+        .flags = s->op_flags,
         .owner_conn = s->client->id,
         .session = s->handle,
         .done = delete_done,
     };
     struct topology_request *r = topology_request_new(&args);
     if (r == NULL) {
-        answer_no_memory(s);
+        session_answer_no_memory(s);
         return;
     }
     s->op = OP_QUEUE_DELETE;
     topology_submit(r);
+}
+
+static void
+publishes_arrived(struct queue_request *r)
+{
+    struct session *s = request_session(r);
+    queue_request_free(r);
+    if (s != NULL)
+        submit_delete(s);
+}
+
+void
+session_queue_delete(struct session *s, struct slice queue, bool if_unused, bool if_empty)
+{
+    struct fault f = {0};
+    LV_ASSERT(s->op == OP_NONE);
+    if (!session_queue_name(s, queue, &queue, &f) || !client_may(s->client, "queue", queue, ACCESS_CONFIGURE, &f) ||
+        !delete_check(s, queue, if_unused, if_empty, &f)) {
+        session_answer_fault(s, &f);
+        return;
+    }
+    if (!kept_name_set(&s->op_name, queue)) {
+        session_answer_no_memory(s);
+        return;
+    }
+    s->op_flags = (if_unused ? (unsigned)CHANGE_IF_UNUSED : 0) | (if_empty ? (unsigned)CHANGE_IF_EMPTY : 0);
+    // The removal reaches the owner through the topology writer, past the ring that holds this channel's publishes: a
+    // question through that ring comes back when all of them have been taken.
+    const struct vhost *v = client_vhost(s->client, &f);
+    const struct queue_def *def = v != NULL ? vhost_queue(v, queue) : NULL;
+    if (def != NULL && handle_worker(def->handle) != (unsigned)s->client->broker->worker->index) {
+        s->op = OP_QUEUE_DELETE;
+        if (!ask_queue(s, QUEUE_REQUEST_STATUS, def->handle, publishes_arrived, NULL))
+            session_answer_no_memory(s);
+    } else {
+        submit_delete(s);
+    }
 }
 
 static void
@@ -348,17 +384,14 @@ session_queue_purge(struct session *s, struct slice queue)
 {
     struct fault f = {0};
     LV_ASSERT(s->op == OP_NONE);
-    struct slice name = queue.len == 0 && s->last_queue != NULL ? slice_of(s->last_queue, s->last_queue_len) : queue;
-    if (name.len > 0 && !client_may(s->client, "queue", name, ACCESS_READ, &f)) {
-        session_answer_fault(s, &f);
-        return;
-    }
-    const struct queue_def *def = session_queue(s, queue, &f);
+    const struct queue_def *def = NULL;
+    if (session_queue_name(s, queue, &queue, &f) && client_may(s->client, "queue", queue, ACCESS_READ, &f))
+        def = session_queue(s, queue, &f);
     if (def == NULL) {
         session_answer_fault(s, &f);
         return;
     }
     s->op = OP_QUEUE_PURGE;
     if (!ask_queue(s, QUEUE_REQUEST_PURGE, def->handle, purge_done, NULL))
-        answer_no_memory(s);
+        session_answer_no_memory(s);
 }

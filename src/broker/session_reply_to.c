@@ -25,7 +25,7 @@ reply_to_is_token(struct slice key)
 bool
 reply_to_is_name(struct slice queue)
 {
-    return slice_eq_str(queue, REPLY_TO_NAME) || reply_to_is_token(queue);
+    return slice_has_prefix(queue, SLICE_LIT(REPLY_TO_NAME));
 }
 
 static bool
@@ -51,7 +51,7 @@ static bool
 token_parse(struct slice token, lv_handle *ret_session, uint64_t *ret_key)
 {
     size_t at = sizeof(REPLY_TO_PREFIX) - 1;
-    return token.len == TOKEN_LEN && token.ptr[at + 16] == '.' && hex_u64(slice_from(token, at), ret_session) &&
+    return token.len == TOKEN_LEN && reply_to_is_token(token) && token.ptr[at + 16] == '.' && hex_u64(slice_from(token, at), ret_session) &&
            hex_u64(slice_from(token, at + 17), ret_key);
 }
 
@@ -78,6 +78,7 @@ reply_has_room(struct session *s)
     if (!s->has_dropped_reply)
         log_warn(LOG_CHANNEL, "connection %.*s does not read its replies: they are dropped", SLICE_FMT(c->name));
     s->has_dropped_reply = true; // said once a channel
+    s->stats.replies_dropped++;
     return false;
 }
 
@@ -150,12 +151,12 @@ void
 reply_to_consume(struct session *s, const struct session_consume_args *a)
 {
     struct fault f = {0};
-    if (!a->is_no_ack)
+    if (a->consumer_tag.len > 0 && session_consumer_by_tag(s, a->consumer_tag) != NULL)
+        fault_set(&f, FAULT_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'", SLICE_FMT(a->consumer_tag));
+    else if (!a->is_no_ack)
         fault_set(&f, FAULT_PRECONDITION_FAILED, "reply consumer cannot acknowledge");
     else if (s->reply_key != 0)
         fault_set(&f, FAULT_PRECONDITION_FAILED, "reply consumer already set");
-    else if (a->consumer_tag.len > 0 && session_consumer_by_tag(s, a->consumer_tag) != NULL)
-        fault_set(&f, FAULT_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'", SLICE_FMT(a->consumer_tag));
     struct session_consumer *c = f.code == FAULT_NONE ? session_consumer_add_local(s, a) : NULL;
     if (f.code == FAULT_NONE && c == NULL)
         fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
@@ -181,20 +182,26 @@ struct check_mail {
 };
 
 static void
+answer_declared(struct session *s, bool is_there)
+{
+    struct session_result result = {.name = kept_name_get(&s->op_name), .consumer_count = 1};
+    if (is_there) {
+        bool is_kept = kept_name_set(&s->last_queue, result.name);
+        LV_ASSERT(is_kept); // session_queue_declare made room
+    } else {
+        result = (struct session_result){0};
+        fault_no_queue(&result.fault, kept_name_get(&s->op_name), s->client->vhost);
+    }
+    session_answer(s, &result);
+}
+
+static void
 check_answered(struct worker *w, void *payload)
 {
     struct check_mail *mail = payload;
     struct session *s = session_by_handle(broker_of(w), mail->asker);
-    struct session_result result = {0};
-    if (s == NULL || s->op != OP_REPLY_CHECK)
-        return;
-    if (mail->is_there) {
-        result.name = s->op_name;
-        result.consumer_count = 1;
-    } else {
-        fault_no_queue(&result.fault, s->op_name, s->client->vhost);
-    }
-    session_answer(s, &result);
+    if (s != NULL && s->op == OP_REPLY_CHECK)
+        answer_declared(s, mail->is_there);
 }
 
 static void
@@ -206,27 +213,16 @@ check_asked(struct worker *w, void *payload)
 }
 
 void
-reply_to_declare(struct session *s, struct slice queue)
+reply_to_declare(struct session *s)
 {
-    struct session_result result = {.name = queue, .consumer_count = 1};
     struct check_mail mail = {.asker = s->handle};
+    struct slice name = kept_name_get(&s->op_name);
     struct worker *w = s->client->broker->worker;
-    struct worker *to = NULL;
-    if (slice_eq_str(queue, REPLY_TO_NAME)) {
-        session_answer(s, &result);
+    struct worker *to = token_parse(name, &mail.asked, &mail.key) ? token_worker(w, mail.asked) : NULL;
+    if (to == NULL) {
+        answer_declared(s, slice_eq_str(name, REPLY_TO_NAME));
         return;
     }
-    if (token_parse(queue, &mail.asked, &mail.key))
-        to = token_worker(w, mail.asked);
-    uint8_t *copy = to != NULL ? mem_alloc(queue.len) : NULL;
-    if (copy == NULL) {
-        fault_no_queue(&result.fault, queue, s->client->vhost);
-        session_answer(s, &result);
-        return;
-    }
-    memcpy(copy, queue.ptr, queue.len);
-    mem_free((void *)(uintptr_t)s->op_name.ptr);
-    s->op_name = slice_of(copy, queue.len);
     s->op = OP_REPLY_CHECK;
     worker_post(to, check_asked, &mail, sizeof mail, 0);
 }

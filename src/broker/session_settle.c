@@ -8,7 +8,7 @@
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
 
-// LIMIT: unsettled deliveries of one session. Beyond it messages stay in their queues.
+// LIMIT: unsettled deliveries of one session; beyond it the channel is closed, and all go back to their queues.
 enum { UNACKED_MAX = 1u << 24 };
 
 static struct unacked *
@@ -55,6 +55,15 @@ unacked_push(struct session *s, const struct unacked *entry)
     *unacked_at(s, s->unacked_count) = *entry;
     s->unacked_count++;
     return 0;
+}
+
+void
+unacked_fault(struct fault *f, int err)
+{
+    if (err == -LE_LIMIT)
+        fault_set(f, FAULT_PRECONDITION_FAILED, "more than %d unacknowledged deliveries on one channel", UNACKED_MAX);
+    else
+        fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
 }
 
 // Drops holes at the front; gives the ring's memory back when it is large and empty.
@@ -110,6 +119,15 @@ struct settle_batch {
     uint64_t seqs[SETTLE_BATCH];
 };
 
+// The numbers stay as they are: a batch is made for every single acknowledgement.
+static inline void
+batch_init(struct settle_batch *b, struct session *s, enum settle_kind kind)
+{
+    b->session = s;
+    b->kind = kind;
+    b->count = 0;
+}
+
 static void
 batch_flush(struct settle_batch *b)
 {
@@ -134,7 +152,8 @@ batch_add(struct settle_batch *b, const struct unacked *entry)
 void
 session_settle_entries(struct session *s, const struct unacked *entries, size_t count, enum settle_kind kind)
 {
-    struct settle_batch b = {.session = s, .kind = kind};
+    struct settle_batch b;
+    batch_init(&b, s, kind);
     for (size_t i = 0; i < count; i++)
         batch_add(&b, &entries[i]);
     batch_flush(&b);
@@ -145,8 +164,9 @@ session_settle_entries(struct session *s, const struct unacked *entries, size_t 
 void
 unacked_requeue_all(struct session *s, enum settle_kind kind)
 {
-    struct settle_batch b = {.session = s, .kind = kind};
+    struct settle_batch b;
     size_t count = s->unacked_count;
+    batch_init(&b, s, kind);
     for (size_t i = 0; i < count; i++) {
         if (!unacked_at(s, i)->is_settled)
             batch_add(&b, unacked_at(s, i));
@@ -154,6 +174,7 @@ unacked_requeue_all(struct session *s, enum settle_kind kind)
     s->unacked_count = 0;
     s->unacked_settled = 0;
     batch_flush(&b);
+    unacked_trim(s);
     if (!s->is_closed)
         session_limit_released(s);
 }
@@ -166,29 +187,30 @@ session_recover(struct session *s)
     session_answer_ok(s);
 }
 
-// With a transaction the settle is kept until commit; the delivery is no longer there to be settled again.
-static bool
+// With a transaction the settle is kept until commit; the delivery is no longer there to be settled again. 0, or why the
+// transaction did not take it.
+static int
 settle_range(struct session *s, size_t first, size_t last, enum settle_kind kind)
 {
-    struct settle_batch b = {.session = s, .kind = kind};
-    bool is_complete = true;
-    for (size_t i = first; i <= last && is_complete; i++) {
+    struct settle_batch b;
+    int err = 0;
+    batch_init(&b, s, kind);
+    for (size_t i = first; i <= last; i++) {
         struct unacked *entry = unacked_at(s, i);
         if (entry->is_settled)
             continue;
+        if (s->tx.is_on && (err = tx_add_settle(s, entry, kind)) != 0)
+            break;
+        entry->is_settled = true;
+        s->unacked_settled++;
         if (s->tx.is_on)
-            is_complete = tx_add_settle(s, entry, kind) == 0;
-        else
-            batch_add(&b, entry);
-        if (is_complete) {
-            entry->is_settled = true;
-            s->unacked_settled++;
-            s->stats.acked += kind == SETTLE_ACK;
-        }
+            continue;
+        s->stats.acked += kind == SETTLE_ACK;
+        batch_add(&b, entry);
     }
     batch_flush(&b);
     unacked_trim(s);
-    return is_complete;
+    return err;
 }
 
 bool
@@ -209,8 +231,9 @@ session_settle(struct session *s, uint64_t tag, bool is_multiple, enum settle_ki
         last = (size_t)found;
         first = is_multiple ? 0 : last;
     }
-    if (!settle_range(s, first, last, kind)) {
-        fault_set(ret_fault, FAULT_RESOURCE_ERROR, "out of memory");
+    int err = settle_range(s, first, last, kind);
+    if (err != 0) {
+        tx_fault(ret_fault, err);
         return false;
     }
     session_limit_released(s);

@@ -1,16 +1,18 @@
 // session_tx.c: transactions (AMQP 0-9-1 §1.9): publishes and settles kept until commit.
 //
-// Commit sends everything to the queues and waits until each has taken its part; then commit-ok. Routing happens at commit.
+// Commit sends everything to the queues and waits until each has taken its part; then commit-ok. Routing happens at commit: an
+// exchange that has gone by then routes nowhere.
 // Rollback forgets the publishes and puts the settled deliveries back among the unacknowledged, as RabbitMQ does; it does not
 // requeue them.
 #include <stdlib.h>
 
-#include "amqp/wire/table.h"
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
 
 // LIMIT: publishes or settles in one transaction.
 enum { TX_ENTRIES_MAX = 1 << 20 };
+// Entries whose memory is kept for the next transaction.
+enum { TX_KEEP_MAX = 4096 };
 
 static int
 array_reserve(void **array, size_t *cap, size_t count, size_t item_size)
@@ -26,6 +28,16 @@ array_reserve(void **array, size_t *cap, size_t count, size_t item_size)
     *array = grown;
     *cap = wanted;
     return 0;
+}
+
+void
+tx_fault(struct fault *f, int err)
+{
+    if (err == -LE_LIMIT)
+        fault_set(f, FAULT_PRECONDITION_FAILED, "a transaction holds at most %d publishes and %d acknowledgements", TX_ENTRIES_MAX,
+                  TX_ENTRIES_MAX);
+    else
+        fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
 }
 
 int
@@ -159,44 +171,45 @@ tx_published(struct session *s, unsigned refused)
     LV_ASSERT(s->tx.outstanding > 0);
     s->tx.outstanding--;
     s->tx.is_refused |= refused > 0;
-    if (s->tx.outstanding == 0 && s->op == OP_COMMIT && !s->is_sending)
+    if (s->tx.outstanding == 0 && s->op == OP_COMMIT)
         commit_answer(s);
 }
 
 // Routes and sends one message of the transaction. Its reference is used up.
 static void
-commit_one(struct session *s, struct tx_publish *p)
+commit_one(struct session *s, const struct tx_publish *tp)
 {
     struct fault ignored;
-    struct route_result route = {0};
     struct amqp_basic_props props = {0};
-    struct message *msg = p->msg;
+    struct publish_keys keys;
+    struct publish p = {.msg = tp->msg, .props = &props, .keys = &keys, .is_mandatory = tp->is_mandatory, .number = TX_NUMBER};
     const struct vhost *v = client_vhost(s->client, &ignored);
-    const struct exchange *x = v != NULL ? vhost_exchange(v, message_exchange(msg)) : NULL;
-    if (x != NULL && x->is_default && reply_to_is_token(message_routing_key(msg))) {
-        if (!reply_to_send(s->client->broker->worker, message_routing_key(msg), msg) && p->is_mandatory) {
-            s->stats.returned++;
-            s->events->returned(s->ctx, msg, FAULT_NO_ROUTE, "NO_ROUTE");
-        }
-    } else if (x != NULL) {
-        int err = amqp_props_decode_trusted(message_properties(msg), &props);
-        if (err == 0)
-            err = publish_route(s, v, x, msg, props.headers, &route);
-        struct field bcc;
-        if (err == 0 && amqp_props_has(&props, AMQP_PROP_HEADERS) && table_find(props.headers, SLICE_LIT("BCC"), &bcc))
-            err = publish_strip_bcc(&msg, &props);
-        if (err == 0 && route.count > 0) {
-            s->tx.outstanding += route.count; // at least as many as answers come; corrected below
-            uint32_t operations = publish_send(s, msg, &route, TX_NUMBER);
-            s->tx.outstanding -= route.count - operations;
-        }
-        s->tx.is_refused |= err != 0;
-        if (err == 0 && route.count == 0 && p->is_mandatory) {
-            s->stats.returned++;
-            s->events->returned(s->ctx, msg, FAULT_NO_ROUTE, "NO_ROUTE");
-        }
+    const struct exchange *x = v != NULL ? vhost_exchange(v, message_exchange(tp->msg)) : NULL;
+    if (x == NULL)
+        p.is_unroutable = tp->is_mandatory;
+    else if (amqp_props_decode_trusted(message_properties(tp->msg), &props) != 0 ||
+             !publish_keys_of(tp->msg, props.headers, &keys, &ignored) || publish_distribute(s, v, x, &p) != 0)
+        s->sync_refused++;
+    publish_return(s, &p);
+    publish_fini(&p);
+}
+
+// Settles what was kept, runs of one kind together.
+static void
+commit_settles(struct session *s)
+{
+    struct tx_state *tx = &s->tx;
+    struct unacked run[64];
+    size_t len = 0, count = tx->settle_count;
+    tx->settle_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        run[len++] = tx->settles[i].entry;
+        s->stats.acked += tx->settles[i].kind == SETTLE_ACK;
+        if (len < LV_ARRAY_LEN(run) && i + 1 < count && tx->settles[i + 1].kind == tx->settles[i].kind)
+            continue;
+        session_settle_entries(s, run, len, tx->settles[i].kind);
+        len = 0;
     }
-    message_unref(msg);
 }
 
 void
@@ -209,16 +222,31 @@ session_tx_commit(struct session *s)
         return;
     }
     struct tx_state *tx = &s->tx;
+    // Taken out of the session: the handler of a return may close it.
+    struct tx_publish *publishes = tx->publishes;
+    size_t count = tx->publish_count, cap = tx->publish_cap;
+    tx->publishes = NULL;
+    tx->publish_count = tx->publish_cap = 0;
     s->op = OP_COMMIT;
-    tx->is_refused = false;
-    s->is_sending = true;
-    for (size_t i = 0; i < tx->publish_count; i++)
-        commit_one(s, &tx->publishes[i]);
-    tx->publish_count = 0;
-    for (size_t i = 0; i < tx->settle_count; i++)
-        session_settle_entries(s, &tx->settles[i].entry, 1, tx->settles[i].kind);
-    tx->settle_count = 0;
+    publish_begin(s);
+    for (size_t i = 0; i < count; i++) {
+        if (s->is_closed)
+            message_unref(publishes[i].msg);
+        else
+            commit_one(s, &publishes[i]);
+    }
     s->is_sending = false;
+    if (s->is_closed || cap > TX_KEEP_MAX) {
+        mem_free(publishes);
+    } else {
+        tx->publishes = publishes;
+        tx->publish_cap = cap;
+    }
+    if (s->is_closed)
+        return;
+    commit_settles(s);
+    tx->outstanding = s->sync_left;
+    tx->is_refused = s->sync_refused > 0;
     if (tx->outstanding == 0)
         commit_answer(s);
 }

@@ -166,10 +166,10 @@ struct topology_limits {
 struct topology_config {
     const char *data_dir;                                   // NULL: nothing is kept (tests)
     struct slice default_vhost, default_user, default_pass; // made when the store is new
-    struct slice default_user_tags;          // comma separated; NULL ptr: "administrator"
-    struct slice default_user_permission[3]; // by enum access, on default_vhost; NULL ptr: ".*"
+    struct slice default_user_tags;                         // comma separated; NULL ptr: "administrator"
+    struct slice default_user_permission[3];   // by enum access, on default_vhost; NULL ptr: ".*"
     const struct password_rule *password_rule; // that default_pass has to fulfil; NULL: none
-    const struct topology_limits *limits;    // NULL: none
+    const struct topology_limits *limits;      // NULL: none
     enum queue_placement placement;
     // On the writer's thread, after a vhost or user was deleted: sessions are to be closed (may be NULL).
     void (*vhost_deleted)(void *ctx, struct slice name);

@@ -145,8 +145,9 @@ vhost_create(struct topology_writer *tw, struct task *task)
     if (!check_name(r, "virtual host"))
         return;
     if (tw->limits.vhosts >= 0 && tw->turn.draft.vhosts.count >= (uint64_t)tw->limits.vhosts) {
-        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "cannot create vhost '%.*s': vhost limit of %lld is reached",
-                  SLICE_FMT(r->name), (long long)tw->limits.vhosts);
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
+                  "cannot create vhost '%.*s': vhost limit of %lld is reached", SLICE_FMT(r->name),
+                  (long long)tw->limits.vhosts);
         return;
     }
     if (!store_may_change(tw, task))

@@ -68,7 +68,8 @@ exchange_map(struct topology_writer *tw, struct exchange_entry *e)
 {
     struct exchange *x = &e->now->x;
     struct vhost *v = vhost_edit(tw, e->vhost);
-    if (pmap_put(&v->exchanges, &tw->turn.edit, slice_hash(x->name), topology_eq_exchange, &x->name, x) == NULL)
+    if (pmap_put(&v->exchanges, &tw->turn.edit, slice_hash(x->name), topology_eq_exchange, &x->name, x) ==
+        NULL)
         tw->exchange_count++;
     pmap_put(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id), topology_eq_exchange_id, &x->id,
              x);

@@ -249,8 +249,8 @@ make_default_permission(const struct topology_config *config, struct permission 
 {
     struct slice pattern[3];
     for (int i = 0; i < 3; i++)
-        pattern[i] =
-            config->default_user_permission[i].ptr != NULL ? config->default_user_permission[i] : SLICE_LIT(".*");
+        pattern[i] = config->default_user_permission[i].ptr != NULL ? config->default_user_permission[i]
+                                                                    : SLICE_LIT(".*");
     int result = permission_new(config->default_user, config->default_vhost, pattern, ret, ret_error);
     if (result < 0 && *ret_error != NULL) {
         struct buf b = BUF_INIT;
@@ -291,7 +291,8 @@ make_user(struct topology_writer *tw, const struct topology_config *config)
         .name = config->default_user,
         .password_hash = slice_of(hash, hash_len),
         .hashing = hashing,
-        .tags = config->default_user_tags.ptr != NULL ? config->default_user_tags : SLICE_LIT("administrator"),
+        .tags =
+            config->default_user_tags.ptr != NULL ? config->default_user_tags : SLICE_LIT("administrator"),
         .max_connections = -1,
         .max_channels = -1,
     };

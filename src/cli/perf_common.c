@@ -85,7 +85,8 @@ perf_queue_name(const char *pattern, uint64_t number, uint64_t count, char ret[s
 {
     const char *place = strstr(pattern, "%d");
     if (place != NULL)
-        snprintf(ret, 256, "%.*s%llu%s", (int)(place - pattern), pattern, (unsigned long long)number, place + 2);
+        snprintf(ret, 256, "%.*s%llu%s", (int)(place - pattern), pattern, (unsigned long long)number,
+                 place + 2);
     else if (count > 1)
         snprintf(ret, 256, "%s-%llu", pattern, (unsigned long long)number);
     else
@@ -109,7 +110,8 @@ perf_append_declare(struct perf_conn *c, uint16_t channel, const struct perf_que
 }
 
 int
-perf_declare_queue(struct perf_conn *c, uint16_t channel, const struct perf_queue_options *q, bool *ret_existed)
+perf_declare_queue(struct perf_conn *c, uint16_t channel, const struct perf_queue_options *q,
+                   bool *ret_existed)
 {
     union amqp_method m = {.queue_declare = {.queue = slice_str(q->name), .passive = true}};
     int rc = perf_conn_call(c, channel, AMQP_QUEUE_DECLARE, &m, NULL);

@@ -16,25 +16,44 @@ enum {
 
 // First member of each command's configuration.
 struct perf_common {
-    const char *uri;   // one or more, separated by commas
-    uint64_t pid;      // the broker's process, 0: not given
+    const char *uri; // one or more, separated by commas
+    uint64_t pid;    // the broker's process, 0: not given
     bool is_json;
-    double timeout_s;  // for each answer of the broker
+    double timeout_s; // for each answer of the broker
 };
 
-#define PERF_COMMON_DEFAULTS {.uri = "amqp://guest:guest@127.0.0.1:5672/", .timeout_s = 30}
+#define PERF_COMMON_DEFAULTS                                                                                 \
+    {                                                                                                        \
+        .uri = "amqp://guest:guest@127.0.0.1:5672/", .timeout_s = 30                                         \
+    }
 
 // The options of struct perf_common, for a configuration type whose member `common` it is.
-#define PERF_COMMON_OPTIONS(type)                                                                                      \
-    {OPTION_HEADING, 0, "Broker", 0, NULL, NULL, 0, 0},                                                                \
-        {OPTION_TEXT, 'u', "uri", offsetof(type, common.uri), "URI",                                                   \
-         "The broker, or several nodes separated by commas, tried in turn.", 0, 0},                                    \
-        {OPTION_COUNT, 'p', "pid", offsetof(type, common.pid), "PID",                                                  \
-         "The broker's process on this machine: its CPU time and memory are reported.", 1, 4194304},                   \
-        {OPTION_SECONDS, 0, "timeout", offsetof(type, common.timeout_s), "TIME", "How long to wait for an answer.",    \
-         0.1, 86400},                                                                                                  \
-        {OPTION_FLAG, 0, "json", offsetof(type, common.is_json), NULL,                                                 \
-         "The summary as JSON on standard output; all else goes to standard error.", 0, 0}
+#define PERF_COMMON_OPTIONS(type)                                                                            \
+    {OPTION_HEADING, 0, "Broker", 0, NULL, NULL, 0, 0},                                                      \
+        {OPTION_TEXT, 'u',                                                                                   \
+         "uri",       offsetof(type, common.uri),                                                            \
+         "URI",       "The broker, or several nodes separated by commas, tried in turn.",                    \
+         0,           0},                                                                                    \
+        {OPTION_COUNT,                                                                                       \
+         'p',                                                                                                \
+         "pid",                                                                                              \
+         offsetof(type, common.pid),                                                                         \
+         "PID",                                                                                              \
+         "The broker's process on this machine: its CPU time and memory are reported.",                      \
+         1,                                                                                                  \
+         4194304},                                                                                           \
+        {OPTION_SECONDS,                                                                                     \
+         0,                                                                                                  \
+         "timeout",                                                                                          \
+         offsetof(type, common.timeout_s),                                                                   \
+         "TIME",                                                                                             \
+         "How long to wait for an answer.",                                                                  \
+         0.1,                                                                                                \
+         86400},                                                                                             \
+    {                                                                                                        \
+        OPTION_FLAG, 0, "json", offsetof(type, common.is_json), NULL,                                        \
+            "The summary as JSON on standard output; all else goes to standard error.", 0, 0                 \
+    }
 
 extern const struct perf_command perf_command_run;
 extern const struct perf_command perf_command_verify;
@@ -68,7 +87,8 @@ struct perf_queue_options {
 
 // Declares a queue; *ret_existed: it was there before, and was taken as it is. May use channel `channel` for the asking, which
 // is open before and after.
-LV_MUST_USE int perf_declare_queue(struct perf_conn *c, uint16_t channel, const struct perf_queue_options *q, bool *ret_existed);
+LV_MUST_USE int perf_declare_queue(struct perf_conn *c, uint16_t channel, const struct perf_queue_options *q,
+                                   bool *ret_existed);
 // The frame of a declare alone, appended to c->out.
 void perf_append_declare(struct perf_conn *c, uint16_t channel, const struct perf_queue_options *q);
 LV_MUST_USE int perf_delete_queue(struct perf_conn *c, uint16_t channel, const char *name);

@@ -148,7 +148,8 @@ fail_closed(struct perf_conn *c, uint16_t channel, struct slice args)
         return perf_conn_fail(c, -LE_SYNTAX, "the broker closed the %s in a way nobody can read", what);
     c->closed_channel = channel;
     c->closed_code = m.reply_code;
-    return perf_conn_fail(c, -LE_CLOSED, "the broker closed the %s: %u %.*s", what, m.reply_code, SLICE_FMT(m.reply_text));
+    return perf_conn_fail(c, -LE_CLOSED, "the broker closed the %s: %u %.*s", what, m.reply_code,
+                          SLICE_FMT(m.reply_text));
 }
 
 int
@@ -178,8 +179,10 @@ perf_conn_unasked(struct perf_conn *c, const struct frame *f)
     default: break;
     }
     if (f->type == FRAME_METHOD)
-        return perf_conn_fail(c, -LE_SYNTAX, "the broker sent %s, which nobody expected", amqp_method_name(perf_method_id(f)));
-    return perf_conn_fail(c, -LE_SYNTAX, "the broker sent a frame of type %u, which nobody expected", f->type);
+        return perf_conn_fail(c, -LE_SYNTAX, "the broker sent %s, which nobody expected",
+                              amqp_method_name(perf_method_id(f)));
+    return perf_conn_fail(c, -LE_SYNTAX, "the broker sent a frame of type %u, which nobody expected",
+                          f->type);
 }
 
 int
@@ -205,14 +208,16 @@ perf_conn_wait(struct perf_conn *c, uint16_t channel, uint32_t id, union amqp_me
         union amqp_method m;
         rc = amqp_method_decode(id, slice_from(f.payload, 4), ret != NULL ? ret : &m);
         if (rc < 0)
-            return perf_conn_fail(c, rc, "the broker's %s cannot be read: %s", amqp_method_name(id), err_text(rc));
+            return perf_conn_fail(c, rc, "the broker's %s cannot be read: %s", amqp_method_name(id),
+                                  err_text(rc));
         return 0;
     }
     return rc;
 }
 
 int
-perf_conn_call(struct perf_conn *c, uint16_t channel, uint32_t id, const union amqp_method *m, union amqp_method *ret)
+perf_conn_call(struct perf_conn *c, uint16_t channel, uint32_t id, const union amqp_method *m,
+               union amqp_method *ret)
 {
     const struct amqp_method_info *info = amqp_method_info(id);
     LV_ASSERT(info != NULL && info->answers[0] != 0);
@@ -234,8 +239,8 @@ perf_conn_close(struct perf_conn *c)
     if (c->fd < 0)
         return;
     uint64_t deadline = clock_mono_ns() + CLOSE_WAIT_MS * UINT64_C(1000000);
-    amqp_frame_connection_close(&c->out, 0,
-                                &(struct amqp_connection_close){.reply_code = 200, .reply_text = SLICE_LIT("goodbye")});
+    amqp_frame_connection_close(
+        &c->out, 0, &(struct amqp_connection_close){.reply_code = 200, .reply_text = SLICE_LIT("goodbye")});
     int rc = 0;
     // Deliveries on their way have to be read before the answer: take whatever comes.
     while (rc >= 0 && clock_mono_ns() < deadline) {

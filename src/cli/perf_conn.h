@@ -17,26 +17,26 @@ enum {
 };
 
 struct perf_conn_options {
-    const char *name;       // connection_name among the client properties
-    uint64_t frame_max;     // largest frame that we accept, bytes
-    uint16_t heartbeat_s;   // 0: none
-    double timeout_s;       // for each answer
-    size_t in_cap;          // bytes of the input buffer: a larger frame is refused
+    const char *name;     // connection_name among the client properties
+    uint64_t frame_max;   // largest frame that we accept, bytes
+    uint16_t heartbeat_s; // 0: none
+    double timeout_s;     // for each answer
+    size_t in_cap;        // bytes of the input buffer: a larger frame is refused
 };
 
 struct perf_conn {
-    int fd;                 // -1: closed
-    struct buf out;         // encoded, not yet sent
-    size_t out_sent;        // of it, bytes that the socket took
-    uint8_t *in;            // what came and was not looked at lies from in_start to in_end
+    int fd;          // -1: closed
+    struct buf out;  // encoded, not yet sent
+    size_t out_sent; // of it, bytes that the socket took
+    uint8_t *in;     // what came and was not looked at lies from in_start to in_end
     size_t in_cap, in_start, in_end;
-    uint32_t frame_max;     // negotiated, bytes
-    uint16_t channel_max;   // negotiated
-    uint16_t heartbeat_s;   // negotiated
-    uint64_t timeout_ns;    // for each answer
-    bool is_blocked;        // the broker said connection.blocked
+    uint32_t frame_max;      // negotiated, bytes
+    uint16_t channel_max;    // negotiated
+    uint16_t heartbeat_s;    // negotiated
+    uint64_t timeout_ns;     // for each answer
+    bool is_blocked;         // the broker said connection.blocked
     uint16_t closed_channel; // after -LE_CLOSED: the channel it was, 0: the connection
-    uint16_t closed_code;   // its reply code; 0: the socket just ended
+    uint16_t closed_code;    // its reply code; 0: the socket just ended
     char error[PERF_CONN_ERROR_MAX];
 };
 

@@ -75,11 +75,12 @@ append_start_ok(struct perf_conn *c, const struct perf_uri *uri, const char *nam
     buf_append_str(&response, uri->user);
     buf_append_u8(&response, 0);
     buf_append_str(&response, uri->password);
-    amqp_frame_connection_start_ok(&c->out, 0,
-                                   &(struct amqp_connection_start_ok){.client_properties = buf_slice(&properties),
-                                                                      .mechanism = SLICE_LIT("PLAIN"),
-                                                                      .response = buf_slice(&response),
-                                                                      .locale = SLICE_LIT("en_US")});
+    amqp_frame_connection_start_ok(
+        &c->out, 0,
+        &(struct amqp_connection_start_ok){.client_properties = buf_slice(&properties),
+                                           .mechanism = SLICE_LIT("PLAIN"),
+                                           .response = buf_slice(&response),
+                                           .locale = SLICE_LIT("en_US")});
     if (response.ptr != NULL)
         mem_wipe(response.ptr, response.len);
     buf_fini(&response);
@@ -103,8 +104,9 @@ tune(struct perf_conn *c, const struct amqp_connection_tune *m, const struct per
     // We decide: the log-in of a load generator that asks for none shall not be ended by a missing heartbeat.
     c->heartbeat_s = o->heartbeat_s;
     amqp_frame_connection_tune_ok(&c->out, 0,
-                                  &(struct amqp_connection_tune_ok){
-                                      .channel_max = c->channel_max, .frame_max = c->frame_max, .heartbeat = c->heartbeat_s});
+                                  &(struct amqp_connection_tune_ok){.channel_max = c->channel_max,
+                                                                    .frame_max = c->frame_max,
+                                                                    .heartbeat = c->heartbeat_s});
     return 0;
 }
 
@@ -146,7 +148,8 @@ open_one(struct perf_conn *c, const struct perf_uri *uri, const struct perf_conn
 }
 
 int
-perf_conn_open(struct perf_conn *c, const struct perf_uris *uris, size_t first, const struct perf_conn_options *o)
+perf_conn_open(struct perf_conn *c, const struct perf_uris *uris, size_t first,
+               const struct perf_conn_options *o)
 {
     LV_ASSERT(uris->count > 0);
     int rc = 0;

@@ -5,7 +5,7 @@
 #include "src/cli/perf_proc.h"
 
 static const struct perf_command *const commands[] = {
-    &perf_command_run,
+    &perf_command_run, &perf_command_verify, &perf_command_idle, &perf_command_declare, &perf_command_churn,
 };
 
 static const char usage[] =
@@ -17,11 +17,14 @@ print_usage(FILE *to)
 {
     fputs(usage, to);
     for (size_t i = 0; i < LV_ARRAY_LEN(commands); i++)
-        fprintf(to, "  %-10s %s%s\n", commands[i]->name, commands[i]->summary, i == 0 ? " (when no command is given)" : "");
+        fprintf(to, "  %-10s %s%s\n", commands[i]->name, commands[i]->summary,
+                i == 0 ? " (when no command is given)" : "");
     fputs("\nA first run, against a broker on this machine:\n\n"
           "  leveret-perf --auto-ack --duration 5\n\n"
-          "The exit status is 0 when all went well, 1 after a failure or when verify found something wrong, 2 for\n"
-          "wrong options.\n", to);
+          "The exit status is 0 when all went well, 1 after a failure or when verify found something wrong, "
+          "2 for\n"
+          "wrong options.\n",
+          to);
 }
 
 static int

@@ -13,9 +13,9 @@ struct unit {
 };
 
 static const struct unit count_units[] = {{"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
-static const struct unit size_units[] = {{"B", 1},          {"k", 1024},          {"K", 1024},        {"KiB", 1024},
-                                         {"M", 1048576},    {"MiB", 1048576},     {"G", 1073741824},  {"GiB", 1073741824},
-                                         {"kB", 1e3},       {"KB", 1e3},          {"MB", 1e6},        {"GB", 1e9}};
+static const struct unit size_units[] = {
+    {"B", 1},          {"k", 1024},         {"K", 1024}, {"KiB", 1024}, {"M", 1048576}, {"MiB", 1048576},
+    {"G", 1073741824}, {"GiB", 1073741824}, {"kB", 1e3}, {"KB", 1e3},   {"MB", 1e6},    {"GB", 1e9}};
 static const struct unit time_units[] = {{"ms", 1e-3}, {"s", 1}, {"m", 60}, {"min", 60}, {"h", 3600}};
 static const struct unit rate_units[] = {{"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"/s", 1}};
 
@@ -233,8 +233,8 @@ set_value(const struct perf_option *o, const char *value, void *config, struct b
 
 // One word of the command line; *ret_used: it took the next one as its value.
 static int
-parse_word(const struct perf_command *command, const char *word, const char *next, void *config, bool *ret_used,
-           struct buf *error)
+parse_word(const struct perf_command *command, const char *word, const char *next, void *config,
+           bool *ret_used, struct buf *error)
 {
     const struct perf_option *o = NULL;
     const char *value = NULL;

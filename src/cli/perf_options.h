@@ -35,13 +35,14 @@ struct perf_command {
     const char *examples; // lines for --help
     const struct perf_option *options;
     size_t option_count;
-    size_t config_size;                // bytes
-    const void *defaults;              // config_size bytes
-    int (*run)(const void *config);    // exit status
+    size_t config_size;             // bytes
+    const void *defaults;           // config_size bytes
+    int (*run)(const void *config); // exit status
 };
 
 // Fills config, which holds the defaults. 0; 1 when help was asked for; -LE_INVAL with a line for a person in `error`.
-LV_MUST_USE int perf_options_parse(const struct perf_command *command, int argc, char **argv, void *config, struct buf *error);
+LV_MUST_USE int perf_options_parse(const struct perf_command *command, int argc, char **argv, void *config,
+                                   struct buf *error);
 // Frees what parsing allocated.
 void perf_options_fini(const struct perf_command *command, void *config);
 // The whole --help, at most 100 columns wide.

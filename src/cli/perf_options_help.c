@@ -108,6 +108,7 @@ perf_options_help(const struct perf_command *command, struct buf *out)
         else
             append_option(out, o, command->defaults);
     }
-    buf_append_str(out, "\nCounts and rates take k, M, G (thousands); sizes KiB, MiB, GiB; times ms, s, m, h. Defaults are in\n"
+    buf_append_str(out, "\nCounts and rates take k, M, G (thousands); sizes KiB, MiB, GiB; times ms, s, m, "
+                        "h. Defaults are in\n"
                         "brackets. Ctrl-C ends a run with the results so far, a second one at once.\n");
 }

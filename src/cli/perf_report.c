@@ -71,7 +71,8 @@ member(struct perf_report *r, const char *label, const char *key)
 }
 
 void
-perf_report_number(struct perf_report *r, const char *label, const char *key, double value, int decimals, const char *unit)
+perf_report_number(struct perf_report *r, const char *label, const char *key, double value, int decimals,
+                   const char *unit)
 {
     char text[40];
     member(r, label, key);
@@ -106,7 +107,8 @@ perf_report_flag(struct perf_report *r, const char *label, const char *key, cons
 static const struct {
     const char *name;
     double part;
-} percentiles[] = {{"p50", 0.5}, {"p75", 0.75}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p999", 0.999}, {"p9999", 0.9999}};
+} percentiles[] = {{"p50", 0.5},  {"p75", 0.75},   {"p90", 0.9},     {"p95", 0.95},
+                   {"p99", 0.99}, {"p999", 0.999}, {"p9999", 0.9999}};
 
 void
 perf_report_latency(struct perf_report *r, const char *label, const char *key, const struct perf_hist *h)
@@ -118,12 +120,14 @@ perf_report_latency(struct perf_report *r, const char *label, const char *key, c
     double unit = r->is_json ? 1e3 : 1e6;
     int decimals = r->is_json ? 1 : 3;
     if (r->is_json)
-        buf_printf(&r->out, "{\"count\": %llu, \"mean\": %.1f", (unsigned long long)count, perf_hist_mean(h) / unit);
+        buf_printf(&r->out, "{\"count\": %llu, \"mean\": %.1f", (unsigned long long)count,
+                   perf_hist_mean(h) / unit);
     else
         buf_printf(&r->out, "mean %.3f", perf_hist_mean(h) / unit);
     for (size_t i = 0; i < LV_ARRAY_LEN(percentiles); i++) {
         double value = (double)perf_hist_percentile(h, percentiles[i].part) / unit;
-        buf_printf(&r->out, r->is_json ? ", \"%s\": %.*f" : "  %s %.*f", percentiles[i].name, decimals, value);
+        buf_printf(&r->out, r->is_json ? ", \"%s\": %.*f" : "  %s %.*f", percentiles[i].name, decimals,
+                   value);
     }
     double max = (double)atomic_load_explicit(&h->max, memory_order_relaxed) / unit;
     buf_printf(&r->out, r->is_json ? ", \"max\": %.*f}" : "  max %.*f ms\n", decimals, max);
@@ -186,9 +190,12 @@ perf_report_usage(struct perf_report *r, const struct perf_usage *u, double unit
     if (u->pid != 0 && !u->is_lost) {
         snprintf(key, sizeof key, "broker_cpu_us_per_%s", unit_name);
         perf_report_number(r, "broker", key, (u->cpu_after_s - u->cpu_before_s) * 1e6 / units, 3, unit);
-        perf_report_number(r, "broker memory before", "broker_rss_before_mib", (double)u->rss_before / mib, 1, "MiB");
-        perf_report_number(r, "broker memory after", "broker_rss_after_mib", (double)u->rss_after / mib, 1, "MiB");
-        perf_report_number(r, "broker memory, peak", "broker_rss_peak_mib", (double)u->rss_peak / mib, 1, "MiB");
+        perf_report_number(r, "broker memory before", "broker_rss_before_mib", (double)u->rss_before / mib, 1,
+                           "MiB");
+        perf_report_number(r, "broker memory after", "broker_rss_after_mib", (double)u->rss_after / mib, 1,
+                           "MiB");
+        perf_report_number(r, "broker memory, peak", "broker_rss_peak_mib", (double)u->rss_peak / mib, 1,
+                           "MiB");
     } else if (u->pid != 0) {
         snprintf(label, sizeof label, "process %d has ended", u->pid);
         perf_report_text(r, "broker", "broker_error", label);

@@ -25,8 +25,10 @@ static const struct run_config defaults = {
 static const struct perf_option options[] = {
     PERF_COMMON_OPTIONS(struct run_config),
     {OPTION_HEADING, 0, "Who and where", 0, NULL, NULL, 0, 0},
-    {OPTION_COUNT, 'x', "producers", AT(producers), "N", "Connections that publish; 0 only consumes.", 0, 65535},
-    {OPTION_COUNT, 'y', "consumers", AT(consumers), "N", "Connections that consume; 0 only publishes.", 0, 65535},
+    {OPTION_COUNT, 'x', "producers", AT(producers), "N", "Connections that publish; 0 only consumes.", 0,
+     65535},
+    {OPTION_COUNT, 'y', "consumers", AT(consumers), "N", "Connections that consume; 0 only publishes.", 0,
+     65535},
     {OPTION_TEXT, 'q', "queue", AT(queue), "NAME",
      "The queue's name. One that exists is used as it is, with what is in it, and stays.", 0, 0},
     {OPTION_COUNT, 0, "queues", AT(queues), "N",
@@ -35,35 +37,48 @@ static const struct perf_option options[] = {
     {OPTION_FLAG, 'd', "durable", AT(is_durable), NULL, "Durable queues (and exchange).", 0, 0},
     {OPTION_FLAG, 0, "quorum", AT(is_quorum), NULL, "Quorum queues, which are durable.", 0, 0},
     {OPTION_ARGS, 0, "queue-args", AT(queue_args), "K=V,...",
-     "Arguments of the declares: x-max-length=1000,x-queue-mode=lazy. Numbers and true/false are taken as such.", 0, 0},
+     "Arguments of the declares: x-max-length=1000,x-queue-mode=lazy. Numbers and true/false are taken as "
+     "such.",
+     0, 0},
     {OPTION_TEXT, 'e', "exchange", AT(exchange), "NAME",
-     "Publish to this exchange, declared when it is not there, instead of the default one; each queue is bound to it.", 0, 0},
+     "Publish to this exchange, declared when it is not there, instead of the default one; each queue is "
+     "bound to it.",
+     0, 0},
     {OPTION_TEXT, 't', "type", AT(type), "TYPE", "Of the exchange: direct, fanout, topic, headers.", 0, 0},
     {OPTION_TEXT, 'k', "routing-key", AT(routing_key), "KEY",
      "One key for all messages; without it each queue's name is the key.", 0, 0},
-    {OPTION_TEXT, 0, "binding-key", AT(binding_key), "KEY", "Bind with this instead of the routing key: 'orders.#'.", 0, 0},
+    {OPTION_TEXT, 0, "binding-key", AT(binding_key), "KEY",
+     "Bind with this instead of the routing key: 'orders.#'.", 0, 0},
     {OPTION_FLAG, 0, "keep", AT(is_keep), NULL, "Leave behind what was declared.", 0, 0},
     {OPTION_HEADING, 0, "Messages", 0, NULL, NULL, 0, 0},
-    {OPTION_SIZE, 's', "size", AT(size), "BYTES", "Of each body. Below 16 there is no room for a time stamp.", 0, 64 << 20},
+    {OPTION_SIZE, 's', "size", AT(size), "BYTES", "Of each body. Below 16 there is no room for a time stamp.",
+     0, 64 << 20},
     {OPTION_FLAG, 0, "persistent", AT(is_persistent), NULL, "Delivery mode 2.", 0, 0},
     {OPTION_RATE, 'r', "rate", AT(rate), "PER_S",
-     "Messages a second of each producer; without it as fast as it goes. Latencies then count from when a message was due, "
-     "however late it could be sent.", 0, 0},
+     "Messages a second of each producer; without it as fast as it goes. Latencies then count from when a "
+     "message was due, "
+     "however late it could be sent.",
+     0, 0},
     {OPTION_COUNT, 'c', "confirm", AT(confirm), "N",
      "Publisher confirms, with at most N messages unconfirmed; 0 is without.", 0, 10000000},
     {OPTION_HEADING, 0, "Consuming", 0, NULL, NULL, 0, 0},
-    {OPTION_FLAG, 'a', "auto-ack", AT(is_auto_ack), NULL, "No acknowledgements: what is sent counts as delivered.", 0, 0},
-    {OPTION_COUNT, 'Q', "prefetch", AT(prefetch), "N", "Unacknowledged messages of a consumer; 0 is no limit.", 0, 65535},
+    {OPTION_FLAG, 'a', "auto-ack", AT(is_auto_ack), NULL,
+     "No acknowledgements: what is sent counts as delivered.", 0, 0},
+    {OPTION_COUNT, 'Q', "prefetch", AT(prefetch), "N",
+     "Unacknowledged messages of a consumer; 0 is no limit.", 0, 65535},
     {OPTION_COUNT, 'A', "multi-ack-every", AT(multi_ack_every), "N",
      "One acknowledgement (multiple) for N messages; at most half the prefetch.", 1, 1000000},
     {OPTION_HEADING, 0, "Time", 0, NULL, NULL, 0, 0},
-    {OPTION_SECONDS, 'z', "duration", AT(duration_s), "TIME", "The window that is measured; 0 goes on until Ctrl-C.", 0, 0},
+    {OPTION_SECONDS, 'z', "duration", AT(duration_s), "TIME",
+     "The window that is measured; 0 goes on until Ctrl-C.", 0, 0},
     {OPTION_SECONDS, 0, "warmup", AT(warmup_s), "TIME", "Before it, not measured.", 0, 0},
     {OPTION_COUNT, 'C', "messages", AT(messages), "N",
-     "Instead: each producer publishes N messages, and the run ends when they have arrived. No warm-up.", 0, 0},
+     "Instead: each producer publishes N messages, and the run ends when they have arrived. No warm-up.", 0,
+     0},
     {OPTION_HEADING, 0, "This program", 0, NULL, NULL, 0, 0},
     {OPTION_FLAG, 0, "quiet", AT(is_quiet), NULL, "No line a second.", 0, 0},
-    {OPTION_COUNT, 0, "threads", AT(threads), "N", "At most so many; without it one a core, and at least 2.", 1, 1024},
+    {OPTION_COUNT, 0, "threads", AT(threads), "N", "At most so many; without it one a core, and at least 2.",
+     1, 1024},
     {OPTION_SIZE, 0, "frame-max", AT(frame_max), "BYTES", "The largest frame to ask for.", 4096, 16 << 20},
 };
 
@@ -85,7 +100,8 @@ static int
 open_admin(struct run *r)
 {
     const struct run_config *c = r->config;
-    struct perf_conn_options o = {.name = "leveret-perf", .frame_max = c->frame_max, .timeout_s = c->common.timeout_s};
+    struct perf_conn_options o = {
+        .name = "leveret-perf", .frame_max = c->frame_max, .timeout_s = c->common.timeout_s};
     int rc = perf_conn_open(&r->admin, &r->uris, 0, &o);
     if (rc == 0)
         rc = perf_conn_open_channel(&r->admin, 1);
@@ -123,15 +139,18 @@ run(const void *config)
 const struct perf_command perf_command_run = {
     .name = "run",
     .summary = "publish and consume, and measure both",
-    .about = "Producers and consumers with a connection each, as fast as the broker allows or at a rate. A line a second\n"
-             "says how it goes; at the end come the means over the measured window and the latencies: from publish to\n"
+    .about = "Producers and consumers with a connection each, as fast as the broker allows or at a rate. A "
+             "line a second\n"
+             "says how it goes; at the end come the means over the measured window and the latencies: from "
+             "publish to\n"
              "confirm, and from publish to the arrival at the consumer.",
     .examples =
         "  leveret-perf run --auto-ack                      16 bytes, one producer, one consumer, flat out\n"
         "  leveret-perf run -s 1KiB -c 1000 --persistent --durable\n"
         "                                                   durable publishing, 1000 unconfirmed at most\n"
         "  leveret-perf run -r 2000 -c 100 -z 60 -p $(pidof leveretd)\n"
-        "                                                   latencies at a fixed load, the broker's CPU beside them\n"
+        "                                                   latencies at a fixed load, the broker's CPU "
+        "beside them\n"
         "  leveret-perf run -x 10 -y 10 --queues 10 -Q 500 -A 50\n"
         "  leveret-perf run -e events -t topic -k order.eu.new --binding-key 'order.#' --queues 3\n"
         "  leveret-perf run -x 0 -q jobs --auto-ack         empties a queue\n",

@@ -26,16 +26,16 @@ struct run_config {
     bool is_durable, is_quorum, is_keep;
     struct buf queue_args;
     const char *exchange, *type, *routing_key, *binding_key;
-    uint64_t size;                     // bytes of a body
+    uint64_t size; // bytes of a body
     bool is_persistent;
-    double rate;                       // messages a second of each producer; 0: as fast as it goes
-    uint64_t confirm;                  // unconfirmed messages of a producer; 0: no confirms
-    uint64_t messages;                 // of each producer; 0: until the time is over
+    double rate;       // messages a second of each producer; 0: as fast as it goes
+    uint64_t confirm;  // unconfirmed messages of a producer; 0: no confirms
+    uint64_t messages; // of each producer; 0: until the time is over
     bool is_auto_ack;
     uint64_t prefetch, multi_ack_every;
     double duration_s, warmup_s;
     bool is_quiet;
-    uint64_t frame_max;                // bytes
+    uint64_t frame_max; // bytes
 };
 
 enum run_phase { RUN_GOING, RUN_DRAINING /* no more publishing */, RUN_OVER };
@@ -51,32 +51,32 @@ struct run_thread;
 struct run {
     const struct run_config *config;
     struct perf_uris uris;
-    struct perf_conn admin;            // declares and deletes, main thread
-    bool *is_created;                  // for each queue: this run declared it
+    struct perf_conn admin; // declares and deletes, main thread
+    bool *is_created;       // for each queue: this run declared it
     bool is_exchange_created;
-    uint64_t id;                       // random; tells this run's messages from others
+    uint64_t id; // random; tells this run's messages from others
     struct run_thread *threads;
     size_t thread_count;
-    _Atomic int phase;                 // enum run_phase; set by the main thread, seen by all
-    pthread_mutex_t lock;              // rank: leaf; guards error
-    char error[PERF_CONN_ERROR_MAX];   // of the first that failed
-    _Atomic bool is_failed;            // release after error is written, acquire by the main thread
-    _Atomic uint64_t producers_done;   // producers that have published and confirmed all
+    _Atomic int phase;               // enum run_phase; set by the main thread, seen by all
+    pthread_mutex_t lock;            // rank: leaf; guards error
+    char error[PERF_CONN_ERROR_MAX]; // of the first that failed
+    _Atomic bool is_failed;          // release after error is written, acquire by the main thread
+    _Atomic uint64_t producers_done; // producers that have published and confirmed all
 };
 
 struct run_thread {
     struct run *run;
     pthread_t thread;
     struct ev_loop *loop;
-    ev_async wake;                     // the phase has changed
-    int timer_fd;                      // nanoseconds, which libev's timers do not have
-    uint64_t timer_due_ns;             // when it fires; UINT64_MAX: not armed
+    ev_async wake;         // the phase has changed
+    int timer_fd;          // nanoseconds, which libev's timers do not have
+    uint64_t timer_due_ns; // when it fires; UINT64_MAX: not armed
     ev_io timer_io;
     struct run_producer **producers;
     size_t producer_count;
     struct run_consumer **consumers;
     size_t consumer_count;
-    struct run_counts counts;          // of all its producers and consumers
+    struct run_counts counts; // of all its producers and consumers
     struct perf_hist *confirm_hist, *delivery_hist;
 };
 
@@ -85,16 +85,18 @@ LV_MUST_USE int run_declare(struct run *r);
 void run_delete(struct run *r);
 void run_queue_name(const struct run_config *c, uint64_t index, char ret[static 256]);
 // The exchange and routing key with which messages for queue `index` are published.
-void run_route(const struct run_config *c, uint64_t index, struct slice *ret_exchange, struct slice *ret_key, char buf[static 256]);
+void run_route(const struct run_config *c, uint64_t index, struct slice *ret_exchange, struct slice *ret_key,
+               char buf[static 256]);
 
 // --- perf_run_producer.c ---
 LV_MUST_USE int run_producer_new(struct run_thread *t, uint64_t index, struct run_producer **ret);
-void run_producer_start(struct run_producer *p);          // on its thread
-void run_producer_stop(struct run_producer *p);           // on its thread: publishes no more
-void run_producer_pump(struct run_producer *p);           // publishes what is due
-uint64_t run_producer_due(const struct run_producer *p);  // when the next message is; UINT64_MAX: something else wakes it
+void run_producer_start(struct run_producer *p); // on its thread
+void run_producer_stop(struct run_producer *p);  // on its thread: publishes no more
+void run_producer_pump(struct run_producer *p);  // publishes what is due
+uint64_t run_producer_due(
+    const struct run_producer *p); // when the next message is; UINT64_MAX: something else wakes it
 bool run_producer_is_blocked(const struct run_producer *p);
-void run_producer_free(struct run_producer *p);           // after the thread has ended
+void run_producer_free(struct run_producer *p); // after the thread has ended
 
 // --- perf_run_consumer.c ---
 LV_MUST_USE int run_consumer_new(struct run_thread *t, uint64_t index, struct run_consumer **ret);
@@ -118,5 +120,6 @@ int run_measure(struct run *r); // the exit status
 static inline void
 run_count(_Atomic uint64_t *counter, uint64_t more)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+                          memory_order_relaxed);
 }

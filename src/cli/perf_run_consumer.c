@@ -20,11 +20,11 @@ struct run_consumer {
     struct perf_conn conn;
     ev_io read_io, write_io;
     enum expect expect;
-    bool is_first_body;    // the next body frame begins with the stamp
-    uint64_t body_left;    // bytes
-    uint64_t tag;          // of the message that is coming
-    uint64_t unacked;      // since the last acknowledgement
-    uint64_t ack_every;    // 0: none
+    bool is_first_body; // the next body frame begins with the stamp
+    uint64_t body_left; // bytes
+    uint64_t tag;       // of the message that is coming
+    uint64_t unacked;   // since the last acknowledgement
+    uint64_t ack_every; // 0: none
     // What a pass over the input found, before it is added to the thread's counts.
     uint64_t messages, redelivered;
     uint64_t stamp, stamp_count; // messages in a row with the same stamp
@@ -49,7 +49,8 @@ record_stamps(struct run_consumer *c, uint64_t now)
 static void
 ack(struct run_consumer *c)
 {
-    amqp_frame_basic_ack(&c->conn.out, 1, &(struct amqp_basic_ack){.delivery_tag = c->tag, .multiple = c->unacked > 1});
+    amqp_frame_basic_ack(&c->conn.out, 1,
+                         &(struct amqp_basic_ack){.delivery_tag = c->tag, .multiple = c->unacked > 1});
     c->unacked = 0;
 }
 
@@ -75,7 +76,8 @@ take_method(struct run_consumer *c, const uint8_t *p, uint32_t size)
         c->expect = EXPECT_HEADER;
         return 0;
     }
-    struct frame f = {.type = p[0], .channel = wire_get_u16(p + 1), .payload_len = size, .payload = slice_of(p + 7, size)};
+    struct frame f = {
+        .type = p[0], .channel = wire_get_u16(p + 1), .payload_len = size, .payload = slice_of(p + 7, size)};
     return perf_conn_unasked(&c->conn, &f);
 }
 
@@ -119,12 +121,14 @@ take_input(struct run_consumer *c, uint64_t now)
 {
     struct perf_conn *conn = &c->conn;
     const uint8_t *p = conn->in + conn->in_start, *end = conn->in + conn->in_end;
-    static const uint8_t types[] = {[EXPECT_METHOD] = FRAME_METHOD, [EXPECT_HEADER] = FRAME_HEADER, [EXPECT_BODY] = FRAME_BODY};
+    static const uint8_t types[] = {
+        [EXPECT_METHOD] = FRAME_METHOD, [EXPECT_HEADER] = FRAME_HEADER, [EXPECT_BODY] = FRAME_BODY};
     int rc = 0;
     while (rc == 0 && (size_t)(end - p) >= FRAME_OVERHEAD) {
         uint32_t size = wire_get_u32(p + 3);
         if (LV_UNLIKELY(size > conn->frame_max - FRAME_OVERHEAD))
-            return perf_conn_fail(conn, -LE_SYNTAX, "the broker sent a frame of %u bytes, above the negotiated size", size);
+            return perf_conn_fail(conn, -LE_SYNTAX,
+                                  "the broker sent a frame of %u bytes, above the negotiated size", size);
         size_t total = (size_t)size + FRAME_OVERHEAD;
         if ((size_t)(end - p) < total)
             break;
@@ -214,7 +218,8 @@ subscribe(struct run_consumer *c)
     for (uint64_t q = c->index % config->queues; rc == 0 && q < config->queues; q += config->consumers) {
         char name[256];
         run_queue_name(config, q, name);
-        m.basic_consume = (struct amqp_basic_consume){.queue = slice_str(name), .no_ack = config->is_auto_ack};
+        m.basic_consume =
+            (struct amqp_basic_consume){.queue = slice_str(name), .no_ack = config->is_auto_ack};
         // Deliveries of the first queue may come before the answer for the second: nobody waits for it.
         bool is_only = q + config->consumers >= config->queues && q < config->consumers;
         m.basic_consume.nowait = !is_only;

@@ -17,10 +17,10 @@ struct moment {
 struct measure {
     struct run *run;
     struct perf_usage usage;
-    uint64_t start_ns;          // of the threads
-    struct moment *begin, *end; // of the window
+    uint64_t start_ns;           // of the threads
+    struct moment *begin, *end;  // of the window
     struct moment *before, *now; // of the live line
-    double broker_cpu_s;        // at `before`
+    double broker_cpu_s;         // at `before`
     uint64_t lines;
     bool is_interrupted;
 };
@@ -61,7 +61,8 @@ append_live_latency(struct buf *b, const char *name, struct perf_hist *now, cons
 {
     perf_hist_subtract(now, before);
     if (perf_hist_count(now) > 0)
-        buf_printf(b, "  %s ms p50 %.2f p99 %.2f max %.2f", name, (double)perf_hist_percentile(now, 0.5) / 1e6,
+        buf_printf(b, "  %s ms p50 %.2f p99 %.2f max %.2f", name,
+                   (double)perf_hist_percentile(now, 0.5) / 1e6,
                    (double)perf_hist_percentile(now, 0.99) / 1e6, (double)perf_hist_percentile(now, 1) / 1e6);
 }
 
@@ -98,7 +99,8 @@ live_line(struct measure *m)
     struct perf_proc p;
     if (c->common.pid != 0 && perf_proc_sample((pid_t)c->common.pid, &p) == 0) {
         uint64_t units = LV_MAX(now->published - before->published, now->consumed - before->consumed);
-        buf_printf(&b, "  broker %.2f us/msg %.0f MiB", (p.cpu_s - m->broker_cpu_s) * 1e6 / (double)LV_MAX(units, UINT64_C(1)),
+        buf_printf(&b, "  broker %.2f us/msg %.0f MiB",
+                   (p.cpu_s - m->broker_cpu_s) * 1e6 / (double)LV_MAX(units, UINT64_C(1)),
                    (double)p.rss_bytes / 1048576.0);
         m->broker_cpu_s = p.cpu_s;
     }
@@ -128,7 +130,8 @@ is_finished(const struct run *r)
     }
     if (*c->exchange != '\0')
         expected = UINT64_MAX; // copies, or none: nobody knows
-    return c->consumers == 0 || consumed >= expected || clock_mono_ns() - last > QUIET_END_MS * UINT64_C(1000000);
+    return c->consumers == 0 || consumed >= expected ||
+           clock_mono_ns() - last > QUIET_END_MS * UINT64_C(1000000);
 }
 
 // Until `until_ns`; false when the run is over before.
@@ -159,7 +162,8 @@ print_summary(struct measure *m)
     struct moment *a = m->begin, *b = m->end;
     struct perf_report report;
     // With --messages the time ends with the last arrival, not when it was noticed.
-    uint64_t end_ns = c->messages != 0 && b->last_ns > a->time_ns && is_finished(m->run) ? b->last_ns : b->time_ns;
+    uint64_t end_ns =
+        c->messages != 0 && b->last_ns > a->time_ns && is_finished(m->run) ? b->last_ns : b->time_ns;
     double seconds = LV_MAX((double)(end_ns - a->time_ns) / 1e9, 1e-9);
     uint64_t published = b->published - a->published, consumed = b->consumed - a->consumed;
     perf_report_begin(&report, "run", c->common.is_json);
@@ -169,13 +173,16 @@ print_summary(struct measure *m)
     if (c->confirm > 0) {
         uint64_t confirmed = b->confirmed - a->confirmed;
         perf_report_number(&report, "confirmed", "confirmed", (double)confirmed, 0, "messages");
-        perf_report_number(&report, "confirmed, mean", "confirmed_per_s", (double)confirmed / seconds, 0, "/s");
-        perf_report_number(&report, "refused (nack)", "nacked", (double)(b->nacked - a->nacked), 0, "messages");
+        perf_report_number(&report, "confirmed, mean", "confirmed_per_s", (double)confirmed / seconds, 0,
+                           "/s");
+        perf_report_number(&report, "refused (nack)", "nacked", (double)(b->nacked - a->nacked), 0,
+                           "messages");
     }
     if (c->consumers > 0) {
         perf_report_number(&report, "consumed", "consumed", (double)consumed, 0, "messages");
         perf_report_number(&report, "consumed, mean", "consumed_per_s", (double)consumed / seconds, 0, "/s");
-        perf_report_number(&report, "redelivered", "redelivered", (double)(b->redelivered - a->redelivered), 0, "messages");
+        perf_report_number(&report, "redelivered", "redelivered", (double)(b->redelivered - a->redelivered),
+                           0, "messages");
     }
     perf_hist_subtract(&b->confirm, &a->confirm);
     perf_hist_subtract(&b->delivery, &a->delivery);

@@ -35,20 +35,20 @@ struct run_producer {
     struct perf_conn conn;
     ev_io read_io, write_io;
     uint8_t *ring;
-    uint32_t *starts;      // slot_count + 1 offsets in the ring
-    uint32_t *stamps;      // offset of each slot's stamp
+    uint32_t *starts; // slot_count + 1 offsets in the ring
+    uint32_t *stamps; // offset of each slot's stamp
     size_t slot_count;
-    size_t chunk_slots;    // stamped and unsent at most
+    size_t chunk_slots; // stamped and unsent at most
     size_t stamp_slot, send_slot;
-    size_t send_part;      // bytes of send_slot that are gone
+    size_t send_part;       // bytes of send_slot that are gone
     uint64_t stamped, sent; // messages
-    bool has_stamp;        // bodies are large enough
-    double interval_ns;    // 0: no rate
+    bool has_stamp;         // bodies are large enough
+    double interval_ns;     // 0: no rate
     uint64_t first_due_ns;
-    uint64_t next_due_ns;  // UINT64_MAX: something else wakes it
+    uint64_t next_due_ns; // UINT64_MAX: something else wakes it
     uint64_t *times;
     uint64_t mask;
-    uint64_t window;       // 0: no confirms
+    uint64_t window; // 0: no confirms
     uint64_t oldest;
     bool is_stopping, is_done, is_failed;
 };
@@ -117,7 +117,8 @@ advance(struct run_producer *p, size_t bytes)
     uint64_t before = p->sent;
     p->send_part += bytes;
     size_t len;
-    while (p->sent < p->stamped && p->send_part >= (len = p->starts[p->send_slot + 1] - p->starts[p->send_slot])) {
+    while (p->sent < p->stamped &&
+           p->send_part >= (len = p->starts[p->send_slot + 1] - p->starts[p->send_slot])) {
         p->send_part -= len;
         p->sent++;
         if (++p->send_slot == p->slot_count)
@@ -246,8 +247,9 @@ take_frame(struct run_producer *p, const struct frame *f, uint64_t now)
         return perf_conn_fail(&p->conn, -LE_SYNTAX, "the broker's %s cannot be read", amqp_method_name(id));
     uint64_t tag = wire_get_u64(f->payload.ptr + 4);
     if (!settle(p, tag, f->payload.ptr[12] & 1, id == AMQP_BASIC_NACK, now))
-        return perf_conn_fail(&p->conn, -LE_STATE, "the broker confirmed number %llu, but open are %llu to %llu",
-                              (unsigned long long)tag, (unsigned long long)p->oldest, (unsigned long long)p->stamped);
+        return perf_conn_fail(
+            &p->conn, -LE_STATE, "the broker confirmed number %llu, but open are %llu to %llu",
+            (unsigned long long)tag, (unsigned long long)p->oldest, (unsigned long long)p->stamped);
     return 0;
 }
 
@@ -269,7 +271,8 @@ on_readable(struct ev_loop *loop, ev_io *io, int events)
 // --- setting up ---
 
 static void
-encode_message(struct buf *b, const struct run_config *c, uint64_t queue, struct slice body, uint32_t frame_max)
+encode_message(struct buf *b, const struct run_config *c, uint64_t queue, struct slice body,
+               uint32_t frame_max)
 {
     char name[256];
     struct amqp_basic_publish m = {0};
@@ -315,22 +318,28 @@ fill_ring(struct run_producer *p)
     if ((double)p->slot_count * (double)first_len > RING_BYTES_MAX) {
         mem_free(body);
         buf_fini(&b);
-        return perf_conn_fail(&p->conn, -LE_LIMIT, "%zu queues with messages of %llu bytes are too much for one producer: use more "
-                              "--producers", queues, (unsigned long long)c->size);
+        return perf_conn_fail(
+            &p->conn, -LE_LIMIT,
+            "%zu queues with messages of %llu bytes are too much for one producer: use more "
+            "--producers",
+            queues, (unsigned long long)c->size);
     }
     p->starts = mem_xcalloc(p->slot_count + 1, sizeof *p->starts);
     p->stamps = mem_xcalloc(p->slot_count, sizeof *p->stamps);
     uint32_t body_at = (uint32_t)(frame_body_size(c->size, p->conn.frame_max) - FRAME_HEADER_SIZE);
     for (size_t i = 0; i < p->slot_count; i++) {
         p->starts[i] = (uint32_t)b.len;
-        encode_message(&b, c, (p->index + i % queues * c->producers) % c->queues, slice_of(body, c->size), p->conn.frame_max);
+        encode_message(&b, c, (p->index + i % queues * c->producers) % c->queues, slice_of(body, c->size),
+                       p->conn.frame_max);
         p->stamps[i] = (uint32_t)b.len - body_at;
     }
     p->starts[p->slot_count] = (uint32_t)b.len;
     mem_free(body);
     if (b.failed) {
         buf_fini(&b);
-        return perf_conn_fail(&p->conn, -LE_LIMIT, "the message cannot be encoded: a name is longer than 255 bytes, or memory is out");
+        return perf_conn_fail(
+            &p->conn, -LE_LIMIT,
+            "the message cannot be encoded: a name is longer than 255 bytes, or memory is out");
     }
     p->ring = b.ptr; // owned by the producer from here on
     p->chunk_slots = LV_MIN(p->slot_count - 1, LV_MAX((size_t)1, CHUNK_BYTES / first_len));
@@ -391,7 +400,8 @@ run_producer_start(struct run_producer *p)
     if (c->rate > 0) {
         p->interval_ns = 1e9 / c->rate;
         // Not all at the same moment.
-        p->first_due_ns = clock_mono_ns() + (uint64_t)(p->interval_ns * (double)p->index / (double)c->producers);
+        p->first_due_ns =
+            clock_mono_ns() + (uint64_t)(p->interval_ns * (double)p->index / (double)c->producers);
     }
     ev_io_start(p->thread->loop, &p->read_io);
     run_producer_pump(p);

@@ -26,7 +26,8 @@ run_thread_wake_at(struct run_thread *t, uint64_t due_ns)
     if (due_ns >= t->timer_due_ns)
         return;
     t->timer_due_ns = due_ns;
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(due_ns / 1000000000), .tv_nsec = (long)(due_ns % 1000000000)}};
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(due_ns / 1000000000), .tv_nsec = (long)(due_ns % 1000000000)}};
     timerfd_settime(t->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 

@@ -13,7 +13,8 @@ run_queue_name(const struct run_config *c, uint64_t index, char ret[static 256])
 }
 
 void
-run_route(const struct run_config *c, uint64_t index, struct slice *ret_exchange, struct slice *ret_key, char buf[static 256])
+run_route(const struct run_config *c, uint64_t index, struct slice *ret_exchange, struct slice *ret_key,
+          char buf[static 256])
 {
     *ret_exchange = slice_str(c->exchange);
     if (c->routing_key != NULL) {
@@ -58,7 +59,8 @@ bind_queue(struct run *r, uint64_t index, const char *queue)
     run_route(c, index, &exchange, &key, buf);
     if (c->binding_key != NULL)
         key = slice_str(c->binding_key);
-    union amqp_method m = {.queue_bind = {.queue = slice_str(queue), .exchange = exchange, .routing_key = key}};
+    union amqp_method m = {
+        .queue_bind = {.queue = slice_str(queue), .exchange = exchange, .routing_key = key}};
     return perf_conn_call(&r->admin, 1, AMQP_QUEUE_BIND, &m, NULL);
 }
 

@@ -21,7 +21,7 @@ decode(struct slice text, char ret[static PERF_URI_TEXT_MAX + 1])
     for (size_t i = 0; i < text.len; i++) {
         int c = text.ptr[i];
         if (c == '%') {
-            bool is_whole = text.len - i > 2;
+            bool is_whole = true;
             int high = is_whole ? hex_digit(text.ptr[i + 1]) : -1;
             int low = is_whole ? hex_digit(text.ptr[i + 2]) : -1;
             if (high < 0 || low < 0)
@@ -91,7 +91,8 @@ parse_address(struct slice address, struct perf_uri *u)
 static const char *
 parse_one(struct slice text, struct perf_uri *u)
 {
-    *u = (struct perf_uri){.host = "localhost", .port = "5672", .user = "guest", .password = "guest", .vhost = "/"};
+    *u = (struct perf_uri){
+        .host = "localhost", .port = "5672", .user = "guest", .password = "guest", .vhost = "/"};
     if (slice_has_prefix(text, SLICE_LIT("amqps://")))
         return "TLS is not spoken here; use amqp:// and measure TLS with another tool";
     if (!slice_has_prefix(text, SLICE_LIT("amqp://")))

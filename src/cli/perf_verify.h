@@ -13,7 +13,7 @@
 #include "src/cli/perf_report.h"
 
 enum {
-    VERIFY_BODY_MIN = 40, // bytes
+    VERIFY_BODY_MIN = 40,      // bytes
     VERIFY_CLIENTS_MAX = 1024, // LIMIT: producers, and queues
 };
 
@@ -53,13 +53,13 @@ struct verify_log {
 
 // Facts of a log. Numbers are as they were in the file: the checker bounds them.
 enum verify_fact_kind {
-    FACT_SENT,      // producer, last: nothing above `last` has been sent
-    FACT_CONFIRMED, // producer, first, last
-    FACT_NACKED,    // producer, first, last
-    FACT_RECEIVED,  // queue, producer, first, last, is_redelivered
-    FACT_CORRUPTED, // queue
+    FACT_SENT,       // producer, last: nothing above `last` has been sent
+    FACT_CONFIRMED,  // producer, first, last
+    FACT_NACKED,     // producer, first, last
+    FACT_RECEIVED,   // queue, producer, first, last, is_redelivered
+    FACT_CORRUPTED,  // queue
     FACT_UNEXPECTED, // queue
-    FACT_DRAIN,     // what follows was received by --check: nobody published any more
+    FACT_DRAIN,      // what follows was received by --check: nobody published any more
 };
 
 struct verify_fact {
@@ -78,7 +78,8 @@ void verify_log_close(struct verify_log *log);
 typedef int (*verify_fact_fn)(void *ctx, const struct verify_fact *fact);
 // Reads head (unless NULL: then there is none) and facts. -LE_NOTFOUND: no such file; -LE_SYNTAX with the number of the line. A
 // last line that was cut off is left out.
-LV_MUST_USE int verify_log_read(const char *path, struct verify_head *head, verify_fact_fn fact, void *ctx, uint64_t *ret_line);
+LV_MUST_USE int verify_log_read(const char *path, struct verify_head *head, verify_fact_fn fact, void *ctx,
+                                uint64_t *ret_line);
 
 // --- perf_verify_check.c ---
 
@@ -86,12 +87,12 @@ enum { VERIFY_EXAMPLES_MAX = 20 };
 
 struct verify_found {
     uint64_t sent, confirmed, nacked, received; // different messages; received: of this run
-    uint64_t in_doubt_received;       // sent, never confirmed, and received: allowed
-    uint64_t lost;                    // confirmed, never received
-    uint64_t duplicated_redelivered;  // came again, and the broker said so
-    uint64_t duplicated_unexplained;  // came again as if new
+    uint64_t in_doubt_received;                 // sent, never confirmed, and received: allowed
+    uint64_t lost;                              // confirmed, never received
+    uint64_t duplicated_redelivered;            // came again, and the broker said so
+    uint64_t duplicated_unexplained;            // came again as if new
     uint64_t corrupted;
-    uint64_t unexpected;              // not of this run, never sent, or in another queue
+    uint64_t unexpected; // not of this run, never sent, or in another queue
     uint64_t out_of_order;
 };
 
@@ -108,7 +109,7 @@ void verify_checker_finish(struct verify_checker *c, struct verify_found *ret, s
 
 struct verify_inbox {
     struct buf body;
-    uint64_t left;   // bytes of the body that are still to come
+    uint64_t left; // bytes of the body that are still to come
     uint64_t tag;
     bool is_redelivered, is_header_due, is_body_due;
 };
@@ -149,7 +150,7 @@ struct verify_receiver {
     size_t fact_count;
     uint64_t unacked_tag; // 0: none
     uint64_t received;
-    verify_fact_fn fact;  // each fact too, may be NULL
+    verify_fact_fn fact; // each fact too, may be NULL
     void *ctx;
 };
 LV_MUST_USE int verify_receiver_take(struct verify_receiver *r, const struct frame *f);

@@ -58,7 +58,8 @@ static void
 example(struct verify_checker *c, enum example kind, const char *what, uint32_t producer, uint64_t sequence)
 {
     if (c->example_counts[kind]++ < VERIFY_EXAMPLES_MAX)
-        buf_printf(&c->examples, "  %s: message %llu of producer %u\n", what, (unsigned long long)sequence, producer);
+        buf_printf(&c->examples, "  %s: message %llu of producer %u\n", what, (unsigned long long)sequence,
+                   producer);
 }
 
 // Lines of a log come in any state of a crash: several may say the same, none may shrink.
@@ -132,7 +133,8 @@ add_received(struct verify_checker *c, const struct verify_fact *f)
             continue;
         }
         c->found.unexpected++;
-        example(c, EXAMPLE_UNEXPECTED, is_ours ? "came out of the wrong queue" : "was never sent", f->producer, s);
+        example(c, EXAMPLE_UNEXPECTED, is_ours ? "came out of the wrong queue" : "was never sent",
+                f->producer, s);
     }
     return 0;
 }
@@ -141,7 +143,8 @@ int
 verify_checker_add(struct verify_checker *c, const struct verify_fact *f)
 {
     bool is_of_producer = f->kind == FACT_SENT || f->kind == FACT_CONFIRMED || f->kind == FACT_NACKED;
-    if ((is_of_producer && f->producer >= c->head.producers) || (!is_of_producer && f->queue >= c->head.queues))
+    if ((is_of_producer && f->producer >= c->head.producers) ||
+        (!is_of_producer && f->queue >= c->head.queues))
         return -LE_LIMIT;
     switch (f->kind) {
     case FACT_SENT: return add_sent(c, f->producer, f->last);
@@ -166,7 +169,8 @@ verify_checker_finish(struct verify_checker *c, struct verify_found *ret, struct
         struct producer *p = &c->producers[i];
         c->found.sent += p->sent;
         for (uint64_t s = 1; s <= p->sent; s++) {
-            bool is_confirmed = (p->marks[s] & MARK_CONFIRMED) != 0, is_received = (p->marks[s] & MARK_RECEIVED) != 0;
+            bool is_confirmed = (p->marks[s] & MARK_CONFIRMED) != 0,
+                 is_received = (p->marks[s] & MARK_RECEIVED) != 0;
             c->found.confirmed += is_confirmed;
             c->found.nacked += (p->marks[s] & MARK_NACKED) != 0;
             c->found.received += is_received;

@@ -10,7 +10,8 @@ take_deliver(struct verify_inbox *in, struct perf_conn *c, const struct frame *f
 {
     struct amqp_basic_deliver m;
     if (in->is_header_due || in->is_body_due || amqp_decode_basic_deliver(slice_from(f->payload, 4), &m) < 0)
-        return perf_conn_fail(c, -LE_SYNTAX, "the broker's basic.deliver cannot be read, or comes within a message");
+        return perf_conn_fail(c, -LE_SYNTAX,
+                              "the broker's basic.deliver cannot be read, or comes within a message");
     in->tag = m.delivery_tag;
     in->is_redelivered = m.redelivered;
     in->is_header_due = true;
@@ -25,7 +26,8 @@ verify_inbox_take(struct verify_inbox *in, struct perf_conn *c, const struct fra
     if (f->type == FRAME_HEADER && in->is_header_due) {
         struct content_header h;
         if (content_header_decode(f->payload, &h) < 0 || h.body_size > BODY_MAX)
-            return perf_conn_fail(c, -LE_SYNTAX, "the broker's content header cannot be read, or is of a message too large");
+            return perf_conn_fail(c, -LE_SYNTAX,
+                                  "the broker's content header cannot be read, or is of a message too large");
         buf_reset(&in->body);
         in->left = h.body_size;
         in->is_header_due = false;
@@ -59,8 +61,9 @@ add_fact(struct verify_receiver *r, const struct verify_fact *f)
 {
     // A producer's messages to one of n queues are n apart: they make one fact only where there is one queue.
     struct verify_fact *last = r->fact_count > 0 ? &r->facts[r->fact_count - 1] : NULL;
-    if (last != NULL && f->kind == FACT_RECEIVED && last->kind == FACT_RECEIVED && last->producer == f->producer &&
-        last->is_redelivered == f->is_redelivered && last->last + 1 == f->first) {
+    if (last != NULL && f->kind == FACT_RECEIVED && last->kind == FACT_RECEIVED &&
+        last->producer == f->producer && last->is_redelivered == f->is_redelivered &&
+        last->last + 1 == f->first) {
         last->last = f->last;
         return 0;
     }
@@ -76,7 +79,8 @@ verify_receiver_take(struct verify_receiver *r, const struct frame *f)
     if (rc <= 0)
         return rc;
     struct verify_message m;
-    struct verify_fact fact = {.kind = FACT_RECEIVED, .queue = r->queue, .is_redelivered = r->inbox.is_redelivered};
+    struct verify_fact fact = {
+        .kind = FACT_RECEIVED, .queue = r->queue, .is_redelivered = r->inbox.is_redelivered};
     rc = verify_message_decode(buf_slice(&r->inbox.body), &m);
     if (rc == -LE_CORRUPT) {
         fact.kind = FACT_CORRUPTED;
@@ -99,7 +103,8 @@ verify_receiver_settle(struct verify_receiver *r)
     int rc = write_facts(r);
     if (rc < 0)
         return perf_conn_fail(r->conn, rc, "what was received does not fit the log: %s", err_text(rc));
-    amqp_frame_basic_ack(&r->conn->out, 1, &(struct amqp_basic_ack){.delivery_tag = r->unacked_tag, .multiple = true});
+    amqp_frame_basic_ack(&r->conn->out, 1,
+                         &(struct amqp_basic_ack){.delivery_tag = r->unacked_tag, .multiple = true});
     r->unacked_tag = 0;
     return perf_conn_flush(r->conn);
 }

@@ -39,8 +39,8 @@ verify_log_create(struct verify_log *log, const char *path, const struct verify_
     int rc = open_log(log, path, "we");
     if (rc < 0)
         return rc;
-    fprintf(log->file, "%s\nrun %016" PRIx64 "\nproducers %u\nqueues %u\npattern %s\n", title, head->run, head->producers,
-            head->queues, head->pattern);
+    fprintf(log->file, "%s\nrun %016" PRIx64 "\nproducers %u\nqueues %u\npattern %s\n", title, head->run,
+            head->producers, head->queues, head->pattern);
     fflush(log->file);
     return 0;
 }
@@ -62,7 +62,9 @@ write_fact(FILE *file, const struct verify_fact *f)
 {
     switch (f->kind) {
     case FACT_SENT: fprintf(file, "s %u %" PRIu64 "\n", f->producer, f->last); break;
-    case FACT_CONFIRMED: fprintf(file, "c %u %" PRIu64 " %" PRIu64 "\n", f->producer, f->first, f->last); break;
+    case FACT_CONFIRMED:
+        fprintf(file, "c %u %" PRIu64 " %" PRIu64 "\n", f->producer, f->first, f->last);
+        break;
     case FACT_NACKED: fprintf(file, "n %u %" PRIu64 " %" PRIu64 "\n", f->producer, f->first, f->last); break;
     case FACT_RECEIVED:
         fprintf(file, "r %u %u %" PRIu64 " %" PRIu64 " %s\n", f->queue, f->producer, f->first, f->last,
@@ -102,12 +104,14 @@ parse_fact(const char *line, struct verify_fact *f)
     *f = (struct verify_fact){0};
     if (sscanf(line, "s %u %" SCNu64 " %c", &f->producer, &f->last, &extra) == 2) {
         f->kind = FACT_SENT;
-    } else if (sscanf(line, "c %u %" SCNu64 " %" SCNu64 " %c", &f->producer, &f->first, &f->last, &extra) == 3) {
+    } else if (sscanf(line, "c %u %" SCNu64 " %" SCNu64 " %c", &f->producer, &f->first, &f->last, &extra) ==
+               3) {
         f->kind = FACT_CONFIRMED;
-    } else if (sscanf(line, "n %u %" SCNu64 " %" SCNu64 " %c", &f->producer, &f->first, &f->last, &extra) == 3) {
+    } else if (sscanf(line, "n %u %" SCNu64 " %" SCNu64 " %c", &f->producer, &f->first, &f->last, &extra) ==
+               3) {
         f->kind = FACT_NACKED;
-    } else if (sscanf(line, "r %u %u %" SCNu64 " %" SCNu64 " %7s %c", &f->queue, &f->producer, &f->first, &f->last, word,
-                      &extra) == 5) {
+    } else if (sscanf(line, "r %u %u %" SCNu64 " %" SCNu64 " %7s %c", &f->queue, &f->producer, &f->first,
+                      &f->last, word, &extra) == 5) {
         f->kind = FACT_RECEIVED;
         f->is_redelivered = strcmp(word, "again") == 0;
         return f->is_redelivered || strcmp(word, "new") == 0;
@@ -130,14 +134,18 @@ parse_head(const char *line, uint64_t number, struct verify_head *head)
     switch (number) {
     case 1: return strcmp(line, title) == 0;
     case 2: return sscanf(line, "run %" SCNx64, &head->run) == 1;
-    case 3: return sscanf(line, "producers %u", &head->producers) == 1 && head->producers <= VERIFY_CLIENTS_MAX;
-    case 4: return sscanf(line, "queues %u", &head->queues) == 1 && head->queues > 0 && head->queues <= VERIFY_CLIENTS_MAX;
+    case 3:
+        return sscanf(line, "producers %u", &head->producers) == 1 && head->producers <= VERIFY_CLIENTS_MAX;
+    case 4:
+        return sscanf(line, "queues %u", &head->queues) == 1 && head->queues > 0 &&
+               head->queues <= VERIFY_CLIENTS_MAX;
     default: return sscanf(line, "pattern %255[^\n]", head->pattern) == 1;
     }
 }
 
 int
-verify_log_read(const char *path, struct verify_head *head, verify_fact_fn fact, void *ctx, uint64_t *ret_line)
+verify_log_read(const char *path, struct verify_head *head, verify_fact_fn fact, void *ctx,
+                uint64_t *ret_line)
 {
     enum { HEAD_LINES = 5 };
     char line[512];

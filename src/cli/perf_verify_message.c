@@ -42,7 +42,8 @@ verify_message_decode(struct slice body, struct verify_message *ret)
         right += body.ptr[i] == magic[i];
     if (right < MAGIC_SIZE / 2)
         return -LE_NOTFOUND;
-    if (body.len < VERIFY_BODY_MIN || right < MAGIC_SIZE || wire_get_u64(body.ptr + CHECKSUM_AT) != checksum(body.ptr, body.len))
+    if (body.len < VERIFY_BODY_MIN || right < MAGIC_SIZE ||
+        wire_get_u64(body.ptr + CHECKSUM_AT) != checksum(body.ptr, body.len))
         return -LE_CORRUPT;
     *ret = (struct verify_message){.run = wire_get_u64(body.ptr + 8),
                                    .producer = wire_get_u32(body.ptr + 16),

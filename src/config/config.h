@@ -94,7 +94,7 @@ struct config {
     uint32_t consumer_max_per_channel;        // CONFIG_UNLIMITED []
     uint32_t max_unauthenticated_connections; // before connection.open [4096]
     uint32_t max_message_bytes;               // body size [134217728]
-    uint32_t consumer_timeout_ms;             // longest time without ack; CONFIG_UNLIMITED; no effect yet [1800000]
+    uint32_t consumer_timeout_ms; // longest time without ack; CONFIG_UNLIMITED; no effect yet [1800000]
 
     // Objects.
     uint32_t vhost_max;              // CONFIG_UNLIMITED []
@@ -119,7 +119,8 @@ struct config {
     // Memory and disk alarms; reloadable.
     double memory_watermark_relative;         // 0 … 1 of the memory; used when the absolute one is 0 [0.4]
     uint64_t memory_watermark_absolute_bytes; // 0: not set []
-    double memory_paging_ratio;           // of the watermark, from here on bodies go to disk, 0 … 1; no effect yet [0.5]
+    double
+        memory_paging_ratio; // of the watermark, from here on bodies go to disk, 0 … 1; no effect yet [0.5]
     uint64_t memory_total_override_bytes; // total_memory_available_override_value, 0: what the system says []
     uint32_t memory_monitor_interval_ms;  // [2500]
     double disk_free_relative;            // of total memory; 0: not set []

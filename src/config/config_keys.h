@@ -19,7 +19,7 @@ enum config_type {
     TYPE_CHOICE,   // one of `choices`; stored as its index
     TYPE_FRACTION, // decimal number, min … max
     TYPE_BYTES,    // cuttlefish's byte size: KB, MB, GB are powers of 1024
-    TYPE_SIZE, // RabbitMQ's memory and disk sizes: kB, MB, GB powers of 1000; k, KiB, M, MiB … of 1024
+    TYPE_SIZE,     // RabbitMQ's memory and disk sizes: kB, MB, GB powers of 1000; k, KiB, M, MiB … of 1024
     TYPE_DURATION, // milliseconds, or with units: "1h30m", "10s", "500ms"
     TYPE_LISTENER, // "5672", "127.0.0.1:5672", "::1:5672", "[::1]:5672"
     TYPE_PORT,     // 1 … 65535
@@ -32,8 +32,8 @@ enum config_type {
 
 enum config_status {
     STATUS_HONOURED, // carried out
-    STATUS_IGNORED, // accepted without effect, a warning gives `why`; none for values in `fine`
-    STATUS_REFUSED, // an error that gives `why`; values in `fine` are accepted
+    STATUS_IGNORED,  // accepted without effect, a warning gives `why`; none for values in `fine`
+    STATUS_REFUSED,  // an error that gives `why`; values in `fine` are accepted
 };
 
 enum config_section {

@@ -35,7 +35,7 @@ tell_change(struct config_loader *l, const struct config_setting *from, const st
     if (from != NULL && to != NULL && strcmp(from->value, to->value) == 0)
         return;
     // A key without effect has none after a restart either.
-    if (any->row->status == STATUS_IGNORED && any->row->store == STORE_NONE)
+    if (any->row->status == STATUS_IGNORED)
         return;
     buf_printf(l->changes, "'%s': %s -> %s%s\n", any->key, shown(from), shown(to),
                is_reloadable(any) ? "" : ", which needs a restart");

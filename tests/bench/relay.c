@@ -30,8 +30,8 @@ enum {
     IN_BYTES = 4 * FRAME_MAX,
     OUT_FULL_BYTES = 4 << 20, // waiting for one consumer: publishers are not read any more
     EVENTS = 256,
-    CONFIRM_CHANNELS = 64,    // LIMIT: channels of a connection with confirms
-    CONSUMERS = 16,           // LIMIT: of a queue
+    CONFIRM_CHANNELS = 64, // LIMIT: channels of a connection with confirms
+    CONSUMERS = 16,        // LIMIT: of a queue
 };
 
 struct conn;
@@ -41,9 +41,9 @@ struct queue {
     struct consumer {
         struct conn *conn;
         uint16_t channel;
-        uint64_t tag;          // last delivery tag
-        size_t deliver_len;    // bytes of `deliver`: a whole basic.deliver frame, up to date but for the tag
-        size_t tag_at;         // offset of the delivery tag in it
+        uint64_t tag;       // last delivery tag
+        size_t deliver_len; // bytes of `deliver`: a whole basic.deliver frame, up to date but for the tag
+        size_t tag_at;      // offset of the delivery tag in it
         uint8_t deliver[1024];
     } consumers[CONSUMERS];
     size_t consumer_count, turn; // consumers[turn] is next
@@ -52,21 +52,21 @@ struct queue {
 };
 
 struct conn {
-    struct conn *next;            // of all
+    struct conn *next; // of all
     int fd;
-    bool is_closing;              // after what is in `out`
-    bool has_header;              // the protocol header came
-    bool is_out_armed;            // EPOLLOUT is asked for
+    bool is_closing;   // after what is in `out`
+    bool has_header;   // the protocol header came
+    bool is_out_armed; // EPOLLOUT is asked for
     struct buf out;
     size_t out_sent;
-    uint8_t *in;                  // IN_BYTES, of connections that published or sent half a frame
+    uint8_t *in; // IN_BYTES, of connections that published or sent half a frame
     size_t in_len;
-    struct queue *target;         // of the publish whose frames are coming
+    struct queue *target; // of the publish whose frames are coming
     uint16_t target_channel;
-    uint64_t body_left;           // UINT64_MAX: its header is yet to come
+    uint64_t body_left; // UINT64_MAX: its header is yet to come
     struct {
         uint16_t channel;
-        uint64_t count, told;     // published; confirmed
+        uint64_t count, told; // published; confirmed
     } confirms[CONFIRM_CHANNELS];
     size_t confirm_count;
 };
@@ -116,7 +116,9 @@ conn_arm(struct conn *c)
 {
     bool is_writing = c->out_sent < c->out.len;
     bool is_reading = relay.full == NULL || c->target == NULL; // consumers are always read
-    struct epoll_event e = {.events = (is_reading ? (uint32_t)EPOLLIN : 0) | (is_writing ? (uint32_t)EPOLLOUT : 0), .data.ptr = c};
+    struct epoll_event e = {.events =
+                                (is_reading ? (uint32_t)EPOLLIN : 0) | (is_writing ? (uint32_t)EPOLLOUT : 0),
+                            .data.ptr = c};
     c->is_out_armed = is_writing;
     epoll_ctl(relay.epoll_fd, EPOLL_CTL_MOD, c->fd, &e);
 }
@@ -214,15 +216,17 @@ on_consume(struct conn *c, uint16_t channel, struct slice args)
     char made[32];
     struct slice tag = m.consumer_tag;
     if (tag.len == 0)
-        tag = slice_of(made, (size_t)snprintf(made, sizeof made, "c%llu", (unsigned long long)++relay.consumer_names));
+        tag = slice_of(
+            made, (size_t)snprintf(made, sizeof made, "c%llu", (unsigned long long)++relay.consumer_names));
     if (!m.nowait)
         amqp_frame_basic_consume_ok(&c->out, channel, &(struct amqp_basic_consume_ok){.consumer_tag = tag});
     if (q->consumer_count == CONSUMERS)
         return;
     struct consumer *k = &q->consumers[q->consumer_count++];
     struct buf frame = BUF_INIT;
-    amqp_frame_basic_deliver(&frame, channel,
-                             &(struct amqp_basic_deliver){.consumer_tag = tag, .routing_key = slice_of(q->name, q->name_len)});
+    amqp_frame_basic_deliver(
+        &frame, channel,
+        &(struct amqp_basic_deliver){.consumer_tag = tag, .routing_key = slice_of(q->name, q->name_len)});
     k->conn = c;
     k->channel = channel;
     k->tag = 0;
@@ -261,7 +265,8 @@ on_method(struct conn *c, uint16_t channel, uint32_t id, struct slice args)
     static const union amqp_method nothing;
     switch (id) {
     case AMQP_CONNECTION_START_OK:
-        amqp_frame_connection_tune(&c->out, 0, &(struct amqp_connection_tune){.channel_max = 2047, .frame_max = FRAME_MAX});
+        amqp_frame_connection_tune(
+            &c->out, 0, &(struct amqp_connection_tune){.channel_max = 2047, .frame_max = FRAME_MAX});
         break;
     case AMQP_CONNECTION_CLOSE:
         amqp_frame_connection_close_ok(&c->out, 0);
@@ -302,8 +307,9 @@ send_confirms(struct conn *c)
         if (c->confirms[i].count == c->confirms[i].told)
             continue;
         c->confirms[i].told = c->confirms[i].count;
-        amqp_frame_basic_ack(&c->out, c->confirms[i].channel,
-                             &(struct amqp_basic_ack){.delivery_tag = c->confirms[i].count, .multiple = true});
+        amqp_frame_basic_ack(
+            &c->out, c->confirms[i].channel,
+            &(struct amqp_basic_ack){.delivery_tag = c->confirms[i].count, .multiple = true});
     }
 }
 
@@ -471,7 +477,8 @@ static void
 listen_on(uint16_t port)
 {
     int one = 1;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     relay.listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     relay.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (relay.listen_fd < 0 || relay.epoll_fd < 0)

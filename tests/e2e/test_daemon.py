@@ -22,32 +22,46 @@ SHUTDOWN = "CONNECTION_FORCED - broker forced connection closure with reason 'sh
 # -- ending ----------------------------------------------------------------------------------------------------------------
 
 
+def end_in_order(conn):
+    """The connection must end with a FIN. A reset would destroy, on its way or at another kernel than ours, what was sent before."""
+    conn.sock.settimeout(20)
+    while conn.sock.recv(1 << 20):
+        pass
+    conn.abort()
+
+
 class Flood(threading.Thread):
     """Publishes without end and, in the same thread, reads what comes: what a client sees when the broker stops under load."""
 
-    def __init__(self, broker, size):
+    def __init__(self, broker, size, vhost="/"):
         super().__init__(daemon=True)
-        self.conn = wire.Conn.open(broker, timeout=60)
+        self.conn = wire.Conn.open(broker, vhost=vhost, timeout=60)
         self.ch = self.conn.channel(1)
         self.closed = self.error = None
         queue = self.ch.queue("", exclusive=True)
         self.ch.consume(queue, no_ack=True)
         self.block = self.ch.publish_bytes("", queue, b"x" * size) * max(1, 60000 // (size + 60))
+        self.left = memoryview(self.block)  # of the block being sent
 
     def run(self):
         sock = self.conn.sock
         try:
             sock.setblocking(False)
-            view = memoryview(self.block)
             while self.closed is None:
                 try:
-                    sent = sock.send(view)
-                    view = view[sent:] if sent < len(view) else memoryview(self.block)
+                    self.left = self.left[sock.send(self.left):] or memoryview(self.block)
                 except BlockingIOError:
                     pass
                 self.read()
         except Exception as e:  # told by the test
             self.error = e
+
+    def answer(self):
+        """close-ok, behind the frame that was under way, and the end."""
+        self.conn.sock.setblocking(True)
+        self.conn.send_bytes(self.left)
+        self.conn.send(0, "connection.close-ok")
+        end_in_order(self.conn)
 
     def read(self):
         conn = self.conn
@@ -85,12 +99,45 @@ def test_sigterm_under_load_tells_every_client(configured, size):
     assert [f.error for f in floods] == [None] * len(floods)
     for flood in floods:
         assert (flood.closed.reply_code, flood.closed.reply_text) == (320, SHUTDOWN)
-        flood.conn.sock.setblocking(True)
-        flood.conn.send(0, "connection.close-ok")
+        flood.answer()
     assert broker.process.wait(30) == 0
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("size", [16, 300000])
+def test_a_vhost_deleted_under_load_tells_every_client(configured, size):
+    broker = configured()
+    broker.add_vhost("v")
+    floods = [Flood(broker, size, "v") for _ in range(4)]
     for flood in floods:
-        flood.conn.abort()
+        flood.start()
+    time.sleep(0.5)
+    broker.ctl("delete_vhost", "v")
+    for flood in floods:
+        flood.join(30)
+        assert flood.error is None
+        # The second: a publish met the vhost's absence before the worker was told to close its connections.
+        assert (flood.closed.reply_code, flood.closed.reply_text) in (
+            (320, "CONNECTION_FORCED - vhost 'v' is deleted"), (530, "NOT_ALLOWED - vhost v not found"))
+        flood.answer()
+    wire.Conn.open(broker).close()
+
+
+def test_a_refused_login_is_told_to_a_client_that_does_not_wait(configured):
+    """All the handshake, and a megabyte, sent without reading: the refusal must not drown in a reset."""
+    broker = configured()
+    for _ in range(10):
+        conn = wire.Conn(broker.host, broker.port, timeout=20)
+        conn.send_bytes(wire.HEADER)
+        conn.send_start_ok("guest", "wrong")
+        conn.send(0, "connection.tune-ok", channel_max=0, frame_max=131072, heartbeat=0)
+        conn.send(0, "connection.open", virtual_host="/")
+        conn.send_bytes(wire.frame(3, 1, b"x" * 4000) * 250)
+        conn.expect(0, "connection.start")
+        closed = conn.drain_close()
+        assert (closed.scope, closed.code) == ("connection", 403)
+        assert closed.text.startswith("ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.")
+        end_in_order(conn)
 
 
 def test_the_shutdown_timeout_is_kept(configured):
@@ -151,7 +198,7 @@ def test_a_mistake_in_the_middle_of_a_flood_gets_its_answer(configured, mistake)
         conn.send_bytes(publish * 500 + bad + publish * 500)
         closed = conn.drain_close()
         assert (closed.scope, closed.code) == ("connection", code), closed
-        conn.abort()
+        end_in_order(conn)
 
 
 # -- starting --------------------------------------------------------------------------------------------------------------
@@ -278,8 +325,15 @@ def test_few_descriptors_are_said(configured):
     broker.wait_log("no connection can be accepted")
     for sock in held:
         sock.close()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            wire.Conn.open(broker).close()
+            break
+        except (OSError, wire.SocketClosed):  # turned away
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     broker.wait_log("connections are accepted again")
-    wire.Conn.open(broker).close()
 
 
 def test_systemd_is_told(configured, tmp_path):

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.needs_restart, pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")]
+# One after the other: they share their addresses.
+pytestmark = [pytest.mark.needs_restart, pytest.mark.xdist_group("far network"),
+              pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")]
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NEAR, FAR = "10.251.37.1", "10.251.37.2"
@@ -76,3 +78,20 @@ def test_loopback_users_can_be_switched_off(start_broker, far_network):
 
     assert from_afar(far_network, There, "guest") == "open"
     broker.assert_alive()
+
+
+@pytest.mark.leveret_only("RabbitMQ reads its file at start only")
+def test_loopback_users_are_reloaded(configured, far_network):
+    from harness.broker import free_port
+    far_port = free_port()
+    listen = f"listeners.tcp.2 = {NEAR}:{far_port}\n"
+    broker = configured(listen)
+
+    class There:
+        port = far_port
+
+    assert from_afar(far_network, There, "guest").startswith("403 ")
+    broker.reload(listen + "loopback_users.guest = false\n")
+    assert from_afar(far_network, There, "guest") == "open"
+    broker.reload(listen)
+    assert from_afar(far_network, There, "guest").startswith("403 ")

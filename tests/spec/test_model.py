@@ -5,6 +5,7 @@ choice). A failure names its seed and prints the last operations; the seed alone
 """
 
 import random
+import time
 
 import pytest
 import wire
@@ -50,6 +51,8 @@ class Run:
             operation = self.rng.choice(operations)
             operation()
             self.deliveries()
+            if operation in (self.settle, self.recover, self.reopen):
+                self.settled()
         self.count()
 
     def note(self, *what):
@@ -130,6 +133,8 @@ class Run:
 
     def recover(self):
         ch = self.any_channel()
+        if self.consumer and self.consumer[0] is ch:
+            return  # which of the returned ones it gets first is the broker's choice
         self.note("recover", ch.number)
         ch.call("basic.recover", requeue=True)
         self.model.put_back(self.unacked[ch.number].values())
@@ -158,6 +163,12 @@ class Run:
         self.note("count")
         expected = (len(self.model.ready), 1 if self.consumer else 0)
         assert self.publisher.count(self.queue) == expected
+
+    def settled(self):
+        """What a channel gives back may reach the queue a moment after the answer: other channels must not run ahead of it."""
+        expected, deadline = (len(self.model.ready), 1 if self.consumer else 0), time.monotonic() + 5
+        while (found := self.publisher.count(self.queue)) != expected:
+            assert time.monotonic() < deadline, (found, expected)
 
     def deliveries(self):
         """Takes what the consumer must have got by now."""

@@ -47,8 +47,9 @@ test_exchanges(void **state)
     tf_open(tf_setup);
     limit(-1, -1, 8);
     tf_ok(tf_exchange("x", "direct", CHANGE_AUTO_DELETE));
-    assert_fault(tf_exchange("y", "fanout", 0), 406,
-                 "PRECONDITION_FAILED - cannot declare exchange 'y' in vhost '/': exchange limit of 8 is reached");
+    assert_fault(
+        tf_exchange("y", "fanout", 0), 406,
+        "PRECONDITION_FAILED - cannot declare exchange 'y' in vhost '/': exchange limit of 8 is reached");
     tf_ok(tf_exchange("x", "direct", CHANGE_AUTO_DELETE));
     // A new vhost has its predeclared exchanges all the same, and they count.
     tf_ok(vhost(CHANGE_VHOST_PUT, "v"));
@@ -73,9 +74,15 @@ test_undone(void **state)
     tf_ok(tf_exchange("old", "fanout", CHANGE_DURABLE));
     tf.fails_commits = true;
     tf_submit(0, &(struct topology_request){.change = CHANGE_VHOST_PUT, .name = SLICE_LIT("v")}, &a[0]);
-    tf_submit(0, &(struct topology_request){.change = CHANGE_EXCHANGE_DECLARE, ROOT, .name = SLICE_LIT("x"),
-                                            .type = SLICE_LIT("fanout"), .flags = CHANGE_DURABLE}, &a[1]);
-    tf_submit(0, &(struct topology_request){.change = CHANGE_EXCHANGE_DELETE, ROOT, .name = SLICE_LIT("old")}, &a[2]);
+    tf_submit(0,
+              &(struct topology_request){.change = CHANGE_EXCHANGE_DECLARE,
+                                         ROOT,
+                                         .name = SLICE_LIT("x"),
+                                         .type = SLICE_LIT("fanout"),
+                                         .flags = CHANGE_DURABLE},
+              &a[1]);
+    tf_submit(0, &(struct topology_request){.change = CHANGE_EXCHANGE_DELETE, ROOT, .name = SLICE_LIT("old")},
+              &a[2]);
     tf_submit(0, &(struct topology_request){.change = CHANGE_VHOST_DELETE, .name = SLICE_LIT("/")}, &a[3]);
     tf_settle();
     for (int i = 0; i < 4; i++)
@@ -168,15 +175,21 @@ test_password_rules(void **state)
     mem_free(error);
     error = NULL;
     assert_int_equal(password_rule_new(0, SLICE_LIT("[0-9]$"), &rule, &error), 0);
-    assert_true(password_rule_allows(rule, slice_of("\0x\xff" "7", 4), &reason));
+    assert_true(password_rule_allows(rule,
+                                     slice_of("\0x\xff"
+                                              "7",
+                                              4),
+                                     &reason));
     assert_int_equal(reason.len, 0);
     assert_false(password_rule_allows(rule, SLICE_EMPTY, &reason));
-    assert_string_equal(buf_cstr(&reason), "provided password does not match the validator regular expression");
+    assert_string_equal(buf_cstr(&reason),
+                        "provided password does not match the validator regular expression");
     password_rule_free(rule);
     buf_reset(&reason);
     // An expression that explodes is a refusal, soon.
     assert_int_equal(password_rule_new(0, SLICE_LIT("^(a+)+$"), &rule, &error), 0);
-    assert_false(password_rule_allows(rule, SLICE_LIT("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"), &reason));
+    assert_false(password_rule_allows(
+        rule, SLICE_LIT("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"), &reason));
     password_rule_free(rule);
     buf_reset(&reason);
     assert_int_equal(password_rule_new(7, SLICE_EMPTY, &rule, &error), 0);

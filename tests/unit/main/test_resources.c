@@ -34,7 +34,8 @@ put(const char *path, const char *text)
 static int
 setup(void **state)
 {
-    snprintf(mount, sizeof mount, "%s/leveret-resources-XXXXXX", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+    snprintf(mount, sizeof mount, "%s/leveret-resources-XXXXXX",
+             getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     return mkdtemp(mount) == NULL;
 }
 
@@ -70,14 +71,16 @@ test_version_2(void **state)
     assert_int_equal(resources_cgroup_limit("0::/system.slice/leveret.service\n", mount), 2000000);
     put("system.slice/leveret.service/memory.max", "1000000\n");
     assert_int_equal(resources_cgroup_limit("0::/system.slice/leveret.service\n", mount), 1000000);
-    assert_int_equal(resources_cgroup_limit("0::/system.slice/leveret.service", mount), 1000000); // no newline
+    assert_int_equal(resources_cgroup_limit("0::/system.slice/leveret.service", mount),
+                     1000000); // no newline
     assert_int_equal(resources_cgroup_limit("0::/system.slice/other\n", mount), 2000000);
 }
 
 static void
 test_version_1(void **state)
 {
-    static const char table[] = "9:name=systemd:/\n4:cpu,memory:/docker/abc\n3:memory_not:/x\n1:cpu:/docker/abc\n0::/\n";
+    static const char table[] =
+        "9:name=systemd:/\n4:cpu,memory:/docker/abc\n3:memory_not:/x\n1:cpu:/docker/abc\n0::/\n";
     put("memory/memory.limit_in_bytes", "9223372036854771712\n"); // version 1's "none"
     assert_true(resources_cgroup_limit(table, mount) == UINT64_C(9223372036854771712));
     put("memory/docker/abc/memory.limit_in_bytes", "500000\n");

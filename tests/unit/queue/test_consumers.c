@@ -268,6 +268,32 @@ shared_basics_case(void)
 }
 FX_PLACED(shared_basics)
 
+// The limit goes away while a question is open: the grant that answers it comes back, or the session would count it for ever.
+static void
+shared_late_grant_case(void)
+{
+    lv_handle q = fx_queue(0, 0);
+    lv_handle c = fx_consumer(&(struct fx_consume){.session = 0, .queue = q, .flags = CONSUMER_SHARED_LIMIT});
+    publish_many(q, 1, 3);
+    fx_quiet();
+    assert_int_equal(fx->sessions[0].ready_calls, 1);
+    fx_as(fx_member(fx->sessions[0].worker));
+    consumer_set_shared(c, false);
+    grant(0, c, 5);
+    fx_quiet();
+    assert_int_equal(count_of(0), 3); // no limit, no question
+    assert_int_equal(fx->sessions[0].unused, 5);
+    fx_as(fx_member(fx->sessions[0].worker));
+    consumer_set_shared(c, true);
+    grant(0, c, 2); // the answer to a question asked before both
+    fx_quiet();
+    assert_int_equal(fx->sessions[0].unused, 7);
+    publish_many(q, 4, 4);
+    fx_quiet();
+    assert_int_equal(fx->sessions[0].ready_calls, 2);
+}
+FX_PLACED(shared_late_grant)
+
 // One message asks one consumer, not all; a refusal passes the question on; a cancel does too.
 static void
 shared_one_question_case(void)
@@ -529,6 +555,7 @@ main(void)
         cmocka_unit_test(blocked),
         cmocka_unit_test(fairness),
         cmocka_unit_test(shared_basics),
+        cmocka_unit_test(shared_late_grant),
         cmocka_unit_test(shared_one_question),
         cmocka_unit_test(shared_behind_higher),
         cmocka_unit_test(shared_prefetch_over_two_queues),
