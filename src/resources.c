@@ -2,7 +2,6 @@
 #include "src/resources.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +19,13 @@ static uint64_t
 number_in(const char *path)
 {
     char text[64] = "";
-    uint64_t number = UINT64_MAX;
+    char *end = text;
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return UINT64_MAX;
-    if (fgets(text, sizeof text, f) != NULL && sscanf(text, "%" SCNu64, &number) != 1)
-        number = UINT64_MAX;
+    uint64_t number = fgets(text, sizeof text, f) != NULL ? strtoull(text, &end, 10) : UINT64_MAX;
     fclose(f);
-    return number;
+    return end != text ? number : UINT64_MAX; // too large a number is UINT64_MAX too
 }
 
 // The least limit of a group and all above it. In a container the table may name groups that are not mounted there: the way up
@@ -122,14 +120,14 @@ resources_total_bytes(void)
 uint64_t
 resources_resident_bytes(void)
 {
-    uint64_t size = 0, resident = 0;
+    char text[128] = "";
     FILE *f = fopen("/proc/self/statm", "re");
     if (f == NULL)
         return 0;
-    if (fscanf(f, "%" SCNu64 " %" SCNu64, &size, &resident) != 2)
-        resident = 0;
+    const char *got = fgets(text, sizeof text, f);
     fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    const char *second = got != NULL ? strchr(text, ' ') : NULL; // pages: size, resident, …
+    return second != NULL ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 int

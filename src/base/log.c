@@ -1,5 +1,6 @@
 // log.c: a line is formatted and escaped on the caller's stack, then written to each sink with one write(2)
-// under the mutex.
+// under the mutex. A console that takes nothing (a pipe whose reader stands still) must not stop the broker: its
+// lines are dropped, and counted in the first one it takes again.
 //
 // Text:  2026-11-21 10:00:00.123 [info] <queue> what happened
 // JSON:  {"time":"2026-11-21T10:00:00.123+01:00","level":"info","category":"queue","msg":"…","pid":4711}
@@ -10,6 +11,8 @@
 // always one line.
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -26,6 +29,10 @@
 enum { LINE_BYTES_MAX = 8 * 1024 };
 // What follows the text: the three dots, the rest of the JSON object, the newline.
 enum { LINE_TAIL_BYTES = 64 };
+// LIMIT: how long a line waits for a console that takes nothing, unless the one before it has waited in vain.
+enum { CONSOLE_WAIT_MS = 20 };
+// A pipe that polls as writable takes so much without blocking.
+enum { CONSOLE_PART_BYTES = PIPE_BUF };
 
 static const char *const level_texts[] = {"debug", "info", "notice", "warning", "error", "critical", "none"};
 static const char *const category_texts[] = {"default",   "connection", "channel", "queue",  "store",
@@ -44,6 +51,9 @@ struct sink {
 static pthread_mutex_t sink_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct sink sink = {
     .file_fd = -1, .console_fd = STDERR_FILENO, .file_level = LOG_NONE, .console_level = LOG_WARNING};
+
+static unsigned lost_lines;  // the console's, since it last took one. Guarded by sink_mutex
+static bool is_console_torn; // it took the beginning of a line. Guarded by sink_mutex
 
 // Least level that any sink takes, by category. Partner: log_configure writes, every logging thread reads;
 // relaxed, since nothing else hangs on the value: a line may fall to either side of a change.
@@ -239,6 +249,56 @@ write_all(int fd, const char *ptr, size_t len)
     return true;
 }
 
+static bool
+console_takes_more(void)
+{
+    struct pollfd p = {.fd = sink.console_fd, .events = POLLOUT};
+    int n;
+    do
+        n = poll(&p, 1, lost_lines > 0 ? 0 : CONSOLE_WAIT_MS);
+    while (n < 0 && errno == EINTR);
+    return n == 1;
+}
+
+static bool
+console_write(const struct line *l)
+{
+    for (size_t done = 0; done < l->len;) {
+        size_t part = LV_MIN(l->len - done, (size_t)CONSOLE_PART_BYTES);
+        if (!console_takes_more() || !write_all(sink.console_fd, l->bytes + done, part)) {
+            is_console_torn |= done > 0;
+            return false;
+        }
+        done += part;
+    }
+    return true;
+}
+
+// Tells how many lines are missing. False: it takes no more yet.
+static bool
+console_resume(void)
+{
+    char text[80];
+    struct line note;
+    if (!console_takes_more() || (is_console_torn && !write_all(sink.console_fd, "\n", 1)))
+        return false;
+    is_console_torn = false;
+    int len = snprintf(text, sizeof text, "log: %u lines are missing here, the console did not take them",
+                       lost_lines);
+    line_format(&note, LOG_DEFAULT, LOG_WARNING, slice_of(text, (size_t)len), false);
+    if (!console_write(&note))
+        return false;
+    lost_lines = 0;
+    return true;
+}
+
+static void
+console_line(const struct line *l)
+{
+    if ((lost_lines > 0 && !console_resume()) || !console_write(l))
+        lost_lines++; // nobody is left to tell
+}
+
 static void
 line_write(const struct line *l, enum log_level level)
 {
@@ -247,7 +307,7 @@ line_write(const struct line *l, enum log_level level)
     if (level >= sink.file_level && !write_all(sink.file_fd, l->bytes, l->len))
         is_to_console = true;
     if (is_to_console)
-        (void)write_all(sink.console_fd, l->bytes, l->len); // nobody is left to tell
+        console_line(l);
     pthread_mutex_unlock(&sink_mutex);
 }
 

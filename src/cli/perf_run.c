@@ -87,7 +87,7 @@ is_sensible(const struct run_config *c)
 {
     if (c->producers + c->consumers == 0)
         perf_complain("with no producers and no consumers there is nothing to do");
-    else if (c->queue != NULL && c->queues > 1 && strstr(c->queue, "%d") == NULL && strlen(c->queue) > 245)
+    else if (strlen(c->queue != NULL ? c->queue : c->queue_pattern) > 245)
         perf_complain("the queue's name is too long");
     else if (c->messages > 0 && c->producers == 0)
         perf_complain("--messages counts what is published, and there are no producers");

@@ -43,7 +43,7 @@ enum run_phase { RUN_GOING, RUN_DRAINING /* no more publishing */, RUN_OVER };
 // Relaxed: written by one thread, read by the main thread; each number stands for itself.
 struct run_counts {
     _Atomic uint64_t published, confirmed, nacked, consumed, redelivered;
-    _Atomic uint64_t last_ns; // when something was last confirmed or consumed
+    _Atomic uint64_t last_ns; // when something was last confirmed or consumed, or a producer was done
 };
 
 struct run_thread;

@@ -158,6 +158,7 @@ check_done(struct run_producer *p)
     if (p->is_done || !is_all_sent || (p->window != 0 && p->oldest <= p->stamped))
         return;
     p->is_done = true;
+    atomic_store_explicit(&p->thread->counts.last_ns, clock_mono_ns(), memory_order_relaxed);
     atomic_fetch_add_explicit(&p->thread->run->producers_done, 1, memory_order_relaxed);
 }
 

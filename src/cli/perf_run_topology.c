@@ -3,13 +3,16 @@
 #include "src/base/mem.h"
 #include "src/cli/perf_run.h"
 
+// --queue is a name as it is, whatever is in it; --queue-pattern has a place for the number.
 void
 run_queue_name(const struct run_config *c, uint64_t index, char ret[static 256])
 {
-    if (c->queue != NULL)
-        perf_queue_name(c->queue, index + 1, c->queues, ret);
-    else
+    if (c->queue == NULL)
         perf_queue_name(c->queue_pattern, index + 1, c->queues, ret);
+    else if (c->queues == 1)
+        snprintf(ret, 256, "%s", c->queue);
+    else
+        snprintf(ret, 256, "%s-%llu", c->queue, (unsigned long long)index + 1);
 }
 
 void

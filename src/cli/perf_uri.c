@@ -21,7 +21,7 @@ decode(struct slice text, char ret[static PERF_URI_TEXT_MAX + 1])
     for (size_t i = 0; i < text.len; i++) {
         int c = text.ptr[i];
         if (c == '%') {
-            bool is_whole = true;
+            bool is_whole = text.len - i > 2;
             int high = is_whole ? hex_digit(text.ptr[i + 1]) : -1;
             int low = is_whole ? hex_digit(text.ptr[i + 2]) : -1;
             if (high < 0 || low < 0)

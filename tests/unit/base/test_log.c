@@ -281,6 +281,46 @@ test_lines_of_many_threads_stay_whole(void **state)
     assert_int_equal(lines, 2000);
 }
 
+// A pipe nobody reads takes 64 KiB; what comes then is dropped without waiting, and counted once it is read again.
+static void
+test_console_that_takes_nothing(void **state)
+{
+    int pipe_fds[2], saved = dup(STDERR_FILENO);
+    assert_int_equal(pipe(pipe_fds), 0);
+    struct log_config config = {
+        .is_console = true, .console_level = LOG_DEBUG, .file_level = LOG_NONE, .category_level = {LOG_INFO}};
+    assert_int_equal(log_configure(&config), 0);
+    static char text[6000]; // in two parts
+    memset(text, 'x', sizeof text - 1);
+    dup2(pipe_fds[1], STDERR_FILENO);
+    for (int i = 0; i < 1000; i++)
+        log_info(LOG_DEFAULT, "%s", text);
+    dup2(saved, STDERR_FILENO);
+    ssize_t len = read(pipe_fds[0], content, sizeof content - 1);
+    assert_in_range(len, 32 * 1024, 64 * 1024);
+    dup2(pipe_fds[1], STDERR_FILENO);
+    log_info(LOG_DEFAULT, "again");
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    content[len] = '\0';
+    int whole = 0;
+    for (const char *at = content; (at = strchr(at, '\n')) != NULL; at++)
+        whole++;
+    bool is_torn = content[len - 1] != '\n';
+    len = read(pipe_fds[0], content, sizeof content - 1);
+    assert_true(len > 0);
+    content[len] = '\0';
+    char want[256];
+    snprintf(want, sizeof want,
+             "%s2026-11-21 10:00:00.123 [warning] <default> log: %d lines are missing here, the console did "
+             "not take them\n"
+             "2026-11-21 10:00:00.123 [info] <default> again\n",
+             is_torn ? "\n" : "", 1000 - whole);
+    assert_string_equal(content, want);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
 int
 main(void)
 {
@@ -294,6 +334,7 @@ main(void)
         cmocka_unit_test(test_long_lines_are_cut),
         cmocka_unit_test(test_reopen_and_failure),
         cmocka_unit_test(test_console_and_full_disk),
+        cmocka_unit_test(test_console_that_takes_nothing),
         cmocka_unit_test(test_lines_of_many_threads_stay_whole),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

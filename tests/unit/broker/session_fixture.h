@@ -1,7 +1,8 @@
 // session_fixture.h: a whole broker without a wire, driven turn by turn from one thread: crew, topology, queues, sessions.
 //
-// Each test runs in several worlds: one worker; three with every queue away from its session's worker and mailboxes delayed at
-// random. sf_session opens a client with one session that writes down every event; sf_wait runs turns until its method is answered.
+// Each test runs in several worlds (sf_run_worlds): one worker; three with every queue away from its session's worker and mailboxes
+// delayed at random. sf_session opens a client with one session that writes down every event; sf_wait runs turns until its method is
+// answered.
 #pragma once
 
 #include <inttypes.h>
@@ -28,6 +29,9 @@ static struct sf {
     struct crew *crew;
 } sf;
 
+// The world of the test that runs.
+static const struct sf_config *world;
+
 enum { SF_EVENTS = 4096 };
 
 // One delivery, confirm or return, in the order they came.
@@ -37,6 +41,8 @@ struct sf_event {
     bool is_multiple, is_redelivered;
     char text[64];            // body, consumer tag
     char consumer[64];
+    char reply_to[80];
+    char headers[64];         // names of the headers, each followed by a space
 };
 
 struct sf_session {
@@ -48,12 +54,17 @@ struct sf_session {
     char name[300];
     uint64_t message_count, consumer_count, delivery_tag;
     char body[64];            // of get
+    char reply_to[80], headers[64];
     bool is_empty, is_redelivered;
     struct sf_event events[SF_EVENTS];
     size_t event_count;
     struct fault closed;      // client_events.close
     char blocked[64];
     bool is_gone;             // client_close was answered
+    size_t unsent;            // client_events.unsent
+    struct fault failed;      // session_events.failed
+    bool is_failure_expected;
+    void (*hook)(struct sf_session *s, const struct sf_event *e); // called with each event; may call the session
 };
 
 static void
@@ -78,6 +89,22 @@ sf_copy(char *to, size_t cap, struct slice from)
 
 // --- events -------------------------------------------------------------------------------------------------------------------
 
+// What else the tests look at in a message.
+static void
+sf_copy_props(struct message *msg, char reply_to[80], char headers[64])
+{
+    struct amqp_basic_props props;
+    struct slice key;
+    struct field f;
+    assert_int_equal(amqp_props_decode(message_properties(msg), &props), 0);
+    sf_copy(reply_to, 80, props.reply_to);
+    headers[0] = '\0';
+    for (struct table_iter it = table_iter_of(props.headers); table_iter_next(&it, &key, &f);) {
+        size_t len = strlen(headers);
+        snprintf(headers + len, 64 - len, "%.*s ", SLICE_FMT(key));
+    }
+}
+
 static void
 sf_on_done(void *ctx, const struct session_result *r)
 {
@@ -92,8 +119,10 @@ sf_on_done(void *ctx, const struct session_result *r)
     s->delivery_tag = r->delivery_tag;
     s->is_redelivered = r->is_redelivered;
     s->is_empty = r->msg == NULL;
-    if (r->msg != NULL)
-        sf_copy(s->body, sizeof s->body, message_body(r->msg));
+    if (r->msg == NULL)
+        return;
+    sf_copy(s->body, sizeof s->body, message_body(r->msg));
+    sf_copy_props(r->msg, s->reply_to, s->headers);
 }
 
 static struct sf_event *
@@ -106,6 +135,13 @@ sf_event(struct sf_session *s, char kind, uint64_t tag)
 }
 
 static void
+sf_hook(struct sf_session *s, const struct sf_event *e)
+{
+    if (s->hook != NULL)
+        s->hook(s, e);
+}
+
+static void
 sf_on_deliver(void *ctx, const struct session_delivery *d)
 {
     struct sf_session *s = ctx;
@@ -114,6 +150,8 @@ sf_on_deliver(void *ctx, const struct session_delivery *d)
     e->is_redelivered = d->is_redelivered;
     sf_copy(e->text, sizeof e->text, message_body(d->msg));
     sf_copy(e->consumer, sizeof e->consumer, d->consumer_tag);
+    sf_copy_props(d->msg, e->reply_to, e->headers);
+    sf_hook(s, e);
 }
 
 static void
@@ -121,12 +159,16 @@ sf_on_returned(void *ctx, struct message *msg, uint16_t code, const char *text)
 {
     struct sf_event *e = sf_event(ctx, 'r', code);
     sf_copy(e->text, sizeof e->text, message_body(msg));
+    sf_copy_props(msg, e->reply_to, e->headers);
+    sf_hook(ctx, e);
 }
 
 static void
 sf_on_confirmed(void *ctx, uint64_t tag, bool is_multiple, bool is_nack)
 {
-    sf_event(ctx, is_nack ? 'n' : 'a', tag)->is_multiple = is_multiple;
+    struct sf_event *e = sf_event(ctx, is_nack ? 'n' : 'a', tag);
+    e->is_multiple = is_multiple;
+    sf_hook(ctx, e);
 }
 
 static void
@@ -139,7 +181,11 @@ sf_on_cancelled(void *ctx, struct slice consumer_tag)
 static void
 sf_on_failed(void *ctx, const struct fault *fault)
 {
-    fail_msg("failed: %s", fault->text);
+    struct sf_session *s = ctx;
+    if (!s->is_failure_expected)
+        fail_msg("failed: %s", fault->text);
+    assert_int_equal(s->failed.code, FAULT_NONE); // once
+    s->failed = *fault;
 }
 
 static const struct session_events sf_session_events = {sf_on_done,      sf_on_deliver,   sf_on_returned,
@@ -158,9 +204,33 @@ sf_on_blocked(void *ctx, const char *reason)
     snprintf(s->blocked, sizeof s->blocked, "%s", reason != NULL ? reason : "");
 }
 
-static const struct client_events sf_client_events = {.close = sf_on_close, .blocked = sf_on_blocked};
+static size_t
+sf_unsent(void *ctx)
+{
+    return ((struct sf_session *)ctx)->unsent;
+}
+
+static const struct client_events sf_client_events = {.close = sf_on_close, .blocked = sf_on_blocked, .unsent = sf_unsent};
 
 // --- open and close -----------------------------------------------------------------------------------------------------------
+
+static LV_UNUSED int
+sf_run_worlds(const char *name, const struct CMUnitTest *tests, size_t count)
+{
+    static const struct sf_config worlds[] = {
+        {.workers = 1, .placement = PLACE_BALANCED},
+        {.workers = 3, .placement = PLACE_REMOTE},
+        {.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 7},
+        {.workers = 2, .placement = PLACE_BALANCED, .chaos_seed = 11},
+    };
+    int failed = 0;
+    for (size_t i = 0; i < LV_ARRAY_LEN(worlds); i++) {
+        world = &worlds[i];
+        print_message("world %zu: %d workers, seed %" PRIu64 "\n", i, world->workers, world->chaos_seed);
+        failed += _cmocka_run_group_tests(name, tests, count, NULL, NULL);
+    }
+    return failed;
+}
 
 static void
 sf_open(const struct sf_config *config)

@@ -2,8 +2,6 @@
 // lives elsewhere and mail is late.
 #include "tests/unit/broker/session_fixture.h"
 
-static const struct sf_config *world;
-
 static void
 test_publish_and_consume(void **state)
 {
@@ -520,12 +518,6 @@ test_permissions(void **state)
 int
 main(void)
 {
-    static const struct sf_config worlds[] = {
-        {.workers = 1, .placement = PLACE_BALANCED},
-        {.workers = 3, .placement = PLACE_REMOTE},
-        {.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 7},
-        {.workers = 2, .placement = PLACE_BALANCED, .chaos_seed = 11},
-    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_publish_and_consume),
         cmocka_unit_test(test_close_gives_back),
@@ -547,11 +539,5 @@ main(void)
         cmocka_unit_test(test_alarms_block_publishers),
         cmocka_unit_test(test_permissions),
     };
-    int failed = 0;
-    for (size_t i = 0; i < LV_ARRAY_LEN(worlds); i++) {
-        world = &worlds[i];
-        print_message("world %zu: %d workers, seed %" PRIu64 "\n", i, world->workers, world->chaos_seed);
-        failed += cmocka_run_group_tests(tests, NULL, NULL);
-    }
-    return failed;
+    return sf_run_worlds("session", tests, LV_ARRAY_LEN(tests));
 }
