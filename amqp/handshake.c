@@ -318,7 +318,8 @@ unsent(void *ctx)
     return output_size(&c->out);
 }
 
-static const struct client_events client_event_table = {.close = on_close, .blocked = on_blocked, .unsent = unsent};
+static const struct client_events client_event_table = {
+    .close = on_close, .blocked = on_blocked, .unsent = unsent};
 
 static bool
 is_node_full(struct connection *c, struct fault *f)

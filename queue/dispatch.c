@@ -11,10 +11,12 @@
 #include "src/base/clock.h"
 
 enum {
-    QUEUE_SHARE = 256,             // LIMIT: messages of one queue before the next one has its turn
-    DISPATCH_NS_MAX = 1000 * 1000, // LIMIT: time of one PHASE_DISPATCH. A turn reads less than this can hand out, so that no
-                                   // backlog grows in front of consumers that could take it
-    CLOCK_EVERY = 256,             // deliveries between two looks at the clock; a queue counts as QUEUE_COST
+    QUEUE_SHARE = 256, // LIMIT: messages of one queue before the next one has its turn
+    DISPATCH_NS_MAX =
+        1000 *
+        1000, // LIMIT: time of one PHASE_DISPATCH. A turn reads less than this can hand out, so that no
+              // backlog grows in front of consumers that could take it
+    CLOCK_EVERY = 256, // deliveries between two looks at the clock; a queue counts as QUEUE_COST
     QUEUE_COST = 8,
 };
 

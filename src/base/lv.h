@@ -25,8 +25,8 @@
 #define LV_ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
 #define LV_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 // Arguments are evaluated twice: never one with a side effect, nor an atomic load.
-#define LV_MIN(a, b)                       ((a) < (b) ? (a) : (b))
-#define LV_MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define LV_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define LV_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 // Prints the expression, its place and a stack trace to standard error, then aborts.
 LV_NORETURN void lv_assert_failed(const char *expression, const char *file, int line, const char *function);

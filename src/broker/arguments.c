@@ -10,7 +10,12 @@
 #include "amqp/wire/table.h"
 #include "exchange/route.h"
 
-enum { CLASSIC = 1u << QUEUE_CLASSIC, QUORUM = 1u << QUEUE_QUORUM, STREAM = 1u << QUEUE_STREAM, ANY = CLASSIC | QUORUM | STREAM };
+enum {
+    CLASSIC = 1u << QUEUE_CLASSIC,
+    QUORUM = 1u << QUEUE_QUORUM,
+    STREAM = 1u << QUEUE_STREAM,
+    ANY = CLASSIC | QUORUM | STREAM
+};
 
 // Fills `why` when the value is not good.
 typedef bool (*check_fn)(const struct field *f, struct slice arguments, char *why, size_t why_len);
@@ -172,7 +177,8 @@ check_dead_letter_strategy(const struct field *f, struct slice arguments, char *
 static bool
 check_locator(const struct field *f, struct slice arguments, char *why, size_t len)
 {
-    static const char *const choices[] = {"min-masters", "client-local", "random", "balanced", "least-leaders"};
+    static const char *const choices[] = {"min-masters", "client-local", "random", "balanced",
+                                          "least-leaders"};
     if (f->type != FIELD_LONGSTR)
         return bad_type(f, why, len);
     if (is_one_of(f->bytes, choices, LV_ARRAY_LEN(choices)))
@@ -220,7 +226,8 @@ static const struct argument_rule queue_rules[] = {
     {"x-initial-cluster-size", check_positive, STREAM},
 };
 
-static const char *const type_modules[] = {"rabbit_classic_queue", "rabbit_quorum_queue", "rabbit_stream_queue"};
+static const char *const type_modules[] = {"rabbit_classic_queue", "rabbit_quorum_queue",
+                                           "rabbit_stream_queue"};
 
 static enum queue_type
 queue_type_of(struct slice arguments)
@@ -228,14 +235,17 @@ queue_type_of(struct slice arguments)
     struct slice type;
     if (!table_find_longstr(arguments, SLICE_LIT("x-queue-type"), &type))
         return QUEUE_CLASSIC;
-    return slice_eq_str(type, "quorum") ? QUEUE_QUORUM : slice_eq_str(type, "stream") ? QUEUE_STREAM : QUEUE_CLASSIC;
+    return slice_eq_str(type, "quorum")   ? QUEUE_QUORUM
+           : slice_eq_str(type, "stream") ? QUEUE_STREAM
+                                          : QUEUE_CLASSIC;
 }
 
 static void
-fault_bad_value(struct slice vhost, struct slice queue, const char *argument, const char *why, struct fault *f)
+fault_bad_value(struct slice vhost, struct slice queue, const char *argument, const char *why,
+                struct fault *f)
 {
-    fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s': %s", argument, SLICE_FMT(queue),
-              SLICE_FMT(vhost), why);
+    fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s': %s", argument,
+              SLICE_FMT(queue), SLICE_FMT(vhost), why);
 }
 
 // RabbitMQ's order: the type itself, then whether it knows each argument, then the values.
@@ -244,7 +254,8 @@ check_known(struct slice vhost, struct slice queue, struct slice arguments, stru
 {
     struct field field;
     char why[160];
-    if (table_find(arguments, SLICE_LIT("x-queue-type"), &field) && !check_queue_type(&field, arguments, why, sizeof why)) {
+    if (table_find(arguments, SLICE_LIT("x-queue-type"), &field) &&
+        !check_queue_type(&field, arguments, why, sizeof why)) {
         fault_bad_value(vhost, queue, "x-queue-type", why, f);
         return false;
     }
@@ -253,7 +264,8 @@ check_known(struct slice vhost, struct slice queue, struct slice arguments, stru
         const struct argument_rule *rule = &queue_rules[i];
         if ((rule->types & 1u << type) != 0 || !table_find(arguments, slice_str(rule->name), NULL))
             continue;
-        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s' of queue type %s", rule->name,
+        fault_set(f, FAULT_PRECONDITION_FAILED,
+                  "invalid arg '%s' for queue '%.*s' in vhost '%.*s' of queue type %s", rule->name,
                   SLICE_FMT(queue), SLICE_FMT(vhost), type_modules[type]);
         return false;
     }
@@ -267,10 +279,12 @@ check_values(struct slice vhost, struct slice queue, struct slice arguments, str
     char why[160];
     for (size_t i = 0; i < LV_ARRAY_LEN(queue_rules); i++) {
         const struct argument_rule *rule = &queue_rules[i];
-        if (!table_find(arguments, slice_str(rule->name), &field) || rule->check(&field, arguments, why, sizeof why))
+        if (!table_find(arguments, slice_str(rule->name), &field) ||
+            rule->check(&field, arguments, why, sizeof why))
             continue;
         if (field.type != FIELD_LONGSTR && slice_eq_str(SLICE_LIT("x-dead-letter-exchange"), rule->name))
-            fault_set(f, FAULT_PRECONDITION_FAILED, "invalid type '%s' for arg '%s' in queue '%.*s' in vhost '%.*s'",
+            fault_set(f, FAULT_PRECONDITION_FAILED,
+                      "invalid type '%s' for arg '%s' in queue '%.*s' in vhost '%.*s'",
                       field_type_name(field.type), rule->name, SLICE_FMT(queue), SLICE_FMT(vhost));
         else
             fault_bad_value(vhost, queue, rule->name, why, f);
@@ -280,18 +294,23 @@ check_values(struct slice vhost, struct slice queue, struct slice arguments, str
 }
 
 static bool
-check_type(struct slice vhost, struct slice queue, enum queue_type type, const struct queue_properties *p, struct fault *f)
+check_type(struct slice vhost, struct slice queue, enum queue_type type, const struct queue_properties *p,
+           struct fault *f)
 {
     const char *bad = NULL;
     if (type != QUEUE_CLASSIC)
-        bad = p->is_auto_delete ? "auto-delete" : p->is_exclusive ? "exclusive-owner" : !p->is_durable ? "non-durable" : NULL;
+        bad = p->is_auto_delete ? "auto-delete"
+              : p->is_exclusive ? "exclusive-owner"
+              : !p->is_durable  ? "non-durable"
+                                : NULL;
     if (bad != NULL) {
-        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid property '%s' for queue '%.*s' in vhost '%.*s'", bad, SLICE_FMT(queue),
-                  SLICE_FMT(vhost));
+        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid property '%s' for queue '%.*s' in vhost '%.*s'", bad,
+                  SLICE_FMT(queue), SLICE_FMT(vhost));
         return false;
     }
     if (type == QUEUE_STREAM) {
-        fault_set(f, FAULT_PRECONDITION_FAILED, "queue type 'stream' of queue '%.*s' in vhost '%.*s' is not supported by this broker",
+        fault_set(f, FAULT_PRECONDITION_FAILED,
+                  "queue type 'stream' of queue '%.*s' in vhost '%.*s' is not supported by this broker",
                   SLICE_FMT(queue), SLICE_FMT(vhost));
         return false;
     }
@@ -299,8 +318,9 @@ check_type(struct slice vhost, struct slice queue, enum queue_type type, const s
 }
 
 bool
-arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments, const struct queue_properties *p,
-                      enum queue_type *ret_type, uint32_t *ret_flags, struct fault *ret_fault)
+arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments,
+                      const struct queue_properties *p, enum queue_type *ret_type, uint32_t *ret_flags,
+                      struct fault *ret_fault)
 {
     if (!check_known(vhost, queue, arguments, ret_fault) || !check_values(vhost, queue, arguments, ret_fault))
         return false;
@@ -323,9 +343,11 @@ struct subject {
 };
 
 static bool
-inequivalent(const struct subject *s, const char *arg, const char *received, const char *current, struct fault *f)
+inequivalent(const struct subject *s, const char *arg, const char *received, const char *current,
+             struct fault *f)
 {
-    fault_set(f, FAULT_PRECONDITION_FAILED, "inequivalent arg '%s' for %s '%.*s' in vhost '%.*s': received %s but current is %s", arg,
+    fault_set(f, FAULT_PRECONDITION_FAILED,
+              "inequivalent arg '%s' for %s '%.*s' in vhost '%.*s': received %s but current is %s", arg,
               s->kind, SLICE_FMT(s->name), SLICE_FMT(s->vhost), received, current);
     return false;
 }
@@ -333,7 +355,8 @@ inequivalent(const struct subject *s, const char *arg, const char *received, con
 static bool
 same_flag(const struct subject *s, const char *arg, bool received, bool current, struct fault *f)
 {
-    return received == current || inequivalent(s, arg, received ? "'true'" : "'false'", current ? "'true'" : "'false'", f);
+    return received == current ||
+           inequivalent(s, arg, received ? "'true'" : "'false'", current ? "'true'" : "'false'", f);
 }
 
 // The value as RabbitMQ prints it: numbers in Erlang's way, strings bare.
@@ -353,12 +376,13 @@ print_value(const struct field *f, char *out, size_t len)
             size_t first = digits[0] == '-' ? 1 : 0, count = strlen(digits) - first, last = count;
             while (last > 1 && digits[first + last - 1] == '0')
                 last--;
-            snprintf(out, len, "%.*s%c.%.*s%se%zu", (int)first, digits, digits[first], (int)(last - 1), digits + first + 1,
-                     last == 1 ? "0" : "", count - 1);
+            snprintf(out, len, "%.*s%c.%.*s%se%zu", (int)first, digits, digits[first], (int)(last - 1),
+                     digits + first + 1, last == 1 ? "0" : "", count - 1);
         } else {
             snprintf(out, len, "%s%s", digits, strpbrk(digits, ".e") == NULL ? ".0" : "");
         }
-    } else if (f->type == FIELD_TABLE || f->type == FIELD_ARRAY || f->type == FIELD_VOID || f->type == FIELD_DECIMAL) {
+    } else if (f->type == FIELD_TABLE || f->type == FIELD_ARRAY || f->type == FIELD_VOID ||
+               f->type == FIELD_DECIMAL) {
         snprintf(out, len, "%s", field_type_name(f->type));
     } else {
         snprintf(out, len, "%" PRId64, f->i64);
@@ -379,11 +403,13 @@ same_field(const struct field *a, const struct field *b)
 }
 
 static bool
-same_argument(const struct subject *s, const char *name, struct slice received, struct slice current, struct fault *f)
+same_argument(const struct subject *s, const char *name, struct slice received, struct slice current,
+              struct fault *f)
 {
     struct field got, has;
     char got_text[128], has_text[128], got_value[96], has_value[96];
-    bool is_got = table_find(received, slice_str(name), &got), is_there = table_find(current, slice_str(name), &has);
+    bool is_got = table_find(received, slice_str(name), &got),
+         is_there = table_find(current, slice_str(name), &has);
     if (!is_got && !is_there)
         return true;
     if (is_got && is_there && same_field(&got, &has))
@@ -396,27 +422,32 @@ same_argument(const struct subject *s, const char *name, struct slice received, 
         snprintf(got_text, sizeof got_text, "'%s'", got_value);
         snprintf(has_text, sizeof has_text, "'%s'", has_value);
     } else if (is_got) {
-        snprintf(got_text, sizeof got_text, "the value '%s' of type '%s'", got_value, field_type_name(got.type));
+        snprintf(got_text, sizeof got_text, "the value '%s' of type '%s'", got_value,
+                 field_type_name(got.type));
         snprintf(has_text, sizeof has_text, "none");
     } else {
         snprintf(got_text, sizeof got_text, "none");
-        snprintf(has_text, sizeof has_text, "the value '%s' of type '%s'", has_value, field_type_name(has.type));
+        snprintf(has_text, sizeof has_text, "the value '%s' of type '%s'", has_value,
+                 field_type_name(has.type));
     }
     return inequivalent(s, name, got_text, has_text, f);
 }
 
 bool
-arguments_same_queue(const struct queue_def *existing, const struct queue_properties *p, struct slice arguments, struct fault *ret_fault)
+arguments_same_queue(const struct queue_def *existing, const struct queue_properties *p,
+                     struct slice arguments, struct fault *ret_fault)
 {
     struct subject s = {.kind = "queue", .name = existing->name, .vhost = existing->vhost};
     if (!same_flag(&s, "durable", p->is_durable, (existing->flags & QUEUE_DURABLE) != 0, ret_fault) ||
-        !same_flag(&s, "auto_delete", p->is_auto_delete, (existing->flags & QUEUE_AUTO_DELETE) != 0, ret_fault))
+        !same_flag(&s, "auto_delete", p->is_auto_delete, (existing->flags & QUEUE_AUTO_DELETE) != 0,
+                   ret_fault))
         return false;
     for (size_t i = 0; i < LV_ARRAY_LEN(queue_rules); i++) {
         const char *name = queue_rules[i].name;
         bool is_type = slice_eq_str(SLICE_LIT("x-queue-type"), name);
         // "classic" and no type are the same.
-        if (is_type && queue_type_of(arguments) == QUEUE_CLASSIC && queue_type_of(existing->arguments) == QUEUE_CLASSIC)
+        if (is_type && queue_type_of(arguments) == QUEUE_CLASSIC &&
+            queue_type_of(existing->arguments) == QUEUE_CLASSIC)
             continue;
         if (!same_argument(&s, name, arguments, existing->arguments, ret_fault))
             return false;
@@ -425,14 +456,15 @@ arguments_same_queue(const struct queue_def *existing, const struct queue_proper
 }
 
 bool
-arguments_same_exchange(const struct exchange *existing, const struct exchange_properties *p, struct slice arguments,
-                        struct fault *ret_fault)
+arguments_same_exchange(const struct exchange *existing, const struct exchange_properties *p,
+                        struct slice arguments, struct fault *ret_fault)
 {
     struct subject s = {.kind = "exchange", .name = existing->name, .vhost = existing->vhost};
     const char *type = exchange_type_name(existing->type);
     if (!slice_eq_str(p->type, type)) {
         char received[80], current[80];
-        snprintf(received, sizeof received, "'%.*s'", (int)LV_MIN(p->type.len, (size_t)70), (const char *)p->type.ptr);
+        snprintf(received, sizeof received, "'%.*s'", (int)LV_MIN(p->type.len, (size_t)70),
+                 (const char *)p->type.ptr);
         snprintf(current, sizeof current, "'%s'", type);
         return inequivalent(&s, "type", received, current, ret_fault);
     }

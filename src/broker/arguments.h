@@ -10,29 +10,30 @@
 struct queue_properties {
     bool is_durable, is_exclusive, is_auto_delete;
 };
-bool arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments, const struct queue_properties *properties,
-                           enum queue_type *ret_type, uint32_t *ret_flags, struct fault *ret_fault);
+bool arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments,
+                           const struct queue_properties *properties, enum queue_type *ret_type,
+                           uint32_t *ret_flags, struct fault *ret_fault);
 // Is a redeclaration equivalent to what exists (406 "inequivalent arg …")? `is_exclusive` and ownership are the caller's matter.
-bool arguments_same_queue(const struct queue_def *existing, const struct queue_properties *properties, struct slice arguments,
-                          struct fault *ret_fault);
+bool arguments_same_queue(const struct queue_def *existing, const struct queue_properties *properties,
+                          struct slice arguments, struct fault *ret_fault);
 
 // exchange.declare: alternate-exchange must be a long string. ret_alternate points into the arguments.
-bool arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice arguments, struct slice *ret_alternate,
-                              struct fault *ret_fault);
+bool arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice arguments,
+                              struct slice *ret_alternate, struct fault *ret_fault);
 struct exchange_properties {
     struct slice type;
     bool is_durable, is_auto_delete, is_internal;
 };
 struct exchange;
-bool arguments_same_exchange(const struct exchange *existing, const struct exchange_properties *properties, struct slice arguments,
-                             struct fault *ret_fault);
+bool arguments_same_exchange(const struct exchange *existing, const struct exchange_properties *properties,
+                             struct slice arguments, struct fault *ret_fault);
 // queue.bind / exchange.bind to a headers exchange: x-match must be one of the four (406).
 bool arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault);
 // basic.consume: x-priority must be an integer (406), 0 when absent; x-cancel-on-ha-failover a bool.
-bool arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments, int32_t *ret_priority,
-                              struct fault *ret_fault);
+bool arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments,
+                              int32_t *ret_priority, struct fault *ret_fault);
 // basic properties: "expiration" is a decimal string of ms (406 "invalid expiration …"); capped at 2^32-1.
 bool arguments_parse_expiration(struct slice text, uint32_t *ret_ms, struct fault *ret_fault);
 // The strings of a CC or BCC header: appends to `keys` (at most `cap`), 406 when not an array of long strings.
-bool arguments_sender_selected(struct slice headers, struct slice *keys, size_t cap, size_t *ret_count, bool *ret_has_bcc,
-                               struct fault *ret_fault);
+bool arguments_sender_selected(struct slice headers, struct slice *keys, size_t cap, size_t *ret_count,
+                               bool *ret_has_bcc, struct fault *ret_fault);

@@ -6,8 +6,8 @@
 #include "src/broker/arguments.h"
 
 bool
-arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice arguments, struct slice *ret_alternate,
-                         struct fault *ret_fault)
+arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice arguments,
+                         struct slice *ret_alternate, struct fault *ret_fault)
 {
     struct field f;
     *ret_alternate = SLICE_EMPTY;
@@ -17,7 +17,8 @@ arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice
         *ret_alternate = f.bytes;
         return true;
     }
-    fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "invalid type '%s' for arg 'alternate-exchange' in exchange '%.*s' in vhost '%.*s'",
+    fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
+              "invalid type '%s' for arg 'alternate-exchange' in exchange '%.*s' in vhost '%.*s'",
               field_type_name(f.type), SLICE_FMT(exchange), SLICE_FMT(vhost));
     return false;
 }
@@ -31,13 +32,16 @@ arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault)
         return true;
     if (f.type != FIELD_LONGSTR) {
         if (field_is_integer(&f) || f.type == FIELD_TIMESTAMP)
-            fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "Invalid x-match field type %s (value %" PRId64 "); expected longstr",
+            fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
+                      "Invalid x-match field type %s (value %" PRId64 "); expected longstr",
                       field_type_name(f.type), f.i64);
         else if (f.type == FIELD_BOOL)
-            fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "Invalid x-match field type bool (value %s); expected longstr",
+            fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
+                      "Invalid x-match field type bool (value %s); expected longstr",
                       f.i64 != 0 ? "true" : "false");
         else
-            fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "Invalid x-match field type %s; expected longstr", field_type_name(f.type));
+            fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "Invalid x-match field type %s; expected longstr",
+                      field_type_name(f.type));
         return false;
     }
     for (size_t i = 0; i < LV_ARRAY_LEN(choices); i++) {
@@ -45,28 +49,32 @@ arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault)
             return true;
     }
     fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
-              "Invalid x-match field value <<\"%.*s\">>; expected all, any, all-with-x, or any-with-x", SLICE_FMT(f.bytes));
+              "Invalid x-match field value <<\"%.*s\">>; expected all, any, all-with-x, or any-with-x",
+              SLICE_FMT(f.bytes));
     return false;
 }
 
 bool
-arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments, int32_t *ret_priority, struct fault *ret_fault)
+arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments,
+                         int32_t *ret_priority, struct fault *ret_fault)
 {
     struct field f;
     *ret_priority = 0;
     if (table_find(arguments, SLICE_LIT("x-priority"), &f)) {
         if (!field_is_integer(&f)) {
-            fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
-                      "invalid arg 'x-priority' for queue '%.*s' in vhost '%.*s': \"expected integer, got %s\"", SLICE_FMT(queue),
-                      SLICE_FMT(vhost), field_type_name(f.type));
+            fault_set(
+                ret_fault, FAULT_PRECONDITION_FAILED,
+                "invalid arg 'x-priority' for queue '%.*s' in vhost '%.*s': \"expected integer, got %s\"",
+                SLICE_FMT(queue), SLICE_FMT(vhost), field_type_name(f.type));
             return false;
         }
         *ret_priority = (int32_t)LV_MAX((int64_t)INT32_MIN, LV_MIN((int64_t)INT32_MAX, f.i64));
     }
     if (table_find(arguments, SLICE_LIT("x-cancel-on-ha-failover"), &f) && f.type != FIELD_BOOL) {
-        fault_set(ret_fault, FAULT_PRECONDITION_FAILED,
-                  "invalid arg 'x-cancel-on-ha-failover' for queue '%.*s' in vhost '%.*s': {unacceptable_type,%s}", SLICE_FMT(queue),
-                  SLICE_FMT(vhost), field_type_name(f.type));
+        fault_set(
+            ret_fault, FAULT_PRECONDITION_FAILED,
+            "invalid arg 'x-cancel-on-ha-failover' for queue '%.*s' in vhost '%.*s': {unacceptable_type,%s}",
+            SLICE_FMT(queue), SLICE_FMT(vhost), field_type_name(f.type));
         return false;
     }
     return true;
@@ -104,15 +112,16 @@ arguments_parse_expiration(struct slice text, uint32_t *ret_ms, struct fault *re
 }
 
 static bool
-selected_keys(struct slice headers, const char *name, struct slice *keys, size_t cap, size_t *count, bool *ret_is_there, struct fault *f)
+selected_keys(struct slice headers, const char *name, struct slice *keys, size_t cap, size_t *count,
+              bool *ret_is_there, struct fault *f)
 {
     struct field field, item;
     *ret_is_there = table_find(headers, slice_str(name), &field);
     if (!*ret_is_there)
         return true;
     if (field.type != FIELD_ARRAY) {
-        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: {unacceptable_type_in_header,\"%s\",%s}", name,
-                  field_type_name(field.type));
+        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: {unacceptable_type_in_header,\"%s\",%s}",
+                  name, field_type_name(field.type));
         return false;
     }
     for (struct array_iter it = array_iter_of(field.array); array_iter_next(&it, &item);) {
@@ -123,7 +132,8 @@ selected_keys(struct slice headers, const char *name, struct slice *keys, size_t
             return false;
         }
         if (item.bytes.len > 255) {
-            fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: a key in %s is longer than 255 bytes", name);
+            fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: a key in %s is longer than 255 bytes",
+                      name);
             return false;
         }
         keys[(*count)++] = item.bytes;
@@ -132,8 +142,8 @@ selected_keys(struct slice headers, const char *name, struct slice *keys, size_t
 }
 
 bool
-arguments_sender_selected(struct slice headers, struct slice *keys, size_t cap, size_t *ret_count, bool *ret_has_bcc,
-                          struct fault *ret_fault)
+arguments_sender_selected(struct slice headers, struct slice *keys, size_t cap, size_t *ret_count,
+                          bool *ret_has_bcc, struct fault *ret_fault)
 {
     bool has_cc;
     *ret_count = 0;

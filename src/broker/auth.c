@@ -66,8 +66,9 @@ format_error(struct slice pattern, int code, size_t offset)
     if (pcre2_get_error_message(code, text, sizeof text) < 0)
         text[0] = '\0';
     if (sentence != NULL)
-        snprintf(sentence, 512, "invalid regular expression '%.*s': %s at offset %zu", (int)LV_MIN(pattern.len, (size_t)200),
-                 (const char *)pattern.ptr, (const char *)text, offset);
+        snprintf(sentence, 512, "invalid regular expression '%.*s': %s at offset %zu",
+                 (int)LV_MIN(pattern.len, (size_t)200), (const char *)pattern.ptr, (const char *)text,
+                 offset);
     return sentence;
 }
 
@@ -82,7 +83,8 @@ compile(struct slice pattern, void **ret_code, char **ret_error)
         *ret_error = mem_xstrdup("the regular expression is longer than 4096 bytes");
         return -LE_LIMIT;
     }
-    pcre2_code *compiled = pcre2_compile(effective.ptr, effective.len, PCRE2_NEVER_BACKSLASH_C, &code, &offset, NULL);
+    pcre2_code *compiled =
+        pcre2_compile(effective.ptr, effective.len, PCRE2_NEVER_BACKSLASH_C, &code, &offset, NULL);
     if (compiled == NULL) {
         *ret_error = format_error(pattern, code, offset);
         return -LE_INVAL;
@@ -101,9 +103,11 @@ copy_to(uint8_t *at, struct slice from, struct slice *to)
 }
 
 int
-permission_new(struct slice user, struct slice vhost, const struct slice pattern[3], struct permission **ret, char **ret_error)
+permission_new(struct slice user, struct slice vhost, const struct slice pattern[3], struct permission **ret,
+               char **ret_error)
 {
-    struct permission *p = mem_xcalloc(1, sizeof(*p) + user.len + vhost.len + pattern[0].len + pattern[1].len + pattern[2].len + 1);
+    struct permission *p = mem_xcalloc(1, sizeof(*p) + user.len + vhost.len + pattern[0].len +
+                                              pattern[1].len + pattern[2].len + 1);
     uint8_t *at = (uint8_t *)(p + 1);
     at = copy_to(at, user, &p->user);
     at = copy_to(at, vhost, &p->vhost);
@@ -141,8 +145,8 @@ has_variable(struct slice pattern)
 }
 
 int
-topic_permission_new(struct slice user, struct slice vhost, struct slice exchange, const struct slice pattern[3],
-                     struct topic_permission **ret, char **ret_error)
+topic_permission_new(struct slice user, struct slice vhost, struct slice exchange,
+                     const struct slice pattern[3], struct topic_permission **ret, char **ret_error)
 {
     size_t extra = user.len + vhost.len + exchange.len + pattern[0].len + pattern[1].len + pattern[2].len + 1;
     struct topic_permission *p = mem_xcalloc(1, sizeof(*p) + extra);
@@ -184,8 +188,9 @@ matches(struct auth_cache *c, const void *code, struct slice subject, struct sli
     const uint8_t *text = subject.ptr != NULL ? subject.ptr : (const uint8_t *)"";
     int rc = pcre2_match(code, text, subject.len, 0, PCRE2_NO_UTF_CHECK, c->match_data, c->match_context);
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
-        log_warn(LOG_CONNECTION, "permission pattern '%.*s' on '%.*s': the match was given up (%d); access is refused", SLICE_FMT(pattern),
-                 SLICE_FMT(subject), rc);
+        log_warn(LOG_CONNECTION,
+                 "permission pattern '%.*s' on '%.*s': the match was given up (%d); access is refused",
+                 SLICE_FMT(pattern), SLICE_FMT(subject), rc);
     return rc >= 0; // 0: matched, more groups than the match data has room for
 }
 
@@ -203,13 +208,14 @@ static uint64_t
 answer_hash(struct slice user, struct slice vhost, const char *kind, struct slice name, enum access access)
 {
     uint8_t tag[2] = {(uint8_t)kind[0], (uint8_t)access};
-    uint64_t hash = slice_hash_more(name, slice_hash_more(vhost, slice_hash_more(user, slice_hash(slice_of(tag, 2)))));
+    uint64_t hash =
+        slice_hash_more(name, slice_hash_more(vhost, slice_hash_more(user, slice_hash(slice_of(tag, 2)))));
     return hash == 0 ? 1 : hash;
 }
 
 bool
-auth_check(struct auth_cache *c, const struct topology *t, struct slice user, struct slice vhost, const char *kind, struct slice name,
-           enum access access, struct fault *ret_fault)
+auth_check(struct auth_cache *c, const struct topology *t, struct slice user, struct slice vhost,
+           const char *kind, struct slice name, enum access access, struct fault *ret_fault)
 {
     if (name.len == 0 && kind[0] == 'e')
         name = SLICE_LIT("amq.default");
@@ -221,7 +227,8 @@ auth_check(struct auth_cache *c, const struct topology *t, struct slice user, st
         slot->hash = hash;
     }
     if (!slot->is_allowed)
-        fault_set(ret_fault, FAULT_ACCESS_REFUSED, "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'", kind, SLICE_FMT(name),
+        fault_set(ret_fault, FAULT_ACCESS_REFUSED,
+                  "access to %s '%.*s' in vhost '%.*s' refused for user '%.*s'", kind, SLICE_FMT(name),
                   SLICE_FMT(vhost), SLICE_FMT(user));
     return slot->is_allowed;
 }
@@ -244,8 +251,9 @@ expand(struct buf *out, struct slice pattern, struct slice user, struct slice vh
             continue;
         }
         for (size_t k = 0; k < value.len; k++) {
-            bool is_plain = value.ptr[k] >= 0x80 || value.ptr[k] == '_' || (value.ptr[k] >= '0' && value.ptr[k] <= '9') ||
-                            (value.ptr[k] >= 'a' && value.ptr[k] <= 'z') || (value.ptr[k] >= 'A' && value.ptr[k] <= 'Z');
+            bool is_plain =
+                value.ptr[k] >= 0x80 || value.ptr[k] == '_' || (value.ptr[k] >= '0' && value.ptr[k] <= '9') ||
+                (value.ptr[k] >= 'a' && value.ptr[k] <= 'z') || (value.ptr[k] >= 'A' && value.ptr[k] <= 'Z');
             if (!is_plain)
                 buf_append_u8(out, '\\');
             buf_append_u8(out, value.ptr[k]);
@@ -254,8 +262,8 @@ expand(struct buf *out, struct slice pattern, struct slice user, struct slice vh
 }
 
 static bool
-topic_matches(struct auth_cache *c, const struct topic_permission *p, enum access access, struct slice key, struct slice user,
-              struct slice vhost)
+topic_matches(struct auth_cache *c, const struct topic_permission *p, enum access access, struct slice key,
+              struct slice user, struct slice vhost)
 {
     if (p->code[access] != NULL)
         return matches(c, p->code[access], key, p->pattern[access]);
@@ -272,15 +280,16 @@ topic_matches(struct auth_cache *c, const struct topic_permission *p, enum acces
 }
 
 bool
-auth_check_topic(struct auth_cache *c, const struct topology *t, struct slice user, struct slice vhost, struct slice exchange,
-                 struct slice routing_key, enum access access, struct fault *ret_fault)
+auth_check_topic(struct auth_cache *c, const struct topology *t, struct slice user, struct slice vhost,
+                 struct slice exchange, struct slice routing_key, enum access access, struct fault *ret_fault)
 {
     if (t->topic_permissions.count == 0)
         return true;
     const struct topic_permission *p = topology_topic_permission(t, user, vhost, exchange);
     if (p == NULL || topic_matches(c, p, access, routing_key, user, vhost))
         return true;
-    fault_set(ret_fault, FAULT_ACCESS_REFUSED, "access to topic '%.*s' in exchange '%.*s' in vhost '%.*s' refused for user '%.*s'",
+    fault_set(ret_fault, FAULT_ACCESS_REFUSED,
+              "access to topic '%.*s' in exchange '%.*s' in vhost '%.*s' refused for user '%.*s'",
               SLICE_FMT(routing_key), SLICE_FMT(exchange), SLICE_FMT(vhost), SLICE_FMT(user));
     return false;
 }

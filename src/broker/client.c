@@ -75,7 +75,8 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
     }
     int err = count_add('v', args->vhost, 1, v->max_connections);
     if (err == -LE_LIMIT) {
-        fault_set(f, FAULT_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s': connection limit (%" PRId64 ") is reached",
+        fault_set(f, FAULT_NOT_ALLOWED,
+                  "access to vhost '%.*s' refused for user '%.*s': connection limit (%" PRId64 ") is reached",
                   SLICE_FMT(args->vhost), SLICE_FMT(args->user), v->max_connections);
         return false;
     }
@@ -96,8 +97,8 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
     if (u == NULL || topology_permission(t, args->user, args->vhost) == NULL) {
         count_add('v', args->vhost, -1, -1);
         count_add('u', args->user, -1, -1);
-        fault_set(f, FAULT_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'", SLICE_FMT(args->vhost),
-                  SLICE_FMT(args->user));
+        fault_set(f, FAULT_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
+                  SLICE_FMT(args->vhost), SLICE_FMT(args->user));
         return false;
     }
     *ret_vhost = v;
@@ -228,7 +229,8 @@ bool
 client_may(struct client *c, const char *kind, struct slice name, enum access access, struct fault *ret_fault)
 {
     struct broker_worker *b = c->broker;
-    return auth_check(b->auth_cache, topology_of(b->worker), c->user, c->vhost, kind, name, access, ret_fault);
+    return auth_check(b->auth_cache, topology_of(b->worker), c->user, c->vhost, kind, name, access,
+                      ret_fault);
 }
 
 void
@@ -289,7 +291,8 @@ broker_set_alarms(struct worker *w, unsigned alarms)
 }
 
 void
-broker_close_clients(struct worker *w, struct slice vhost, struct slice user, uint64_t id, const struct fault *fault)
+broker_close_clients(struct worker *w, struct slice vhost, struct slice user, uint64_t id,
+                     const struct fault *fault)
 {
     struct broker_worker *b = broker_of(w);
     LV_LIST_EACH_SAFE (it, &b->clients) {

@@ -21,19 +21,23 @@ digest_of(struct slice hashing)
 }
 
 static int
-digest_salted(const EVP_MD *md, const uint8_t salt[SALT_LEN], struct slice password, uint8_t *out, size_t *ret_len)
+digest_salted(const EVP_MD *md, const uint8_t salt[SALT_LEN], struct slice password, uint8_t *out,
+              size_t *ret_len)
 {
     unsigned len = 0;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int ok = ctx != NULL && EVP_DigestInit_ex(ctx, md, NULL) == 1 && EVP_DigestUpdate(ctx, salt, SALT_LEN) == 1 &&
-             (password.len == 0 || EVP_DigestUpdate(ctx, password.ptr, password.len) == 1) && EVP_DigestFinal_ex(ctx, out, &len) == 1;
+    int ok = ctx != NULL && EVP_DigestInit_ex(ctx, md, NULL) == 1 &&
+             EVP_DigestUpdate(ctx, salt, SALT_LEN) == 1 &&
+             (password.len == 0 || EVP_DigestUpdate(ctx, password.ptr, password.len) == 1) &&
+             EVP_DigestFinal_ex(ctx, out, &len) == 1;
     EVP_MD_CTX_free(ctx);
     *ret_len = len;
     return ok ? 0 : -LE_NOMEM;
 }
 
 int
-password_hash_make(struct slice password, struct slice hashing, uint8_t ret_hash[PASSWORD_HASH_MAX], size_t *ret_len)
+password_hash_make(struct slice password, struct slice hashing, uint8_t ret_hash[PASSWORD_HASH_MAX],
+                   size_t *ret_len)
 {
     const EVP_MD *md = digest_of(hashing);
     size_t digest_len;
@@ -56,7 +60,8 @@ password_matches(const struct user *u, struct slice password)
         return false;
     if (digest_salted(md, u->password_hash.ptr, password, digest, &len) != 0)
         return false;
-    bool is_same = len == u->password_hash.len - SALT_LEN && CRYPTO_memcmp(digest, u->password_hash.ptr + SALT_LEN, len) == 0;
+    bool is_same = len == u->password_hash.len - SALT_LEN &&
+                   CRYPTO_memcmp(digest, u->password_hash.ptr + SALT_LEN, len) == 0;
     mem_wipe(digest, sizeof digest);
     return is_same;
 }

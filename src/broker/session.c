@@ -84,7 +84,8 @@ void
 fault_locked(struct fault *f, struct slice queue, struct slice vhost)
 {
     fault_set(f, FAULT_RESOURCE_LOCKED,
-              "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could be originally declared on another "
+              "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It could be originally "
+              "declared on another "
               "connection or the exclusive property value does not match that of the original declaration.",
               SLICE_FMT(queue), SLICE_FMT(vhost));
 }
@@ -96,7 +97,8 @@ fault_no_queue(struct fault *f, struct slice queue, struct slice vhost)
 }
 
 bool
-session_queue_name(const struct session *s, struct slice name, struct slice *ret_name, struct fault *ret_fault)
+session_queue_name(const struct session *s, struct slice name, struct slice *ret_name,
+                   struct fault *ret_fault)
 {
     if (name.len == 0 && s->last_queue.len == 0) {
         fault_set(ret_fault, FAULT_NOT_FOUND, "no previously declared queue");
@@ -173,7 +175,8 @@ fault_default_exchange(struct fault *f)
 static void
 fault_no_exchange(struct fault *f, struct slice exchange, struct slice vhost)
 {
-    fault_set(f, FAULT_NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_FMT(exchange), SLICE_FMT(vhost));
+    fault_set(f, FAULT_NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_FMT(exchange),
+              SLICE_FMT(vhost));
 }
 
 // False with 503.
@@ -183,7 +186,8 @@ exchange_type_check(struct slice type, struct fault *f)
     enum exchange_type ignored;
     if (exchange_type_parse(type, &ignored) == 0)
         return true;
-    fault_set(f, FAULT_COMMAND_INVALID, type.len == 0 ? "invalid exchange type '%.*s'" : "unknown exchange type '%.*s'",
+    fault_set(f, FAULT_COMMAND_INVALID,
+              type.len == 0 ? "invalid exchange type '%.*s'" : "unknown exchange type '%.*s'",
               SLICE_FMT(type));
     return false;
 }
@@ -195,13 +199,14 @@ exchange_new_check(struct session *s, const struct session_exchange_args *a, str
     struct client *c = s->client;
     struct slice alternate;
     if (slice_has_prefix(a->exchange, SLICE_LIT("amq."))) {
-        fault_set(f, FAULT_ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(a->exchange));
+        fault_set(f, FAULT_ACCESS_REFUSED, "exchange name '%.*s' contains reserved prefix 'amq.*'",
+                  SLICE_FMT(a->exchange));
         return false;
     }
     if (!arguments_check_exchange(c->vhost, a->exchange, a->arguments, &alternate, f))
         return false;
-    return alternate.ptr == NULL ||
-           (client_may(c, "exchange", a->exchange, ACCESS_READ, f) && client_may(c, "exchange", alternate, ACCESS_WRITE, f));
+    return alternate.ptr == NULL || (client_may(c, "exchange", a->exchange, ACCESS_READ, f) &&
+                                     client_may(c, "exchange", alternate, ACCESS_WRITE, f));
 }
 
 // Checks what the adopted version can tell, in RabbitMQ's order. True: answered by `f` (FAULT_NONE: it exists and is the same);
@@ -230,8 +235,10 @@ exchange_declare_here(struct session *s, const struct session_exchange_args *a, 
         return true;
     if (existing == NULL)
         return !exchange_new_check(s, a, f);
-    struct exchange_properties p = {
-        .type = a->type, .is_durable = a->is_durable, .is_auto_delete = a->is_auto_delete, .is_internal = a->is_internal};
+    struct exchange_properties p = {.type = a->type,
+                                    .is_durable = a->is_durable,
+                                    .is_auto_delete = a->is_auto_delete,
+                                    .is_internal = a->is_internal};
     arguments_same_exchange(existing, &p, a->arguments, f);
     return true;
 }
@@ -253,7 +260,8 @@ session_exchange_declare(struct session *s, const struct session_exchange_args *
         .name = a->exchange,
         .type = a->type,
         .arguments = a->arguments,
-        .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) | (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
+        .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) |
+                 (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
                  (a->is_internal ? (unsigned)CHANGE_INTERNAL : 0),
     };
     submit_simple(s, &args);
@@ -267,21 +275,23 @@ session_exchange_delete(struct session *s, struct slice exchange, bool if_unused
     if (exchange.len == 0)
         fault_default_exchange(&f);
     else if (slice_has_prefix(exchange, SLICE_LIT("amq.")))
-        fault_set(&f, FAULT_ACCESS_REFUSED, "deletion of system exchange '%.*s' in vhost '%.*s' not allowed", SLICE_FMT(exchange),
-                  SLICE_FMT(s->client->vhost));
+        fault_set(&f, FAULT_ACCESS_REFUSED, "deletion of system exchange '%.*s' in vhost '%.*s' not allowed",
+                  SLICE_FMT(exchange), SLICE_FMT(s->client->vhost));
     else
         client_may(s->client, "exchange", exchange, ACCESS_CONFIGURE, &f);
     if (f.code != FAULT_NONE) {
         session_answer_fault(s, &f);
         return;
     }
-    struct topology_request args = {.change = CHANGE_EXCHANGE_DELETE, .name = exchange, .flags = if_unused ? CHANGE_IF_UNUSED : 0};
+    struct topology_request args = {
+        .change = CHANGE_EXCHANGE_DELETE, .name = exchange, .flags = if_unused ? CHANGE_IF_UNUSED : 0};
     submit_simple(s, &args);
 }
 
 // Names and rights of a bind or unbind. False with the fault.
 static bool
-bind_prepare(struct session *s, const struct session_bind_args *a, struct topology_request *args, struct fault *f)
+bind_prepare(struct session *s, const struct session_bind_args *a, struct topology_request *args,
+             struct fault *f)
 {
     struct client *c = s->client;
     struct slice destination = a->destination, key = a->key;
@@ -304,7 +314,8 @@ bind_prepare(struct session *s, const struct session_bind_args *a, struct topolo
         return false;
     const struct exchange *source = vhost_exchange(v, a->source);
     if (source != NULL && source->type == EXCHANGE_TOPIC &&
-        !auth_check_topic(c->broker->auth_cache, topology_of(c->broker->worker), c->user, c->vhost, a->source, key, ACCESS_READ, f))
+        !auth_check_topic(c->broker->auth_cache, topology_of(c->broker->worker), c->user, c->vhost, a->source,
+                          key, ACCESS_READ, f))
         return false;
     *args = (struct topology_request){
         .name = a->source,

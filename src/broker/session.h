@@ -33,8 +33,8 @@ struct client_events {
 
 struct client_args {
     struct slice user, vhost;
-    struct slice name;               // "127.0.0.1:4000 -> 127.0.0.1:5672", for listings and logs
-    struct slice protocol;           // "AMQP 0-9-1"
+    struct slice name;     // "127.0.0.1:4000 -> 127.0.0.1:5672", for listings and logs
+    struct slice protocol; // "AMQP 0-9-1"
     const struct client_events *events;
     void *ctx;
     // For listings: appends this connection's details (peer, frame_max, client properties …) to `out` as the members of a JSON
@@ -44,11 +44,12 @@ struct client_args {
 
 // Opens the vhost for an authenticated user: checks existence (530 "vhost nosuch not found"), permission, limits. NULL with the
 // fault otherwise.
-LV_MUST_USE struct client *client_open(struct worker *w, const struct client_args *args, struct fault *ret_fault);
+LV_MUST_USE struct client *client_open(struct worker *w, const struct client_args *args,
+                                       struct fault *ret_fault);
 // Closes all sessions, then the client: its exclusive queues are deleted; `done` is called when they are gone from every
 // worker (then connection.close-ok may be sent). The client must not be used after the call. `done` may be NULL.
 void client_close(struct client *c, void (*done)(void *ctx), void *ctx);
-uint64_t client_id(const struct client *c);           // connection id, unique for the process's life
+uint64_t client_id(const struct client *c); // connection id, unique for the process's life
 // The connection's socket took everything it had to send (or little is left): consumers may send more.
 void client_output_drained(struct client *c);
 // Whether a publish would have to wait now: a congested worker pair or an alarm. The wire holds back publishing channels then.
@@ -67,23 +68,26 @@ struct session_result {
 struct session_delivery {
     struct slice consumer_tag;
     uint64_t delivery_tag;
-    struct message *msg;     // borrowed: message_ref to keep
+    struct message *msg; // borrowed: message_ref to keep
     bool is_redelivered;
 };
 
 struct session_events {
     void (*done)(void *ctx, const struct session_result *r);
     void (*deliver)(void *ctx, const struct session_delivery *d);
-    void (*returned)(void *ctx, struct message *msg, uint16_t code, const char *text); // borrowed msg; before its confirm
-    void (*confirmed)(void *ctx, uint64_t tag, bool is_multiple, bool is_nack);        // in PHASE_COMPLETE, coalesced
-    void (*cancelled)(void *ctx, struct slice consumer_tag);                           // by the broker
+    void (*returned)(void *ctx, struct message *msg, uint16_t code,
+                     const char *text); // borrowed msg; before its confirm
+    void (*confirmed)(void *ctx, uint64_t tag, bool is_multiple,
+                      bool is_nack);                         // in PHASE_COMPLETE, coalesced
+    void (*cancelled)(void *ctx, struct slice consumer_tag); // by the broker
     // Something went wrong that no method can be told of (no memory for a delivery). At most once; the session delivers nothing any
     // more and is to be closed.
     void (*failed)(void *ctx, const struct fault *fault);
 };
 
 // NULL: out of memory. `number` is the channel number, for listings.
-LV_MUST_USE struct session *session_open(struct client *c, uint16_t number, const struct session_events *events, void *ctx);
+LV_MUST_USE struct session *session_open(struct client *c, uint16_t number,
+                                         const struct session_events *events, void *ctx);
 // Cancels consumers, gives unacknowledged messages back in order, forgets what is outstanding; no event comes afterwards.
 void session_close(struct session *s);
 size_t session_consumer_count(const struct session *s);
@@ -93,32 +97,33 @@ struct session_exchange_args {
     struct slice exchange, type, arguments;
     bool is_passive, is_durable, is_auto_delete, is_internal;
 };
-void session_exchange_declare(struct session *s, const struct session_exchange_args *args);         // ASYNC
-void session_exchange_delete(struct session *s, struct slice exchange, bool if_unused);             // ASYNC
+void session_exchange_declare(struct session *s, const struct session_exchange_args *args); // ASYNC
+void session_exchange_delete(struct session *s, struct slice exchange, bool if_unused);     // ASYNC
 struct session_bind_args {
-    struct slice source, destination, key, arguments; // destination empty for queues: the last one declared on this session
+    struct slice source, destination, key,
+        arguments; // destination empty for queues: the last one declared on this session
     bool is_dest_queue;
 };
-void session_bind(struct session *s, const struct session_bind_args *args);                         // ASYNC
-void session_unbind(struct session *s, const struct session_bind_args *args);                       // ASYNC
+void session_bind(struct session *s, const struct session_bind_args *args);   // ASYNC
+void session_unbind(struct session *s, const struct session_bind_args *args); // ASYNC
 
 struct session_queue_args {
     struct slice queue, arguments; // queue empty: the broker makes a name
     bool is_passive, is_durable, is_exclusive, is_auto_delete;
 };
-void session_queue_declare(struct session *s, const struct session_queue_args *args);               // ASYNC
-void session_queue_delete(struct session *s, struct slice queue, bool if_unused, bool if_empty);    // ASYNC
-void session_queue_purge(struct session *s, struct slice queue);                                    // ASYNC
+void session_queue_declare(struct session *s, const struct session_queue_args *args);            // ASYNC
+void session_queue_delete(struct session *s, struct slice queue, bool if_unused, bool if_empty); // ASYNC
+void session_queue_purge(struct session *s, struct slice queue);                                 // ASYNC
 
 struct session_consume_args {
     struct slice queue, consumer_tag, arguments; // consumer_tag empty: the broker makes one
     bool is_no_ack, is_exclusive;
 };
-void session_consume(struct session *s, const struct session_consume_args *args);                   // ASYNC
-void session_cancel(struct session *s, struct slice consumer_tag);                                  // ASYNC
-void session_get(struct session *s, struct slice queue, bool is_no_ack);                            // ASYNC
-void session_recover(struct session *s);                                                            // ASYNC: requeue all unacked
-void session_tx_commit(struct session *s);                                                          // ASYNC
+void session_consume(struct session *s, const struct session_consume_args *args); // ASYNC
+void session_cancel(struct session *s, struct slice consumer_tag);                // ASYNC
+void session_get(struct session *s, struct slice queue, bool is_no_ack);          // ASYNC
+void session_recover(struct session *s);   // ASYNC: requeue all unacked
+void session_tx_commit(struct session *s); // ASYNC
 
 bool session_qos(struct session *s, uint16_t prefetch, bool is_global, struct fault *ret_fault);
 bool session_confirm_select(struct session *s, struct fault *ret_fault);
@@ -127,9 +132,11 @@ bool session_tx_rollback(struct session *s, struct fault *ret_fault);
 
 // Publishes. Takes over the caller's reference of msg, whose header has been decoded into props (slices into msg). With confirms
 // on, each call takes the next number from 1, also when it is refused by a fault (but for want of memory for the number itself).
-bool session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props, bool is_mandatory, struct fault *ret_fault);
+bool session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props,
+                     bool is_mandatory, struct fault *ret_fault);
 // Acknowledges, rejects or requeues by delivery tag; 406 "unknown delivery tag N".
-bool session_settle(struct session *s, uint64_t delivery_tag, bool is_multiple, enum settle_kind kind, struct fault *ret_fault);
+bool session_settle(struct session *s, uint64_t delivery_tag, bool is_multiple, enum settle_kind kind,
+                    struct fault *ret_fault);
 
 // --- per worker -------------------------------------------------------------------------------------------------------
 
@@ -144,7 +151,8 @@ void broker_worker_fini(struct worker *w);
 // Sets or clears a resource alarm on this worker; clients hear of it. Bits: 1 memory, 2 disk.
 void broker_set_alarms(struct worker *w, unsigned alarms);
 // Closes every client of a vhost, user, or (both empty) all, with that fault; or one connection by id. On their worker.
-void broker_close_clients(struct worker *w, struct slice vhost, struct slice user, uint64_t id, const struct fault *fault);
+void broker_close_clients(struct worker *w, struct slice vhost, struct slice user, uint64_t id,
+                          const struct fault *fault);
 // The one connection with that name ("127.0.0.1:4000 -> 127.0.0.1:5672"); true when it is on this worker.
 bool broker_close_named(struct worker *w, struct slice name, const struct fault *fault);
 

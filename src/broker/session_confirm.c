@@ -19,7 +19,7 @@ entry_at(struct confirm_window *cw, size_t i)
 static void
 confirm_due(struct session *s)
 {
-    if (!s->is_closed && !list_is_linked(&s->confirm_node))
+    if (!list_is_linked(&s->confirm_node))
         list_push_back(&s->client->broker->confirming, &s->confirm_node);
 }
 
@@ -61,7 +61,8 @@ confirm_note(struct session *s, uint64_t number, uint64_t outstanding, bool is_r
         return;
     }
     LV_ASSERT(cw->done + cw->count + 1 == number && cw->count < cw->cap && outstanding <= UINT32_MAX);
-    *entry_at(cw, cw->count) = (struct confirm_entry){.outstanding = (uint32_t)outstanding, .is_refused = is_refused};
+    *entry_at(cw, cw->count) =
+        (struct confirm_entry){.outstanding = (uint32_t)outstanding, .is_refused = is_refused};
     cw->count++;
     if (outstanding == 0)
         confirm_published(s, number, 0);

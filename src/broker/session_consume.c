@@ -140,7 +140,8 @@ session_consumer_drop(struct session *s, struct session_consumer *c)
 static uint32_t
 shared_room(const struct session *s, const struct session_consumer *c)
 {
-    uint32_t room = s->global_limit == 0 ? SESSION_WINDOW_COUNT : s->global_limit - LV_MIN(s->global_used, s->global_limit);
+    uint32_t room = s->global_limit == 0 ? SESSION_WINDOW_COUNT
+                                         : s->global_limit - LV_MIN(s->global_used, s->global_limit);
     if (c->prefetch > 0)
         room = LV_MIN(room, c->prefetch - LV_MIN(c->unacked + c->granted, c->prefetch));
     return room;
@@ -155,7 +156,8 @@ grant_waiting(struct session *s)
             return;
         uint32_t room = shared_room(s, c);
         list_remove(&c->waiting_node);
-        if (room == 0) { // its own prefetch is used up; others go on, and do not have to be told from it again and again
+        if (room ==
+            0) { // its own prefetch is used up; others go on, and do not have to be told from it again and again
             c->is_parked = true;
             continue;
         }
@@ -229,7 +231,8 @@ session_consumer_unacked(struct session *s, uint32_t id, uint32_t count)
     struct session_consumer *c = session_consumer_by_id(s, id);
     if (c == NULL)
         return;
-    c->unacked -= LV_MIN(c->unacked, count); // more: deliveries of one that had this number 2^32 consumers ago
+    c->unacked -=
+        LV_MIN(c->unacked, count); // more: deliveries of one that had this number 2^32 consumers ago
     consumer_unpark(s, c);
 }
 
@@ -251,7 +254,8 @@ consumers_set_shared(struct session *s, bool is_shared)
 bool
 session_qos(struct session *s, uint16_t prefetch, bool is_global, struct fault *ret_fault)
 {
-    uint16_t limit = is_global ? prefetch : 0; // PROTOCOL: RabbitMQ: a limit per consumer ends the one of the channel
+    uint16_t limit =
+        is_global ? prefetch : 0; // PROTOCOL: RabbitMQ: a limit per consumer ends the one of the channel
     if (!is_global)
         s->prefetch = prefetch;
     if ((limit > 0) != (s->global_limit > 0))
@@ -303,7 +307,8 @@ client_deliver(struct worker *w, const struct delivery *d)
         if (!list_is_linked(&s->owing_node))
             list_push_back(&s->client->owing, &s->owing_node);
     }
-    struct session_delivery out = {.consumer_tag = c->tag, .delivery_tag = tag, .msg = d->msg, .is_redelivered = d->is_redelivered};
+    struct session_delivery out = {
+        .consumer_tag = c->tag, .delivery_tag = tag, .msg = d->msg, .is_redelivered = d->is_redelivered};
     s->events->deliver(s->ctx, &out);
     message_unref(d->msg);
 }
@@ -318,9 +323,10 @@ client_cancelled(struct worker *w, lv_handle session, uint32_t consumer_id, cons
     uint8_t tag[256];
     size_t len = LV_MIN(c->tag.len, sizeof tag);
     memcpy(tag, c->tag.ptr, len);
-    log_debug(LOG_CHANNEL, "connection %.*s: consumer '%.*s' of queue '%.*s' cancelled: %s", SLICE_FMT(s->client->name),
-              SLICE_FMT(c->tag), SLICE_FMT(c->queue_name), reason);
-    bool is_expected = s->op == OP_CANCEL && s->op_consumer == c; // the client asked as well: cancel-ok is enough
+    log_debug(LOG_CHANNEL, "connection %.*s: consumer '%.*s' of queue '%.*s' cancelled: %s",
+              SLICE_FMT(s->client->name), SLICE_FMT(c->tag), SLICE_FMT(c->queue_name), reason);
+    bool is_expected =
+        s->op == OP_CANCEL && s->op_consumer == c; // the client asked as well: cancel-ok is enough
     session_consumer_drop(s, c);
     session_limit_released(s);
     if (!is_expected)
@@ -370,11 +376,12 @@ session_orphans_cancel(struct broker_worker *b)
 }
 
 static void
-consume_fault(const struct session *s, const struct session_consumer *c, enum queue_outcome outcome, struct fault *f)
+consume_fault(const struct session *s, const struct session_consumer *c, enum queue_outcome outcome,
+              struct fault *f)
 {
     if (outcome == QUEUE_EXCLUSIVE_USE)
-        fault_set(f, FAULT_ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use", SLICE_FMT(c->queue_name),
-                  SLICE_FMT(s->client->vhost));
+        fault_set(f, FAULT_ACCESS_REFUSED, "queue '%.*s' in vhost '%.*s' in exclusive use",
+                  SLICE_FMT(c->queue_name), SLICE_FMT(s->client->vhost));
     else if (outcome == QUEUE_GONE)
         fault_no_queue(f, c->queue_name, s->client->vhost);
     else
@@ -443,8 +450,8 @@ session_consumer_add_local(struct session *s, const struct session_consume_args 
 
 // `name`: the queue's, never empty.
 static bool
-consume_check(struct session *s, const struct session_consume_args *a, struct slice name, const struct queue_def **ret_def,
-              int32_t *ret_priority, struct fault *f)
+consume_check(struct session *s, const struct session_consume_args *a, struct slice name,
+              const struct queue_def **ret_def, int32_t *ret_priority, struct fault *f)
 {
     if (a->consumer_tag.len > 0 && session_consumer_by_tag(s, a->consumer_tag) != NULL) {
         fault_set(f, FAULT_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'", SLICE_FMT(a->consumer_tag));
@@ -456,8 +463,8 @@ consume_check(struct session *s, const struct session_consume_args *a, struct sl
     if (def == NULL || !arguments_check_consumer(s->client->vhost, def->name, a->arguments, ret_priority, f))
         return false;
     if (def->type == QUEUE_QUORUM && s->global_limit > 0) {
-        fault_set(f, FAULT_NOT_IMPLEMENTED, "queue '%.*s' in vhost '%.*s' does not support global qos", SLICE_FMT(def->name),
-                  SLICE_FMT(s->client->vhost));
+        fault_set(f, FAULT_NOT_IMPLEMENTED, "queue '%.*s' in vhost '%.*s' does not support global qos",
+                  SLICE_FMT(def->name), SLICE_FMT(s->client->vhost));
         return false;
     }
     *ret_def = def;
@@ -506,7 +513,8 @@ session_consume(struct session *s, const struct session_consume_args *a)
     r->ctx = c;
     r->done = consume_done;
     r->consumer_id = c->id;
-    r->consumer_flags = (a->is_no_ack ? (unsigned)CONSUMER_NO_ACK : 0) | (a->is_exclusive ? (unsigned)CONSUMER_EXCLUSIVE : 0) |
+    r->consumer_flags = (a->is_no_ack ? (unsigned)CONSUMER_NO_ACK : 0) |
+                        (a->is_exclusive ? (unsigned)CONSUMER_EXCLUSIVE : 0) |
                         (c->is_shared ? (unsigned)CONSUMER_SHARED_LIMIT : 0);
     r->prefetch = a->is_no_ack ? 0 : s->prefetch;
     r->priority = priority;
@@ -622,7 +630,8 @@ get_check(struct session *s, struct slice queue, struct fault *f)
     if (def == NULL || def->type != QUEUE_QUORUM || (def->flags & QUEUE_SINGLE_ACTIVE) == 0)
         return def;
     fault_set(f, FAULT_RESOURCE_LOCKED,
-              "cannot obtain access to locked queue '%.*s' in vhost '%.*s'. basic.get operations are not supported by quorum queues "
+              "cannot obtain access to locked queue '%.*s' in vhost '%.*s'. basic.get operations are not "
+              "supported by quorum queues "
               "with single active consumer",
               SLICE_FMT(def->name), SLICE_FMT(def->vhost));
     return NULL;

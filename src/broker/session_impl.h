@@ -14,47 +14,49 @@ enum { SESSION_KEYS_MAX = 256 };
 // LIMIT: the delivery window of a consumer, beyond what its socket has taken: messages, and bytes of bodies.
 enum { SESSION_WINDOW_COUNT = 4096, SESSION_WINDOW_BYTES = 1024 * 1024 };
 // Names of the direct reply-to feature (RabbitMQ documentation, "Direct Reply-to").
-#define REPLY_TO_NAME "amq.rabbitmq.reply-to"
+#define REPLY_TO_NAME   "amq.rabbitmq.reply-to"
 #define REPLY_TO_PREFIX "amq.rabbitmq.reply-to."
 
 struct broker_worker {
     struct worker *worker;
     struct broker_config config;
     struct route_ctx *route;
-    struct auth_cache *auth_cache;   // shared by the clients of this worker
-    struct list clients;             // struct client.node
-    struct session_slot *slots;      // sessions by handle index
+    struct auth_cache *auth_cache; // shared by the clients of this worker
+    struct list clients;           // struct client.node
+    struct session_slot *slots;    // sessions by handle index
     uint32_t slot_cap;
-    uint32_t slot_free;              // first free slot + 1; 0: none
-    struct list confirming;          // sessions with confirms to send: struct session.confirm_node
-    struct list orphans;             // consumers of closed sessions, to be cancelled when there is memory: session_consumer.node
-    struct list reaping;             // closed sessions: struct session.node
-    unsigned alarms;                 // bits: 1 memory, 2 disk
+    uint32_t slot_free;     // first free slot + 1; 0: none
+    struct list confirming; // sessions with confirms to send: struct session.confirm_node
+    struct list
+        orphans; // consumers of closed sessions, to be cancelled when there is memory: session_consumer.node
+    struct list reaping; // closed sessions: struct session.node
+    unsigned alarms;     // bits: 1 memory, 2 disk
 };
 
 struct session_slot {
-    struct session *session;         // NULL: free
-    uint32_t generation;             // of the handle; never 0
-    uint32_t next_free;              // slot + 1
+    struct session *session; // NULL: free
+    uint32_t generation;     // of the handle; never 0
+    uint32_t next_free;      // slot + 1
 };
 
 struct client {
     struct broker_worker *broker;
-    struct list node;                // broker_worker.clients
-    struct list sessions;            // struct session.node
-    struct list owing;               // sessions whose consumers are owed window: struct session.owing_node
+    struct list node;     // broker_worker.clients
+    struct list sessions; // struct session.node
+    struct list owing;    // sessions whose consumers are owed window: struct session.owing_node
     const struct client_events *events;
     void *ctx;
     void (*describe)(void *ctx, struct buf *out);
     uint64_t id;
-    uint64_t vhost_id;               // id of the vhost opened
-    uint64_t vhost_version;          // topology version of `vhost_now`
-    const struct vhost *vhost_now;   // only when vhost_version is the adopted one
-    struct topology_request *gone;   // ready to be sent at the end: made before the first exclusive queue is declared, else NULL
+    uint64_t vhost_id;             // id of the vhost opened
+    uint64_t vhost_version;        // topology version of `vhost_now`
+    const struct vhost *vhost_now; // only when vhost_version is the adopted one
+    struct topology_request
+        *gone; // ready to be sent at the end: made before the first exclusive queue is declared, else NULL
     bool has_published;
-    bool is_blocked;                 // told so by events->blocked
-    int64_t connected_ms;            // wall clock
-    char *names;                     // heap: user, vhost, name, protocol one after the other
+    bool is_blocked;      // told so by events->blocked
+    int64_t connected_ms; // wall clock
+    char *names;          // heap: user, vhost, name, protocol one after the other
     struct slice user, vhost, name, protocol;
 };
 
@@ -66,8 +68,8 @@ struct kept_name {
 
 // One consumer of a session.
 struct session_consumer {
-    uint32_t id;                     // session's number, never reused within the session
-    lv_handle consumer;              // at the queue's owner; 0 until consume was answered
+    uint32_t id;        // session's number, never reused within the session
+    lv_handle consumer; // at the queue's owner; 0 until consume was answered
     lv_handle queue;
     struct list node;                // session.consumer_list
     struct list owing_node;          // session.owing_consumers
@@ -77,10 +79,10 @@ struct session_consumer {
     uint32_t prefetch;
     int32_t priority;
     bool is_no_ack, is_exclusive;
-    bool is_quorum;                  // RabbitMQ: a global limit set later does not concern it
-    bool is_shared;                  // asks before each delivery: the session had a global limit
-    bool is_parked;                  // would be in session.waiting, but its own prefetch is used up
-    struct list waiting_node;        // session.waiting: the queue said ready and has not been granted anything yet
+    bool is_quorum;           // RabbitMQ: a global limit set later does not concern it
+    bool is_shared;           // asks before each delivery: the session had a global limit
+    bool is_parked;           // would be in session.waiting, but its own prefetch is used up
+    struct list waiting_node; // session.waiting: the queue said ready and has not been granted anything yet
     struct slice tag, queue_name, arguments; // bytes behind this struct
 };
 
@@ -89,39 +91,50 @@ struct unacked {
     uint64_t tag;
     lv_handle queue;
     uint64_t seq;
-    uint32_t consumer_id;            // 0: basic.get
-    bool is_settled;                 // hole, dropped when it comes to the front or by compaction
+    uint32_t consumer_id; // 0: basic.get
+    bool is_settled;      // hole, dropped when it comes to the front or by compaction
 };
 
 // Publishes not yet confirmed: entry i of the ring belongs to number done + 1 + i.
 struct confirm_entry {
-    uint32_t outstanding;            // answers missing
+    uint32_t outstanding; // answers missing
     bool is_refused;
-    bool is_sent;                    // confirmed by a single ack already
+    bool is_sent; // confirmed by a single ack already
 };
 
 // Room in both arrays is made before a publish is sent, so that its answer always finds it.
 struct confirm_window {
     bool is_on;
-    uint64_t last;                   // highest number given
-    uint64_t done;                   // all up to this are complete
-    uint64_t floor;                  // all up to this were sent; floor <= done
-    struct confirm_entry *entries;   // ring
-    size_t head, count, cap;         // cap: power of two
-    uint64_t *islands;               // numbers complete since the last sending; room for 2 * cap
+    uint64_t last;                 // highest number given
+    uint64_t done;                 // all up to this are complete
+    uint64_t floor;                // all up to this were sent; floor <= done
+    struct confirm_entry *entries; // ring
+    size_t head, count, cap;       // cap: power of two
+    uint64_t *islands;             // numbers complete since the last sending; room for 2 * cap
     size_t island_count;
 };
 
-enum session_op { OP_NONE, OP_SIMPLE, OP_QUEUE_DECLARE, OP_QUEUE_PURGE, OP_QUEUE_DELETE, OP_CONSUME, OP_CANCEL, OP_GET, OP_COMMIT, OP_REPLY_CHECK };
+enum session_op {
+    OP_NONE,
+    OP_SIMPLE,
+    OP_QUEUE_DECLARE,
+    OP_QUEUE_PURGE,
+    OP_QUEUE_DELETE,
+    OP_CONSUME,
+    OP_CANCEL,
+    OP_GET,
+    OP_COMMIT,
+    OP_REPLY_CHECK
+};
 
 // The last route of this session, valid for one topology version: depends on exchange and key alone.
 enum { MEMO_QUEUES = 4 };
 struct route_memo {
-    uint64_t version;                // topology version; 0: empty
+    uint64_t version; // topology version; 0: empty
     uint16_t route_len;
-    uint8_t count;                   // queues, all on one worker
+    uint8_t count; // queues, all on one worker
     lv_handle queues[MEMO_QUEUES];
-    uint8_t *route;                  // wire form of exchange and key; heap, 512 bytes, made on first use
+    uint8_t *route; // wire form of exchange and key; heap, 512 bytes, made on first use
 };
 
 struct tx_publish {
@@ -140,7 +153,7 @@ struct tx_state {
     size_t publish_count, publish_cap;
     struct tx_settle *settles;
     size_t settle_count, settle_cap;
-    uint64_t outstanding;            // answers a commit waits for
+    uint64_t outstanding; // answers a commit waits for
     bool is_refused;
 };
 
@@ -149,49 +162,50 @@ struct session {
     lv_handle handle;
     uint16_t number;
     bool is_closed;
-    bool is_failed;                  // events.failed was called: it is to be closed, and nothing is delivered any more
-    bool is_sending;                 // inside the queue_publish calls of a publish or a commit
+    bool is_failed;  // events.failed was called: it is to be closed, and nothing is delivered any more
+    bool is_sending; // inside the queue_publish calls of a publish or a commit
     bool is_granting, is_granting_again; // inside session_limit_released
-    enum session_op op;              // the ASYNC method outstanding
+    enum session_op op;                  // the ASYNC method outstanding
     const struct session_events *events;
     void *ctx;
-    struct list node;                // client.sessions, then broker_worker.reaping
-    struct list owing_node;          // client.owing
-    struct list confirm_node;        // broker_worker.confirming
+    struct list node;         // client.sessions, then broker_worker.reaping
+    struct list owing_node;   // client.owing
+    struct list confirm_node; // broker_worker.confirming
 
     struct confirm_window confirm;
-    uint64_t sync_left;              // answers missing for the publish, or the commit, being made
+    uint64_t sync_left; // answers missing for the publish, or the commit, being made
     uint64_t sync_refused;
     struct route_memo memo;
     struct tx_state tx;
 
-    uint64_t delivery_tag;           // last given
-    struct unacked *unacked;         // deque ring
+    uint64_t delivery_tag;                           // last given
+    struct unacked *unacked;                         // deque ring
     size_t unacked_head, unacked_count, unacked_cap; // cap: power of two
-    size_t unacked_settled;          // holes among unacked_count
+    size_t unacked_settled;                          // holes among unacked_count
 
-    struct inttab consumers;         // id → struct session_consumer
-    struct inttab tags;              // hash of the tag → struct session_consumer: empty, or all of consumer_list
+    struct inttab consumers; // id → struct session_consumer
+    struct inttab tags;      // hash of the tag → struct session_consumer: empty, or all of consumer_list
     struct list consumer_list;
     struct list owing_consumers;
     uint32_t consumer_last_id;
-    uint16_t prefetch;               // for consumers to come
-    uint16_t global_limit;           // 0: none
-    uint32_t global_used;            // unacknowledged by consumers, plus granted
-    struct list waiting;             // consumers to be granted next, first come first served
+    uint16_t prefetch;     // for consumers to come
+    uint16_t global_limit; // 0: none
+    uint32_t global_used;  // unacknowledged by consumers, plus granted
+    struct list waiting;   // consumers to be granted next, first come first served
 
-    struct kept_name last_queue;     // the last one declared; empty: none
-    uint64_t reply_key;              // direct reply-to: 0: no reply consumer
-    uint32_t reply_consumer_id;      // its consumer
-    bool has_dropped_reply;          // said so in the log
+    struct kept_name last_queue; // the last one declared; empty: none
+    uint64_t reply_key;          // direct reply-to: 0: no reply consumer
+    uint32_t reply_consumer_id;  // its consumer
+    bool has_dropped_reply;      // said so in the log
 
     struct session_consumer *op_consumer; // OP_CONSUME: not in `consumers` yet; OP_CANCEL: being cancelled
-    struct kept_name op_name;        // OP_QUEUE_DECLARE, OP_REPLY_CHECK, OP_GET: the queue; OP_CANCEL: the tag
-    bool op_no_ack;                  // OP_GET
-    uint32_t op_flags;               // OP_QUEUE_DELETE: enum change_flags
+    struct kept_name op_name; // OP_QUEUE_DECLARE, OP_REPLY_CHECK, OP_GET: the queue; OP_CANCEL: the tag
+    bool op_no_ack;           // OP_GET
+    uint32_t op_flags;        // OP_QUEUE_DELETE: enum change_flags
 
     struct { // counters since the session was opened
-        uint64_t published, confirmed, returned, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, replies_dropped;
+        uint64_t published, confirmed, returned, delivered, delivered_no_ack, got, got_no_ack, redelivered,
+            acked, replies_dropped;
     } stats;
 };
 
@@ -202,7 +216,8 @@ struct broker_worker *broker_of(struct worker *w);
 struct session *session_by_handle(struct broker_worker *b, lv_handle h);
 // The client's vhost in the adopted topology; NULL (with 530) when it has been deleted.
 const struct vhost *client_vhost(struct client *c, struct fault *ret_fault);
-bool client_may(struct client *c, const char *kind, struct slice name, enum access access, struct fault *ret_fault);
+bool client_may(struct client *c, const char *kind, struct slice name, enum access access,
+                struct fault *ret_fault);
 // Tells the client when it has become blocked by an alarm, or no longer is.
 void client_tell_alarm(struct client *c);
 // Before an exclusive queue is declared: what its removal at the end needs. False: out of memory.
@@ -226,7 +241,8 @@ kept_name_get(const struct kept_name *n)
 }
 
 // A method's queue name: an empty one is the last declared. False with 404 when there is none.
-bool session_queue_name(const struct session *s, struct slice name, struct slice *ret_name, struct fault *ret_fault);
+bool session_queue_name(const struct session *s, struct slice name, struct slice *ret_name,
+                        struct fault *ret_fault);
 // Finds a queue by its full name for an operation: 404, 405. NULL with the fault.
 const struct queue_def *session_queue(struct session *s, struct slice name, struct fault *ret_fault);
 bool queue_is_locked(const struct queue_def *def, uint64_t client_id);
@@ -238,7 +254,8 @@ LV_MUST_USE int unacked_push(struct session *s, const struct unacked *entry);
 void unacked_fault(struct fault *f, int err); // why unacked_push failed
 void unacked_requeue_all(struct session *s, enum settle_kind kind);
 void unacked_free(struct session *s);
-void session_settle_entries(struct session *s, const struct unacked *entries, size_t count, enum settle_kind kind);
+void session_settle_entries(struct session *s, const struct unacked *entries, size_t count,
+                            enum settle_kind kind);
 
 // session_consume.c
 struct session_consumer *session_consumer_by_id(struct session *s, uint32_t id);
@@ -247,9 +264,10 @@ struct session_consumer *session_consumer_by_tag(struct session *s, struct slice
 struct session_consumer *session_consumer_add_local(struct session *s, const struct session_consume_args *a);
 void session_limit_released(struct session *s); // the shared limit may have room again: grants to who waits
 void session_consumers_close(struct session *s);
-void session_consumer_unacked(struct session *s, uint32_t id, uint32_t count); // `count` of its deliveries were settled
+void session_consumer_unacked(struct session *s, uint32_t id,
+                              uint32_t count); // `count` of its deliveries were settled
 void session_consumer_drop(struct session *s, struct session_consumer *c); // unlinks and frees
-bool session_orphans_cancel(struct broker_worker *b);                      // false: some are left for want of memory
+bool session_orphans_cancel(struct broker_worker *b); // false: some are left for want of memory
 void client_deliver(struct worker *w, const struct delivery *d);
 void client_ready(struct worker *w, lv_handle session, uint32_t consumer_id, lv_handle consumer);
 void client_unused(struct worker *w, lv_handle session, uint32_t consumer_id, uint32_t count);
@@ -257,7 +275,8 @@ void client_cancelled(struct worker *w, lv_handle session, uint32_t consumer_id,
 
 // session_publish.c
 #define TX_NUMBER UINT64_MAX // `number` of publishes made by a commit
-void client_published(struct worker *w, lv_handle session, uint64_t number, unsigned accepted, unsigned refused);
+void client_published(struct worker *w, lv_handle session, uint64_t number, unsigned accepted,
+                      unsigned refused);
 // The keys a message is routed by: its own, then those of CC and BCC. Slices into the message.
 struct publish_keys {
     struct slice keys[SESSION_KEYS_MAX];
@@ -265,21 +284,24 @@ struct publish_keys {
     bool has_bcc;
 };
 // False with 406.
-bool publish_keys_of(const struct message *msg, struct slice headers, struct publish_keys *ret, struct fault *ret_fault);
+bool publish_keys_of(const struct message *msg, struct slice headers, struct publish_keys *ret,
+                     struct fault *ret_fault);
 // A checked message on its way.
 struct publish {
-    struct message *msg;         // owned; another one when BCC has been taken out
-    struct message *original;    // owned: what props and keys point into when that is no longer msg
+    struct message *msg;      // owned; another one when BCC has been taken out
+    struct message *original; // owned: what props and keys point into when that is no longer msg
     const struct amqp_basic_props *props;
     const struct publish_keys *keys;
-    uint64_t number;             // for the answers of the queues; 0: none are wanted
+    uint64_t number; // for the answers of the queues; 0: none are wanted
     bool is_mandatory;
-    bool is_unroutable;          // out: mandatory, and nobody got it: publish_return is due
+    bool is_unroutable; // out: mandatory, and nobody got it: publish_return is due
 };
 // Routes it and hands it to its queues, one operation a worker, and to askers of direct replies. Inside publish_begin: answers are
 // counted there. 0 or -LE_NOMEM (nothing was sent).
-LV_MUST_USE int publish_distribute(struct session *s, const struct vhost *v, const struct exchange *x, struct publish *p);
-void publish_return(struct session *s, struct publish *p); // when it is due. The handler may close the session
+LV_MUST_USE int publish_distribute(struct session *s, const struct vhost *v, const struct exchange *x,
+                                   struct publish *p);
+void publish_return(struct session *s,
+                    struct publish *p); // when it is due. The handler may close the session
 void publish_fini(struct publish *p);
 void publish_begin(struct session *s);
 
@@ -300,11 +322,13 @@ void tx_clear(struct session *s, bool give_back);
 void tx_free(struct session *s);
 
 // session_reply_to.c
-bool reply_to_is_name(struct slice queue);   // the pseudo queue, a token of it, or a name that will never be one
+bool
+reply_to_is_name(struct slice queue); // the pseudo queue, a token of it, or a name that will never be one
 void reply_to_consume(struct session *s, const struct session_consume_args *args);
-void reply_to_declare(struct session *s);    // the name is in op_name
+void reply_to_declare(struct session *s); // the name is in op_name
 bool reply_to_is_token(struct slice routing_key);
 // False: that is no token of this broker: the message has no route. Whether the asker is still there is not known here.
 bool reply_to_send(struct worker *w, struct slice token, struct message *msg);
 // Replaces a reply-to of the pseudo queue by this session's token; takes over *msg. 406 without a reply consumer.
-bool reply_to_rewrite(struct session *s, struct message **msg, struct amqp_basic_props *props, struct fault *ret_fault);
+bool reply_to_rewrite(struct session *s, struct message **msg, struct amqp_basic_props *props,
+                      struct fault *ret_fault);

@@ -53,13 +53,14 @@ send_to_queues(struct session *s, struct message *msg, const struct route_result
 }
 
 bool
-publish_keys_of(const struct message *msg, struct slice headers, struct publish_keys *ret, struct fault *ret_fault)
+publish_keys_of(const struct message *msg, struct slice headers, struct publish_keys *ret,
+                struct fault *ret_fault)
 {
     size_t more = 0;
     ret->keys[0] = message_routing_key(msg);
     ret->has_bcc = false;
-    if (headers.len > 0 &&
-        !arguments_sender_selected(headers, ret->keys + 1, SESSION_KEYS_MAX - 1, &more, &ret->has_bcc, ret_fault))
+    if (headers.len > 0 && !arguments_sender_selected(headers, ret->keys + 1, SESSION_KEYS_MAX - 1, &more,
+                                                      &ret->has_bcc, ret_fault))
         return false;
     ret->count = 1 + more;
     return true;
@@ -108,7 +109,8 @@ check_user_id(struct session *s, struct slice user_id, struct fault *f)
     const struct user *u = topology_user(topology_of(c->broker->worker), c->user);
     if (u != NULL && (u->tag_flags & USER_TAG_IMPERSONATOR) != 0)
         return true;
-    fault_set(f, FAULT_PRECONDITION_FAILED, "user_id property set to '%.*s' but authenticated user was '%.*s'", SLICE_FMT(user_id),
+    fault_set(f, FAULT_PRECONDITION_FAILED,
+              "user_id property set to '%.*s' but authenticated user was '%.*s'", SLICE_FMT(user_id),
               SLICE_FMT(c->user));
     return false;
 }
@@ -132,7 +134,8 @@ check_delivery_mode(struct message *msg, const struct amqp_basic_props *p, struc
     if (!amqp_props_has(p, AMQP_PROP_DELIVERY_MODE))
         return true;
     if (p->delivery_mode != 1 && p->delivery_mode != 2) {
-        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: {delivery_mode_unknown,%u}", p->delivery_mode);
+        fault_set(f, FAULT_PRECONDITION_FAILED, "invalid message: {delivery_mode_unknown,%u}",
+                  p->delivery_mode);
         return false;
     }
     if (p->delivery_mode == 2)
@@ -143,13 +146,16 @@ check_delivery_mode(struct message *msg, const struct amqp_basic_props *p, struc
 // In RabbitMQ's order: direct reply-to, user-id, expiration, CC and BCC, delivery mode. May replace *msg, and with it what the
 // slices of `p` point into.
 static bool
-check_properties(struct session *s, struct message **msg, struct amqp_basic_props *p, struct publish_keys *keys, struct fault *f)
+check_properties(struct session *s, struct message **msg, struct amqp_basic_props *p,
+                 struct publish_keys *keys, struct fault *f)
 {
-    if (amqp_props_has(p, AMQP_PROP_REPLY_TO) && slice_eq_str(p->reply_to, REPLY_TO_NAME) && !reply_to_rewrite(s, msg, p, f))
+    if (amqp_props_has(p, AMQP_PROP_REPLY_TO) && slice_eq_str(p->reply_to, REPLY_TO_NAME) &&
+        !reply_to_rewrite(s, msg, p, f))
         return false;
     if (amqp_props_has(p, AMQP_PROP_USER_ID) && !check_user_id(s, p->user_id, f))
         return false;
-    if (!check_expiration(*msg, p, f) || !publish_keys_of(*msg, p->headers, keys, f) || !check_delivery_mode(*msg, p, f))
+    if (!check_expiration(*msg, p, f) || !publish_keys_of(*msg, p->headers, keys, f) ||
+        !check_delivery_mode(*msg, p, f))
         return false;
     (*msg)->priority = p->priority;
     return true;
@@ -164,16 +170,18 @@ check_exchange(struct session *s, const struct vhost *v, const struct message *m
         return NULL;
     const struct exchange *x = vhost_exchange(v, name);
     if (x == NULL) {
-        fault_set(f, FAULT_NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_FMT(name), SLICE_FMT(c->vhost));
-        return NULL;
-    }
-    if (x->is_internal) {
-        fault_set(f, FAULT_ACCESS_REFUSED, "cannot publish to internal exchange '%.*s' in vhost '%.*s'", SLICE_FMT(name),
+        fault_set(f, FAULT_NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'", SLICE_FMT(name),
                   SLICE_FMT(c->vhost));
         return NULL;
     }
-    if (x->type == EXCHANGE_TOPIC && !auth_check_topic(c->broker->auth_cache, topology_of(c->broker->worker), c->user, c->vhost, name,
-                                                       message_routing_key(msg), ACCESS_WRITE, f))
+    if (x->is_internal) {
+        fault_set(f, FAULT_ACCESS_REFUSED, "cannot publish to internal exchange '%.*s' in vhost '%.*s'",
+                  SLICE_FMT(name), SLICE_FMT(c->vhost));
+        return NULL;
+    }
+    if (x->type == EXCHANGE_TOPIC &&
+        !auth_check_topic(c->broker->auth_cache, topology_of(c->broker->worker), c->user, c->vhost, name,
+                          message_routing_key(msg), ACCESS_WRITE, f))
         return NULL;
     return x;
 }
@@ -190,7 +198,8 @@ strip_bcc(struct publish *p)
     amqp_props_encode(&encoded, &changed);
     struct message *fresh = NULL;
     if (!headers.failed && !encoded.failed)
-        fresh = message_new(message_exchange(old), message_routing_key(old), buf_slice(&encoded), old->body_len);
+        fresh =
+            message_new(message_exchange(old), message_routing_key(old), buf_slice(&encoded), old->body_len);
     if (fresh != NULL) {
         memcpy(message_body_mut(fresh), message_body(old).ptr, old->body_len);
         fresh->flags = old->flags;
@@ -292,8 +301,8 @@ publish_distribute(struct session *s, const struct vhost *v, const struct exchan
 
 // The slow path: everything looked up. Consumes msg. False with a fault.
 static bool
-publish_slow(struct session *s, struct message *msg, const struct amqp_basic_props *given, bool is_mandatory, uint64_t number,
-             struct fault *f)
+publish_slow(struct session *s, struct message *msg, const struct amqp_basic_props *given, bool is_mandatory,
+             uint64_t number, struct fault *f)
 {
     struct amqp_basic_props props = *given;
     struct publish_keys keys;
@@ -311,7 +320,8 @@ publish_slow(struct session *s, struct message *msg, const struct amqp_basic_pro
     }
     if (s->tx.is_on)
         return true;
-    struct publish p = {.msg = msg, .props = &props, .keys = &keys, .is_mandatory = is_mandatory, .number = number};
+    struct publish p = {
+        .msg = msg, .props = &props, .keys = &keys, .is_mandatory = is_mandatory, .number = number};
     publish_begin(s);
     err = publish_distribute(s, v, x, &p);
     if (err != 0) {
@@ -352,8 +362,8 @@ is_plain(const struct amqp_basic_props *p)
 }
 
 bool
-session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props, bool is_mandatory,
-                struct fault *ret_fault)
+session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props,
+                bool is_mandatory, struct fault *ret_fault)
 {
     LV_ASSERT_HOT(s->op == OP_NONE);
     if (s->confirm.is_on && LV_UNLIKELY(confirm_reserve(s) != 0)) {
@@ -377,7 +387,8 @@ session_publish(struct session *s, struct message *msg, const struct amqp_basic_
     }
     if (publish_slow(s, msg, props, is_mandatory, number, ret_fault))
         return true;
-    if (number != 0) { // refused: the channel is about to close, but its numbers stay in step, and this one is not confirmed
+    if (number !=
+        0) { // refused: the channel is about to close, but its numbers stay in step, and this one is not confirmed
         publish_begin(s);
         s->sync_refused = 1;
         publish_end(s, number);

@@ -13,7 +13,8 @@
 static void
 answer_declared(struct session *s, uint64_t messages, uint64_t consumers)
 {
-    struct session_result r = {.name = kept_name_get(&s->op_name), .message_count = messages, .consumer_count = consumers};
+    struct session_result r = {
+        .name = kept_name_get(&s->op_name), .message_count = messages, .consumer_count = consumers};
     bool is_kept = kept_name_set(&s->last_queue, r.name);
     LV_ASSERT(is_kept); // room was made before anything was asked
     session_answer(s, &r);
@@ -66,7 +67,8 @@ redeclare_done(struct queue_request *r)
             session_answer_fault(s, &f);
         }
     } else if (s != NULL) {
-        answer_declared(s, r->outcome == QUEUE_OK ? r->message_count : 0, r->outcome == QUEUE_OK ? r->consumer_count : 0);
+        answer_declared(s, r->outcome == QUEUE_OK ? r->message_count : 0,
+                        r->outcome == QUEUE_OK ? r->consumer_count : 0);
     }
     topology_request_free(again);
     queue_request_free(r);
@@ -74,7 +76,8 @@ redeclare_done(struct queue_request *r)
 
 // False: out of memory; nothing was sent.
 static bool
-ask_queue(struct session *s, enum queue_request_kind kind, lv_handle queue, void (*done)(struct queue_request *), void *ctx)
+ask_queue(struct session *s, enum queue_request_kind kind, lv_handle queue,
+          void (*done)(struct queue_request *), void *ctx)
 {
     struct queue_request *r = queue_request_new(kind, queue);
     if (r == NULL)
@@ -87,7 +90,8 @@ ask_queue(struct session *s, enum queue_request_kind kind, lv_handle queue, void
 }
 
 static void
-ask_status(struct session *s, const struct queue_def *def, void (*done)(struct queue_request *), struct topology_request *again)
+ask_status(struct session *s, const struct queue_def *def, void (*done)(struct queue_request *),
+           struct topology_request *again)
 {
     s->op = OP_QUEUE_DECLARE;
     if (ask_queue(s, QUEUE_REQUEST_STATUS, def->handle, done, again))
@@ -139,14 +143,16 @@ make_queue_name(char out[static 32])
 
 // Checks an existing queue against a redeclaration.
 static bool
-redeclare_same(struct session *s, const struct queue_def *def, const struct session_queue_args *a, struct fault *f)
+redeclare_same(struct session *s, const struct queue_def *def, const struct session_queue_args *a,
+               struct fault *f)
 {
     bool is_exclusive = (def->flags & QUEUE_EXCLUSIVE) != 0;
     if (is_exclusive != a->is_exclusive || queue_is_locked(def, s->client->id)) {
         fault_locked(f, def->name, def->vhost);
         return false;
     }
-    struct queue_properties p = {.is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
+    struct queue_properties p = {
+        .is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
     return arguments_same_queue(def, &p, a->arguments, f);
 }
 
@@ -160,8 +166,10 @@ declare_request(struct session *s, const struct session_queue_args *a)
         .user = s->client->user,
         .name = kept_name_get(&s->op_name),
         .arguments = a->arguments,
-        .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) | (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
-                 (a->is_exclusive ? (unsigned)CHANGE_EXCLUSIVE : 0) | (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0),
+        .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) |
+                 (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
+                 (a->is_exclusive ? (unsigned)CHANGE_EXCLUSIVE : 0) |
+                 (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0),
         .owner_conn = s->client->id,
         .session = s->handle,
         .done = declare_done,
@@ -176,13 +184,15 @@ declare_new(struct session *s, const struct session_queue_args *a)
     struct fault f = {0};
     enum queue_type type;
     uint32_t flags;
-    struct queue_properties p = {.is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
+    struct queue_properties p = {
+        .is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
     if (!dead_letter_rights(s, a->arguments, &f) ||
         !arguments_check_queue(c->vhost, kept_name_get(&s->op_name), a->arguments, &p, &type, &flags, &f)) {
         session_answer_fault(s, &f);
         return;
     }
-    struct topology_request *r = !a->is_exclusive || client_prepare_exclusive(c) ? declare_request(s, a) : NULL;
+    struct topology_request *r =
+        !a->is_exclusive || client_prepare_exclusive(c) ? declare_request(s, a) : NULL;
     if (r == NULL) {
         session_answer_no_memory(s);
         return;
@@ -214,12 +224,14 @@ declare_name_check(const struct session_queue_args *a, struct fault *f)
     struct slice type;
     // Also of a queue that exists: RabbitMQ lets nobody redeclare a name it made.
     if (slice_has_prefix(a->queue, SLICE_LIT("amq."))) {
-        fault_set(f, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'", SLICE_FMT(a->queue));
+        fault_set(f, FAULT_ACCESS_REFUSED, "queue name '%.*s' contains reserved prefix 'amq.*'",
+                  SLICE_FMT(a->queue));
         return false;
     }
     if (a->queue.len == 0 && table_find_longstr(a->arguments, SLICE_LIT("x-queue-type"), &type) &&
         (slice_eq_str(type, "quorum") || slice_eq_str(type, "stream"))) {
-        fault_set(f, FAULT_PRECONDITION_FAILED, "Cannot declare a server-named queue for type rabbit_%.*s_queue", SLICE_FMT(type));
+        fault_set(f, FAULT_PRECONDITION_FAILED,
+                  "Cannot declare a server-named queue for type rabbit_%.*s_queue", SLICE_FMT(type));
         return false;
     }
     return true;
@@ -304,7 +316,8 @@ delete_check(struct session *s, struct slice queue, bool if_unused, bool if_empt
     if (def == NULL || def->type != QUEUE_QUORUM || (!if_unused && !if_empty))
         return v != NULL;
     fault_set(f, FAULT_NOT_IMPLEMENTED,
-              "cannot delete queue '%.*s' in vhost '%.*s'. queue.delete operations with %s flag set are not supported by quorum queues",
+              "cannot delete queue '%.*s' in vhost '%.*s'. queue.delete operations with %s flag set are not "
+              "supported by quorum queues",
               SLICE_FMT(queue), SLICE_FMT(s->client->vhost), if_unused ? "if-unused" : "if-empty");
     return false;
 }
@@ -345,7 +358,8 @@ session_queue_delete(struct session *s, struct slice queue, bool if_unused, bool
 {
     struct fault f = {0};
     LV_ASSERT(s->op == OP_NONE);
-    if (!session_queue_name(s, queue, &queue, &f) || !client_may(s->client, "queue", queue, ACCESS_CONFIGURE, &f) ||
+    if (!session_queue_name(s, queue, &queue, &f) ||
+        !client_may(s->client, "queue", queue, ACCESS_CONFIGURE, &f) ||
         !delete_check(s, queue, if_unused, if_empty, &f)) {
         session_answer_fault(s, &f);
         return;

@@ -51,8 +51,8 @@ static bool
 token_parse(struct slice token, lv_handle *ret_session, uint64_t *ret_key)
 {
     size_t at = sizeof(REPLY_TO_PREFIX) - 1;
-    return token.len == TOKEN_LEN && reply_to_is_token(token) && token.ptr[at + 16] == '.' && hex_u64(slice_from(token, at), ret_session) &&
-           hex_u64(slice_from(token, at + 17), ret_key);
+    return token.len == TOKEN_LEN && reply_to_is_token(token) && token.ptr[at + 16] == '.' &&
+           hex_u64(slice_from(token, at), ret_session) && hex_u64(slice_from(token, at + 17), ret_key);
 }
 
 struct reply_mail {
@@ -76,7 +76,8 @@ reply_has_room(struct session *s)
     if (c->events->unsent == NULL || c->events->unsent(c->ctx) < REPLY_UNSENT_MAX)
         return true;
     if (!s->has_dropped_reply)
-        log_warn(LOG_CHANNEL, "connection %.*s does not read its replies: they are dropped", SLICE_FMT(c->name));
+        log_warn(LOG_CHANNEL, "connection %.*s does not read its replies: they are dropped",
+                 SLICE_FMT(c->name));
     s->has_dropped_reply = true; // said once a channel
     s->stats.replies_dropped++;
     return false;
@@ -116,7 +117,8 @@ reply_to_send(struct worker *w, struct slice token, struct message *msg)
 }
 
 bool
-reply_to_rewrite(struct session *s, struct message **msg, struct amqp_basic_props *props, struct fault *ret_fault)
+reply_to_rewrite(struct session *s, struct message **msg, struct amqp_basic_props *props,
+                 struct fault *ret_fault)
 {
     char token[TOKEN_LEN + 1];
     struct message *old = *msg;
@@ -130,7 +132,8 @@ reply_to_rewrite(struct session *s, struct message **msg, struct amqp_basic_prop
     amqp_props_encode(&encoded, props);
     struct message *fresh = NULL;
     if (!encoded.failed)
-        fresh = message_new(message_exchange(old), message_routing_key(old), buf_slice(&encoded), old->body_len);
+        fresh =
+            message_new(message_exchange(old), message_routing_key(old), buf_slice(&encoded), old->body_len);
     buf_fini(&encoded);
     if (fresh == NULL || amqp_props_decode_trusted(message_properties(fresh), props) != 0) {
         message_unref(fresh);

@@ -61,7 +61,8 @@ void
 unacked_fault(struct fault *f, int err)
 {
     if (err == -LE_LIMIT)
-        fault_set(f, FAULT_PRECONDITION_FAILED, "more than %d unacknowledged deliveries on one channel", UNACKED_MAX);
+        fault_set(f, FAULT_PRECONDITION_FAILED, "more than %d unacknowledged deliveries on one channel",
+                  UNACKED_MAX);
     else
         fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
 }
@@ -142,7 +143,8 @@ batch_flush(struct settle_batch *b)
 static void
 batch_add(struct settle_batch *b, const struct unacked *entry)
 {
-    if (b->count == SETTLE_BATCH || (b->count > 0 && (b->queue != entry->queue || b->consumer_id != entry->consumer_id)))
+    if (b->count == SETTLE_BATCH ||
+        (b->count > 0 && (b->queue != entry->queue || b->consumer_id != entry->consumer_id)))
         batch_flush(b);
     b->queue = entry->queue;
     b->consumer_id = entry->consumer_id;
@@ -214,7 +216,8 @@ settle_range(struct session *s, size_t first, size_t last, enum settle_kind kind
 }
 
 bool
-session_settle(struct session *s, uint64_t tag, bool is_multiple, enum settle_kind kind, struct fault *ret_fault)
+session_settle(struct session *s, uint64_t tag, bool is_multiple, enum settle_kind kind,
+               struct fault *ret_fault)
 {
     size_t first, last;
     if (is_multiple && tag == 0) {

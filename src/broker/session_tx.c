@@ -34,7 +34,8 @@ void
 tx_fault(struct fault *f, int err)
 {
     if (err == -LE_LIMIT)
-        fault_set(f, FAULT_PRECONDITION_FAILED, "a transaction holds at most %d publishes and %d acknowledgements", TX_ENTRIES_MAX,
+        fault_set(f, FAULT_PRECONDITION_FAILED,
+                  "a transaction holds at most %d publishes and %d acknowledgements", TX_ENTRIES_MAX,
                   TX_ENTRIES_MAX);
     else
         fault_set(f, FAULT_RESOURCE_ERROR, "out of memory");
@@ -44,7 +45,8 @@ int
 tx_add_publish(struct session *s, struct message *msg, bool is_mandatory)
 {
     struct tx_state *tx = &s->tx;
-    int err = array_reserve((void **)&tx->publishes, &tx->publish_cap, tx->publish_count, sizeof(*tx->publishes));
+    int err =
+        array_reserve((void **)&tx->publishes, &tx->publish_cap, tx->publish_count, sizeof(*tx->publishes));
     if (err == 0)
         tx->publishes[tx->publish_count++] = (struct tx_publish){.msg = msg, .is_mandatory = is_mandatory};
     return err;
@@ -182,13 +184,18 @@ commit_one(struct session *s, const struct tx_publish *tp)
     struct fault ignored;
     struct amqp_basic_props props = {0};
     struct publish_keys keys;
-    struct publish p = {.msg = tp->msg, .props = &props, .keys = &keys, .is_mandatory = tp->is_mandatory, .number = TX_NUMBER};
+    struct publish p = {.msg = tp->msg,
+                        .props = &props,
+                        .keys = &keys,
+                        .is_mandatory = tp->is_mandatory,
+                        .number = TX_NUMBER};
     const struct vhost *v = client_vhost(s->client, &ignored);
     const struct exchange *x = v != NULL ? vhost_exchange(v, message_exchange(tp->msg)) : NULL;
     if (x == NULL)
         p.is_unroutable = tp->is_mandatory;
     else if (amqp_props_decode_trusted(message_properties(tp->msg), &props) != 0 ||
-             !publish_keys_of(tp->msg, props.headers, &keys, &ignored) || publish_distribute(s, v, x, &p) != 0)
+             !publish_keys_of(tp->msg, props.headers, &keys, &ignored) ||
+             publish_distribute(s, v, x, &p) != 0)
         s->sync_refused++;
     publish_return(s, &p);
     publish_fini(&p);

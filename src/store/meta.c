@@ -12,19 +12,26 @@
 #include "src/base/mem.h"
 
 static const char schema[] =
-    "CREATE TABLE vhosts(name BLOB PRIMARY KEY, description BLOB, tags BLOB, default_queue_type BLOB, is_tracing INTEGER,"
+    "CREATE TABLE vhosts(name BLOB PRIMARY KEY, description BLOB, tags BLOB, default_queue_type BLOB, "
+    "is_tracing INTEGER,"
     " max_connections INTEGER, max_queues INTEGER) WITHOUT ROWID;"
-    "CREATE TABLE users(name BLOB PRIMARY KEY, password_hash BLOB, hashing BLOB, tags BLOB, max_connections INTEGER,"
+    "CREATE TABLE users(name BLOB PRIMARY KEY, password_hash BLOB, hashing BLOB, tags BLOB, max_connections "
+    "INTEGER,"
     " max_channels INTEGER) WITHOUT ROWID;"
-    "CREATE TABLE permissions(user BLOB, vhost BLOB, configure BLOB, write BLOB, read BLOB, PRIMARY KEY(user, vhost)) WITHOUT ROWID;"
+    "CREATE TABLE permissions(user BLOB, vhost BLOB, configure BLOB, write BLOB, read BLOB, PRIMARY "
+    "KEY(user, vhost)) WITHOUT ROWID;"
     "CREATE TABLE topic_permissions(user BLOB, vhost BLOB, exchange BLOB, write BLOB, read BLOB,"
     " PRIMARY KEY(user, vhost, exchange)) WITHOUT ROWID;"
-    "CREATE TABLE parameters(component BLOB, vhost BLOB, name BLOB, value BLOB, PRIMARY KEY(component, vhost, name)) WITHOUT ROWID;"
-    "CREATE TABLE exchanges(id INTEGER PRIMARY KEY, vhost BLOB, name BLOB, type BLOB, arguments BLOB, user BLOB,"
+    "CREATE TABLE parameters(component BLOB, vhost BLOB, name BLOB, value BLOB, PRIMARY KEY(component, "
+    "vhost, name)) WITHOUT ROWID;"
+    "CREATE TABLE exchanges(id INTEGER PRIMARY KEY, vhost BLOB, name BLOB, type BLOB, arguments BLOB, user "
+    "BLOB,"
     " is_auto_delete INTEGER, is_internal INTEGER);"
-    "CREATE TABLE queues(id INTEGER PRIMARY KEY, vhost BLOB, name BLOB, arguments BLOB, user BLOB, is_auto_delete INTEGER,"
+    "CREATE TABLE queues(id INTEGER PRIMARY KEY, vhost BLOB, name BLOB, arguments BLOB, user BLOB, "
+    "is_auto_delete INTEGER,"
     " created_ms INTEGER);"
-    "CREATE TABLE bindings(source_id INTEGER, is_dest_queue INTEGER, dest_id INTEGER, key BLOB, canonical BLOB, arguments BLOB,"
+    "CREATE TABLE bindings(source_id INTEGER, is_dest_queue INTEGER, dest_id INTEGER, key BLOB, canonical "
+    "BLOB, arguments BLOB,"
     " PRIMARY KEY(source_id, is_dest_queue, dest_id, key, canonical)) WITHOUT ROWID;"
     "CREATE INDEX bindings_dest ON bindings(is_dest_queue, dest_id);"
     "CREATE TABLE numbers(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;";
@@ -57,7 +64,8 @@ static const char *const statement_texts[META_STATEMENT_COUNT] = {
     [ST_PUT_QUEUE] = "REPLACE INTO queues VALUES(?,?,?,?,?,?,?)",
     [ST_DELETE_QUEUE] = "DELETE FROM queues WHERE id=?",
     [ST_PUT_BINDING] = "REPLACE INTO bindings VALUES(?,?,?,?,?,?)",
-    [ST_DELETE_BINDING] = "DELETE FROM bindings WHERE source_id=? AND is_dest_queue=? AND dest_id=? AND key=? AND canonical=?",
+    [ST_DELETE_BINDING] =
+        "DELETE FROM bindings WHERE source_id=? AND is_dest_queue=? AND dest_id=? AND key=? AND canonical=?",
     [ST_PUT_PARAMETER] = "REPLACE INTO parameters VALUES(?,?,?,?)",
     [ST_DELETE_PARAMETER] = "DELETE FROM parameters WHERE component=? AND vhost=? AND name=?",
     [ST_GET_NUMBER] = "SELECT value FROM numbers WHERE name='id_ceiling'",
@@ -147,16 +155,22 @@ prepare_schema(struct meta *m, const char *path, char **ret_error)
     }
     if (version > META_SCHEMA_VERSION) {
         snprintf(number, sizeof number, "%d", version);
-        *ret_error = sentence("the metadata store %s was written by a newer version (schema %s); it is left untouched", path, number);
+        *ret_error =
+            sentence("the metadata store %s was written by a newer version (schema %s); it is left untouched",
+                     path, number);
         return -LE_UNSUPPORTED;
     }
-    int rc = sqlite3_exec(m->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000", NULL, NULL, NULL);
+    int rc = sqlite3_exec(m->db,
+                          "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000",
+                          NULL, NULL, NULL);
     if (rc == SQLITE_OK && version == 0) {
-        snprintf(create, sizeof create, "BEGIN; %s PRAGMA user_version=%d; COMMIT", schema, META_SCHEMA_VERSION);
+        snprintf(create, sizeof create, "BEGIN; %s PRAGMA user_version=%d; COMMIT", schema,
+                 META_SCHEMA_VERSION);
         rc = sqlite3_exec(m->db, create, NULL, NULL, NULL);
     }
     for (int i = 0; i < META_STATEMENT_COUNT && rc == SQLITE_OK; i++)
-        rc = sqlite3_prepare_v3(m->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &m->statements[i], NULL);
+        rc = sqlite3_prepare_v3(m->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &m->statements[i],
+                                NULL);
     if (rc != SQLITE_OK) {
         *ret_error = sentence("cannot prepare the metadata store %s: %s", path, sqlite3_errmsg(m->db));
         return -LE_IO;
@@ -171,8 +185,10 @@ meta_open(const char *dir, struct meta **ret_meta, char **ret_error)
     struct meta *m = mem_xcalloc(1, sizeof(*m));
     int err = 0;
     *ret_error = NULL;
-    if (sqlite3_open_v2(path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-        *ret_error = sentence("cannot open the metadata store %s: %s", path, m->db != NULL ? sqlite3_errmsg(m->db) : "out of memory");
+    if (sqlite3_open_v2(path, &m->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK) {
+        *ret_error = sentence("cannot open the metadata store %s: %s", path,
+                              m->db != NULL ? sqlite3_errmsg(m->db) : "out of memory");
         err = -LE_ACCESS;
     } else {
         (void)chmod(path, 0600); // password hashes; the directory is closed to others too
@@ -223,8 +239,8 @@ meta_rollback(struct meta *m)
 int
 meta_put_vhost(struct meta *m, const struct meta_vhost *r)
 {
-    return meta_run(m, ST_PUT_VHOST, "ssssbii", r->name, r->description, r->tags, r->default_queue_type, (int)r->is_tracing,
-                    r->max_connections, r->max_queues);
+    return meta_run(m, ST_PUT_VHOST, "ssssbii", r->name, r->description, r->tags, r->default_queue_type,
+                    (int)r->is_tracing, r->max_connections, r->max_queues);
 }
 
 // Runs statements that take one name, in order, until one fails.
@@ -240,15 +256,17 @@ run_each(struct meta *m, const enum meta_statement *which, size_t count, struct 
 int
 meta_delete_vhost(struct meta *m, struct slice name)
 {
-    static const enum meta_statement all[] = {ST_VHOST_BINDINGS,         ST_VHOST_EXCHANGES, ST_VHOST_QUEUES, ST_VHOST_PERMISSIONS,
-                                              ST_VHOST_TOPIC_PERMISSIONS, ST_VHOST_PARAMETERS, ST_DELETE_VHOST};
+    static const enum meta_statement all[] = {
+        ST_VHOST_BINDINGS,          ST_VHOST_EXCHANGES,  ST_VHOST_QUEUES, ST_VHOST_PERMISSIONS,
+        ST_VHOST_TOPIC_PERMISSIONS, ST_VHOST_PARAMETERS, ST_DELETE_VHOST};
     return run_each(m, all, LV_ARRAY_LEN(all), name);
 }
 
 int
 meta_put_user(struct meta *m, const struct meta_user *r)
 {
-    return meta_run(m, ST_PUT_USER, "ssssii", r->name, r->password_hash, r->hashing, r->tags, r->max_connections, r->max_channels);
+    return meta_run(m, ST_PUT_USER, "ssssii", r->name, r->password_hash, r->hashing, r->tags,
+                    r->max_connections, r->max_channels);
 }
 
 int
@@ -285,8 +303,8 @@ meta_delete_topic_permission(struct meta *m, struct slice user, struct slice vho
 int
 meta_put_exchange(struct meta *m, const struct meta_exchange *r)
 {
-    return meta_run(m, ST_PUT_EXCHANGE, "isssssbb", (int64_t)r->id, r->vhost, r->name, r->type, r->arguments, r->user,
-                    (int)r->is_auto_delete, (int)r->is_internal);
+    return meta_run(m, ST_PUT_EXCHANGE, "isssssbb", (int64_t)r->id, r->vhost, r->name, r->type, r->arguments,
+                    r->user, (int)r->is_auto_delete, (int)r->is_internal);
 }
 
 int
@@ -301,8 +319,8 @@ meta_delete_exchange(struct meta *m, uint64_t id)
 int
 meta_put_queue(struct meta *m, const struct meta_queue *r)
 {
-    return meta_run(m, ST_PUT_QUEUE, "issssbi", (int64_t)r->id, r->vhost, r->name, r->arguments, r->user, (int)r->is_auto_delete,
-                    r->created_ms);
+    return meta_run(m, ST_PUT_QUEUE, "issssbi", (int64_t)r->id, r->vhost, r->name, r->arguments, r->user,
+                    (int)r->is_auto_delete, r->created_ms);
 }
 
 int
@@ -315,15 +333,15 @@ meta_delete_queue(struct meta *m, uint64_t id)
 int
 meta_put_binding(struct meta *m, const struct meta_binding *r)
 {
-    return meta_run(m, ST_PUT_BINDING, "ibisss", (int64_t)r->source_id, (int)r->is_dest_queue, (int64_t)r->dest_id, r->key,
-                    r->canonical, r->arguments);
+    return meta_run(m, ST_PUT_BINDING, "ibisss", (int64_t)r->source_id, (int)r->is_dest_queue,
+                    (int64_t)r->dest_id, r->key, r->canonical, r->arguments);
 }
 
 int
 meta_delete_binding(struct meta *m, const struct meta_binding *r)
 {
-    return meta_run(m, ST_DELETE_BINDING, "ibiss", (int64_t)r->source_id, (int)r->is_dest_queue, (int64_t)r->dest_id, r->key,
-                    r->canonical);
+    return meta_run(m, ST_DELETE_BINDING, "ibiss", (int64_t)r->source_id, (int)r->is_dest_queue,
+                    (int64_t)r->dest_id, r->key, r->canonical);
 }
 
 int

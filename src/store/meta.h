@@ -23,13 +23,13 @@ struct meta_vhost {
     struct slice name, description, tags; // tags: comma separated
     struct slice default_queue_type;      // empty: none
     bool is_tracing;
-    int64_t max_connections, max_queues;  // -1: no limit set
+    int64_t max_connections, max_queues; // -1: no limit set
 };
 
 struct meta_user {
-    struct slice name, password_hash;     // base-64 text as in definitions files; empty: no log-in by password
-    struct slice hashing;                 // "rabbit_password_hashing_sha256", …
-    struct slice tags;                    // comma separated
+    struct slice name, password_hash; // base-64 text as in definitions files; empty: no log-in by password
+    struct slice hashing;             // "rabbit_password_hashing_sha256", …
+    struct slice tags;                // comma separated
     int64_t max_connections, max_channels; // -1: no limit set
 };
 
@@ -74,7 +74,8 @@ LV_MUST_USE int meta_delete_user(struct meta *m, struct slice name);
 LV_MUST_USE int meta_put_permission(struct meta *m, const struct meta_permission *row);
 LV_MUST_USE int meta_delete_permission(struct meta *m, struct slice user, struct slice vhost);
 LV_MUST_USE int meta_put_topic_permission(struct meta *m, const struct meta_topic_permission *row);
-LV_MUST_USE int meta_delete_topic_permission(struct meta *m, struct slice user, struct slice vhost, struct slice exchange);
+LV_MUST_USE int meta_delete_topic_permission(struct meta *m, struct slice user, struct slice vhost,
+                                             struct slice exchange);
 LV_MUST_USE int meta_put_exchange(struct meta *m, const struct meta_exchange *row);
 LV_MUST_USE int meta_delete_exchange(struct meta *m, uint64_t id);
 LV_MUST_USE int meta_put_queue(struct meta *m, const struct meta_queue *row);
@@ -82,7 +83,8 @@ LV_MUST_USE int meta_delete_queue(struct meta *m, uint64_t id);
 LV_MUST_USE int meta_put_binding(struct meta *m, const struct meta_binding *row);
 LV_MUST_USE int meta_delete_binding(struct meta *m, const struct meta_binding *row);
 LV_MUST_USE int meta_put_parameter(struct meta *m, const struct meta_parameter *row);
-LV_MUST_USE int meta_delete_parameter(struct meta *m, struct slice component, struct slice vhost, struct slice name);
+LV_MUST_USE int meta_delete_parameter(struct meta *m, struct slice component, struct slice vhost,
+                                      struct slice name);
 // The highest object id ever handed out, kept ahead in steps so that ids are never reused.
 LV_MUST_USE int meta_get_id_ceiling(struct meta *m, uint64_t *ret_id);
 LV_MUST_USE int meta_put_id_ceiling(struct meta *m, uint64_t id);

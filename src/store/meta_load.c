@@ -42,23 +42,30 @@ row_user(sqlite3_stmt *st, const struct meta_loader *loader, void *ctx)
 static int
 row_permission(sqlite3_stmt *st, const struct meta_loader *loader, void *ctx)
 {
-    struct meta_permission row = {
-        .user = column(st, 0), .vhost = column(st, 1), .configure = column(st, 2), .write = column(st, 3), .read = column(st, 4)};
+    struct meta_permission row = {.user = column(st, 0),
+                                  .vhost = column(st, 1),
+                                  .configure = column(st, 2),
+                                  .write = column(st, 3),
+                                  .read = column(st, 4)};
     return loader->permission != NULL ? loader->permission(ctx, &row) : 0;
 }
 
 static int
 row_topic_permission(sqlite3_stmt *st, const struct meta_loader *loader, void *ctx)
 {
-    struct meta_topic_permission row = {
-        .user = column(st, 0), .vhost = column(st, 1), .exchange = column(st, 2), .write = column(st, 3), .read = column(st, 4)};
+    struct meta_topic_permission row = {.user = column(st, 0),
+                                        .vhost = column(st, 1),
+                                        .exchange = column(st, 2),
+                                        .write = column(st, 3),
+                                        .read = column(st, 4)};
     return loader->topic_permission != NULL ? loader->topic_permission(ctx, &row) : 0;
 }
 
 static int
 row_parameter(sqlite3_stmt *st, const struct meta_loader *loader, void *ctx)
 {
-    struct meta_parameter row = {.component = column(st, 0), .vhost = column(st, 1), .name = column(st, 2), .value = column(st, 3)};
+    struct meta_parameter row = {
+        .component = column(st, 0), .vhost = column(st, 1), .name = column(st, 2), .value = column(st, 3)};
     return loader->parameter != NULL ? loader->parameter(ctx, &row) : 0;
 }
 
@@ -136,7 +143,8 @@ meta_load(struct meta *m, const struct meta_loader *loader, void *ctx)
         const char *query;
         row_fn row;
     } tables[] = {
-        {"SELECT name,description,tags,default_queue_type,is_tracing,max_connections,max_queues FROM vhosts", row_vhost},
+        {"SELECT name,description,tags,default_queue_type,is_tracing,max_connections,max_queues FROM vhosts",
+         row_vhost},
         {"SELECT name,password_hash,hashing,tags,max_connections,max_channels FROM users", row_user},
         {"SELECT user,vhost,configure,write,read FROM permissions", row_permission},
         {"SELECT user,vhost,exchange,write,read FROM topic_permissions", row_topic_permission},

@@ -40,6 +40,7 @@ free_port() { # below the ephemeral ports, so that no client takes it meanwhile
 }
 port_relay=$(free_port) port_leveret=$(free_port) port_rabbitmq=$(free_port) port_epmd=$(free_port) port_dist=$(free_port)
 
+load=$(cut -d' ' -f1 /proc/loadavg)
 work=$(mktemp -d "${TMPDIR:-/tmp}/leveret-bench.XXXXXX")
 pids=() epmd_started=
 say() { echo "bench: $*" >&2; }
@@ -208,7 +209,7 @@ print_throughput() {
             "| $(ratio "${result[leveret.$name.rate]:-}" "${result[rabbitmq.$name.rate]:-}") |"
     done
     echo
-    echo "µs: CPU time of the broker (user and system) for each message."
+    echo "µs: CPU time of the broker (user and system) for each message published or consumed, whichever are more."
     echo
     echo "| latency from publish to delivery under that load, ms | relay p50 | p99 | Leveret p50 | p99 | RabbitMQ p50 | p99 |"
     echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
@@ -270,8 +271,8 @@ else
     say "RabbitMQ is left out"
 fi
 
-echo "$(nproc) cores ($(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), Linux $(uname -r), load before" \
-    "$(cut -d' ' -f1 /proc/loadavg); medians of $runs runs of $seconds s.$([[ -z $quick ]] || echo ' A quick run.')"
+echo "$(nproc) cores ($(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)), Linux $(uname -r), load average before: $load;" \
+    "medians of $runs runs of $seconds s.$([[ -z $quick ]] || echo ' A quick run.')"
 echo
 print_throughput
 echo

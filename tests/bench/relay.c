@@ -213,11 +213,11 @@ on_consume(struct conn *c, uint16_t channel, struct slice args)
         return;
     queue_add(m.queue);
     struct queue *q = queue_get(m.queue);
-    char made[32];
+    char made[40]; // as long as a broker's
     struct slice tag = m.consumer_tag;
     if (tag.len == 0)
-        tag = slice_of(
-            made, (size_t)snprintf(made, sizeof made, "c%llu", (unsigned long long)++relay.consumer_names));
+        tag = slice_of(made, (size_t)snprintf(made, sizeof made, "amq.ctag-%022llu",
+                                              (unsigned long long)++relay.consumer_names));
     if (!m.nowait)
         amqp_frame_basic_consume_ok(&c->out, channel, &(struct amqp_basic_consume_ok){.consumer_tag = tag});
     if (q->consumer_count == CONSUMERS)

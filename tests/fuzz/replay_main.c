@@ -24,7 +24,8 @@ replay_file(const char *path)
         return 1;
     }
     size_t size = (size_t)st.st_size;
-    uint8_t *data = malloc(size == 0 ? 1 : size); // exact size, so that AddressSanitizer sees reads past the end
+    uint8_t *data =
+        malloc(size == 0 ? 1 : size); // exact size, so that AddressSanitizer sees reads past the end
     int bad = data == NULL || fread(data, 1, size, f) != size;
     if (!bad)
         LLVMFuzzerTestOneInput(data, size);

@@ -23,7 +23,8 @@ check_reply(const char *what)
     amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);
     if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION && reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
         amqp_channel_close_t *close = reply.reply.decoded;
-        fprintf(stderr, "%d %.*s\n", close->reply_code, (int)close->reply_text.len, (char *)close->reply_text.bytes);
+        fprintf(stderr, "%d %.*s\n", close->reply_code, (int)close->reply_text.len,
+                (char *)close->reply_text.bytes);
     }
     check(reply.reply_type == AMQP_RESPONSE_NORMAL, what);
 }
@@ -35,9 +36,11 @@ is_text(amqp_bytes_t bytes, const char *text)
 }
 
 static void
-publish(amqp_channel_t channel, const char *exchange, const char *key, bool mandatory, amqp_basic_properties_t *props, amqp_bytes_t body)
+publish(amqp_channel_t channel, const char *exchange, const char *key, bool mandatory,
+        amqp_basic_properties_t *props, amqp_bytes_t body)
 {
-    check(amqp_basic_publish(conn, channel, amqp_cstring_bytes(exchange), amqp_cstring_bytes(key), mandatory, 0, props, body) == 0,
+    check(amqp_basic_publish(conn, channel, amqp_cstring_bytes(exchange), amqp_cstring_bytes(key), mandatory,
+                             0, props, body) == 0,
           "publish");
 }
 
@@ -116,7 +119,8 @@ work_queue(void)
 static amqp_bytes_t
 own_queue(amqp_channel_t channel)
 {
-    amqp_queue_declare_ok_t *ok = amqp_queue_declare(conn, channel, amqp_empty_bytes, 0, 0, 1, 0, amqp_empty_table);
+    amqp_queue_declare_ok_t *ok =
+        amqp_queue_declare(conn, channel, amqp_empty_bytes, 0, 0, 1, 0, amqp_empty_table);
     check_reply("queue.declare");
     return amqp_bytes_malloc_dup(ok->queue);
 }
@@ -126,17 +130,20 @@ publish_subscribe(void)
 {
     static const char *const keys[] = {"db.error", "web.access", "web.error", "db.info"};
     open_channel(3);
-    amqp_exchange_declare(conn, 3, amqp_cstring_bytes("e2e.c.topic"), amqp_cstring_bytes("topic"), 0, 0, 1, 0, amqp_empty_table);
+    amqp_exchange_declare(conn, 3, amqp_cstring_bytes("e2e.c.topic"), amqp_cstring_bytes("topic"), 0, 0, 1, 0,
+                          amqp_empty_table);
     check_reply("exchange.declare");
     amqp_bytes_t queue = own_queue(3);
-    amqp_queue_bind(conn, 3, queue, amqp_cstring_bytes("e2e.c.topic"), amqp_cstring_bytes("*.error"), amqp_empty_table);
+    amqp_queue_bind(conn, 3, queue, amqp_cstring_bytes("e2e.c.topic"), amqp_cstring_bytes("*.error"),
+                    amqp_empty_table);
     check_reply("queue.bind");
     for (int i = 0; i < 4; i++)
         publish(3, "e2e.c.topic", keys[i], false, NULL, amqp_cstring_bytes(keys[i]));
     consume(3, queue, "subscriber", true);
     for (int i = 0; i < 4; i += 2) {
         amqp_envelope_t envelope = next_delivery();
-        check(is_text(envelope.message.body, keys[i]) && is_text(envelope.routing_key, keys[i]), "subscriber");
+        check(is_text(envelope.message.body, keys[i]) && is_text(envelope.routing_key, keys[i]),
+              "subscriber");
         amqp_destroy_envelope(&envelope);
     }
     amqp_bytes_free(queue);
@@ -152,12 +159,15 @@ rpc(void)
     consume(4, requests, "server", true);
     consume(5, amqp_cstring_bytes("amq.rabbitmq.reply-to"), "client", true);
     for (int i = 0; i < 20; i++) {
-        amqp_basic_properties_t props = {._flags = AMQP_BASIC_REPLY_TO_FLAG, .reply_to = amqp_cstring_bytes("amq.rabbitmq.reply-to")};
+        amqp_basic_properties_t props = {._flags = AMQP_BASIC_REPLY_TO_FLAG,
+                                         .reply_to = amqp_cstring_bytes("amq.rabbitmq.reply-to")};
         publish(5, "", queue, false, &props, amqp_cstring_bytes("question"));
         amqp_envelope_t question = next_delivery();
         check(question.channel == 4 && is_text(question.message.body, "question"), "question");
         amqp_bytes_t to = question.message.properties.reply_to;
-        check(amqp_basic_publish(conn, 4, amqp_empty_bytes, to, 0, 0, NULL, amqp_cstring_bytes("answer")) == 0, "answering");
+        check(amqp_basic_publish(conn, 4, amqp_empty_bytes, to, 0, 0, NULL, amqp_cstring_bytes("answer")) ==
+                  0,
+              "answering");
         amqp_envelope_t answer = next_delivery();
         check(answer.channel == 5 && is_text(answer.message.body, "answer"), "answer");
         amqp_destroy_envelope(&question);
@@ -180,7 +190,8 @@ sizes(void)
         memset(body.bytes, 'z', body.len);
         publish(6, "", name, false, NULL, body);
         amqp_rpc_reply_t reply = amqp_basic_get(conn, 6, queue, 1);
-        check(reply.reply_type == AMQP_RESPONSE_NORMAL && reply.reply.id == AMQP_BASIC_GET_OK_METHOD, "get-ok");
+        check(reply.reply_type == AMQP_RESPONSE_NORMAL && reply.reply.id == AMQP_BASIC_GET_OK_METHOD,
+              "get-ok");
         amqp_message_t message;
         reply = amqp_read_message(conn, 6, &message, 0);
         check(reply.reply_type == AMQP_RESPONSE_NORMAL, "reading the message");
@@ -201,11 +212,13 @@ returns_and_errors(void)
     check(frame.payload.method.id == AMQP_BASIC_RETURN_METHOD, "basic.return");
     check(((amqp_basic_return_t *)frame.payload.method.decoded)->reply_code == 312, "code of the return");
     amqp_message_t message;
-    check(amqp_read_message(conn, 7, &message, 0).reply_type == AMQP_RESPONSE_NORMAL, "content of the return");
+    check(amqp_read_message(conn, 7, &message, 0).reply_type == AMQP_RESPONSE_NORMAL,
+          "content of the return");
     amqp_destroy_message(&message);
     amqp_queue_declare(conn, 7, amqp_cstring_bytes("nosuch-queue"), 1, 0, 0, 0, amqp_empty_table);
     amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);
-    check(reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION && reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD, "channel.close");
+    check(reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION && reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD,
+          "channel.close");
     check(((amqp_channel_close_t *)reply.reply.decoded)->reply_code == 404, "code of a missing queue");
     amqp_channel_close_ok_t close_ok = {0};
     check(amqp_send_method(conn, 7, AMQP_CHANNEL_CLOSE_OK_METHOD, &close_ok) == 0, "close-ok");
@@ -218,7 +231,10 @@ main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } flows[] = {{"work_queue", work_queue}, {"publish_subscribe", publish_subscribe}, {"rpc", rpc}, {"sizes", sizes},
+    } flows[] = {{"work_queue", work_queue},
+                 {"publish_subscribe", publish_subscribe},
+                 {"rpc", rpc},
+                 {"sizes", sizes},
                  {"returns_and_errors", returns_and_errors}};
     check(argc == 5, "usage: client HOST PORT USER PASSWORD");
     conn = amqp_new_connection();
@@ -230,7 +246,8 @@ main(int argc, char **argv)
         flows[i].run();
         printf("ok %s\n", flows[i].name);
     }
-    check(amqp_connection_close(conn, AMQP_REPLY_SUCCESS).reply_type == AMQP_RESPONSE_NORMAL, "connection.close");
+    check(amqp_connection_close(conn, AMQP_REPLY_SUCCESS).reply_type == AMQP_RESPONSE_NORMAL,
+          "connection.close");
     amqp_destroy_connection(conn);
     return 0;
 }

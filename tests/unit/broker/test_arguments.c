@@ -19,7 +19,8 @@ declare(struct buf *arguments, const struct queue_properties *p)
     enum queue_type type;
     uint32_t flags;
     f.text[0] = '\0';
-    bool ok = arguments_check_queue(SLICE_LIT("wire"), SLICE_LIT("arg"), buf_slice(arguments), p, &type, &flags, &f);
+    bool ok = arguments_check_queue(SLICE_LIT("wire"), SLICE_LIT("arg"), buf_slice(arguments), p, &type,
+                                    &flags, &f);
     assert_true(ok == (f.text[0] == '\0'));
     if (!ok) {
         assert_int_equal(f.code, 406);
@@ -57,7 +58,7 @@ with_type(const char *type, const char *key, int64_t value)
     return declare(&b, &durable);
 }
 
-#define PREFIX(arg) "invalid arg '" arg "' for queue 'arg' in vhost 'wire': "
+#define PREFIX(arg)        "invalid arg '" arg "' for queue 'arg' in vhost 'wire': "
 #define OF_TYPE(arg, type) "invalid arg '" arg "' for queue 'arg' in vhost 'wire' of queue type " type
 
 static void
@@ -66,18 +67,24 @@ test_values(void **state)
     assert_string_equal(with_int("x-message-ttl", 1000), "");
     assert_string_equal(with_int("x-message-ttl", 8589934592), "");
     assert_string_equal(with_int("x-message-ttl", -1), PREFIX("x-message-ttl") "{value_negative,-1}");
-    assert_string_equal(with_string("x-message-ttl", "abc"), PREFIX("x-message-ttl") "\"expected integer, got longstr\"");
+    assert_string_equal(with_string("x-message-ttl", "abc"),
+                        PREFIX("x-message-ttl") "\"expected integer, got longstr\"");
     assert_string_equal(with_int("x-expires", 0), PREFIX("x-expires") "{value_zero,0}");
     assert_string_equal(with_int("x-max-priority", 256), PREFIX("x-max-priority") "{max_value_exceeded,256}");
     assert_string_equal(with_int("x-max-priority", 255), "");
     assert_string_equal(with_string("x-overflow", "bad"), PREFIX("x-overflow") "invalid_overflow");
     assert_string_equal(with_int("x-overflow", 5), PREFIX("x-overflow") "{unacceptable_type,long}");
-    assert_string_equal(with_string("x-queue-mode", "bad"), PREFIX("x-queue-mode") "\"unsupported queue mode 'bad'\"");
-    assert_string_equal(with_string("x-queue-type", "bad"), PREFIX("x-queue-type") "\"unsupported queue type 'bad'\"");
-    assert_string_equal(with_int("x-dead-letter-exchange", 5),
-                        "invalid type 'long' for arg 'x-dead-letter-exchange' in queue 'arg' in vhost 'wire'");
-    assert_string_equal(with_string("x-dead-letter-routing-key", "k"), PREFIX("x-dead-letter-routing-key") "routing_key_but_no_dlx_defined");
-    assert_string_equal(with_string("x-single-active-consumer", "yes"), PREFIX("x-single-active-consumer") "{unacceptable_type,longstr}");
+    assert_string_equal(with_string("x-queue-mode", "bad"),
+                        PREFIX("x-queue-mode") "\"unsupported queue mode 'bad'\"");
+    assert_string_equal(with_string("x-queue-type", "bad"),
+                        PREFIX("x-queue-type") "\"unsupported queue type 'bad'\"");
+    assert_string_equal(
+        with_int("x-dead-letter-exchange", 5),
+        "invalid type 'long' for arg 'x-dead-letter-exchange' in queue 'arg' in vhost 'wire'");
+    assert_string_equal(with_string("x-dead-letter-routing-key", "k"),
+                        PREFIX("x-dead-letter-routing-key") "routing_key_but_no_dlx_defined");
+    assert_string_equal(with_string("x-single-active-consumer", "yes"),
+                        PREFIX("x-single-active-consumer") "{unacceptable_type,longstr}");
     assert_string_equal(with_string("x-unknown", "kept"), "");
 }
 
@@ -85,19 +92,23 @@ static void
 test_queue_types(void **state)
 {
     assert_string_equal(with_type("quorum", "x-message-ttl", 1000), "");
-    assert_string_equal(with_type("quorum", "x-max-priority", 5), OF_TYPE("x-max-priority", "rabbit_quorum_queue"));
+    assert_string_equal(with_type("quorum", "x-max-priority", 5),
+                        OF_TYPE("x-max-priority", "rabbit_quorum_queue"));
     assert_string_equal(with_type("quorum", "x-delivery-limit", -1), "");
     assert_string_equal(with_int("x-delivery-limit", 5), OF_TYPE("x-delivery-limit", "rabbit_classic_queue"));
     assert_string_equal(with_string("x-max-age", "1h"), OF_TYPE("x-max-age", "rabbit_classic_queue"));
-    assert_string_equal(with_type("stream", "x-message-ttl", 5), OF_TYPE("x-message-ttl", "rabbit_stream_queue"));
+    assert_string_equal(with_type("stream", "x-message-ttl", 5),
+                        OF_TYPE("x-message-ttl", "rabbit_stream_queue"));
     struct queue_properties transient = {0}, exclusive = {.is_durable = true, .is_exclusive = true};
     struct buf b = BUF_INIT;
     struct table_writer w = table_writer_of(&b);
     table_put_str(&w, SLICE_LIT("x-queue-type"), "quorum");
     struct buf copy = BUF_INIT;
     buf_append_slice(&copy, buf_slice(&b));
-    assert_string_equal(declare(&b, &transient), "invalid property 'non-durable' for queue 'arg' in vhost 'wire'");
-    assert_string_equal(declare(&copy, &exclusive), "invalid property 'exclusive-owner' for queue 'arg' in vhost 'wire'");
+    assert_string_equal(declare(&b, &transient),
+                        "invalid property 'non-durable' for queue 'arg' in vhost 'wire'");
+    assert_string_equal(declare(&copy, &exclusive),
+                        "invalid property 'exclusive-owner' for queue 'arg' in vhost 'wire'");
 }
 
 // --- equivalence --------------------------------------------------------------------------------------------------------------
@@ -106,7 +117,8 @@ static const char *
 redeclare(struct slice has, struct slice got, bool is_durable)
 {
     static struct fault f;
-    struct queue_def def = {.flags = QUEUE_DURABLE, .name = SLICE_LIT("ttl"), .vhost = SLICE_LIT("wire"), .arguments = has};
+    struct queue_def def = {
+        .flags = QUEUE_DURABLE, .name = SLICE_LIT("ttl"), .vhost = SLICE_LIT("wire"), .arguments = has};
     struct queue_properties p = {.is_durable = is_durable};
     f.text[0] = '\0';
     return arguments_same_queue(&def, &p, got, &f) ? "" : f.text + strlen("PRECONDITION_FAILED - ");
@@ -115,7 +127,8 @@ redeclare(struct slice has, struct slice got, bool is_durable)
 static void
 test_equivalence(void **state)
 {
-    struct buf l = BUF_INIT, i = BUF_INIT, t = BUF_INIT, d = BUF_INIT, five = BUF_INIT, classic = BUF_INIT, foo = BUF_INIT;
+    struct buf l = BUF_INIT, i = BUF_INIT, t = BUF_INIT, d = BUF_INIT, five = BUF_INIT, classic = BUF_INIT,
+               foo = BUF_INIT;
     struct table_writer w = table_writer_of(&l);
     struct slice key = SLICE_LIT("x-message-ttl");
     table_put_i64(&w, key, 1000);
@@ -136,12 +149,15 @@ test_equivalence(void **state)
     assert_string_equal(redeclare(buf_slice(&i), buf_slice(&t), true), "");
     assert_string_equal(redeclare(buf_slice(&i), buf_slice(&d), true), TTL "'1.0e3' but current is '1000'");
     assert_string_equal(redeclare(buf_slice(&i), buf_slice(&five), true), TTL "'5' but current is '1000'");
-    assert_string_equal(redeclare(SLICE_EMPTY, buf_slice(&five), true), TTL "the value '5' of type 'signedint' but current is none");
-    assert_string_equal(redeclare(buf_slice(&i), SLICE_EMPTY, true), TTL "none but current is the value '1000' of type 'signedint'");
+    assert_string_equal(redeclare(SLICE_EMPTY, buf_slice(&five), true),
+                        TTL "the value '5' of type 'signedint' but current is none");
+    assert_string_equal(redeclare(buf_slice(&i), SLICE_EMPTY, true),
+                        TTL "none but current is the value '1000' of type 'signedint'");
     assert_string_equal(redeclare(SLICE_EMPTY, buf_slice(&classic), true), "");
     assert_string_equal(redeclare(SLICE_EMPTY, buf_slice(&foo), true), "");
-    assert_string_equal(redeclare(SLICE_EMPTY, SLICE_EMPTY, false),
-                        "inequivalent arg 'durable' for queue 'ttl' in vhost 'wire': received 'false' but current is 'true'");
+    assert_string_equal(
+        redeclare(SLICE_EMPTY, SLICE_EMPTY, false),
+        "inequivalent arg 'durable' for queue 'ttl' in vhost 'wire': received 'false' but current is 'true'");
     struct buf *all[] = {&l, &i, &t, &d, &five, &classic, &foo};
     for (size_t n = 0; n < LV_ARRAY_LEN(all); n++)
         buf_fini(all[n]);
@@ -154,7 +170,9 @@ expiration(const char *text, uint32_t *ret_ms)
 {
     static struct fault f;
     f.text[0] = '\0';
-    return arguments_parse_expiration(slice_str(text), ret_ms, &f) ? "" : f.text + strlen("PRECONDITION_FAILED - ");
+    return arguments_parse_expiration(slice_str(text), ret_ms, &f)
+               ? ""
+               : f.text + strlen("PRECONDITION_FAILED - ");
 }
 
 static void
@@ -197,7 +215,8 @@ test_sender_selected(void **state)
     w = table_writer_of(&b);
     table_put_str(&w, SLICE_LIT("CC"), "a");
     assert_false(arguments_sender_selected(buf_slice(&b), keys, 4, &count, &has_bcc, &f));
-    assert_string_equal(f.text, "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,\"CC\",longstr}");
+    assert_string_equal(
+        f.text, "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,\"CC\",longstr}");
     buf_fini(&b);
 }
 
@@ -209,12 +228,14 @@ test_x_match(void **state)
     struct table_writer w = table_writer_of(&b);
     table_put_str(&w, SLICE_LIT("x-match"), "foo");
     assert_false(arguments_check_headers_binding(buf_slice(&b), &f));
-    assert_string_equal(f.text, "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; expected all, any, all-with-x, or any-with-x");
+    assert_string_equal(f.text, "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; expected "
+                                "all, any, all-with-x, or any-with-x");
     buf_reset(&b);
     w = table_writer_of(&b);
     table_put_i32(&w, SLICE_LIT("x-match"), 5);
     assert_false(arguments_check_headers_binding(buf_slice(&b), &f));
-    assert_string_equal(f.text, "PRECONDITION_FAILED - Invalid x-match field type signedint (value 5); expected longstr");
+    assert_string_equal(
+        f.text, "PRECONDITION_FAILED - Invalid x-match field type signedint (value 5); expected longstr");
     buf_fini(&b);
     assert_true(arguments_check_headers_binding(SLICE_EMPTY, &f));
 }
@@ -242,9 +263,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),          cmocka_unit_test(test_queue_types),
-        cmocka_unit_test(test_equivalence),     cmocka_unit_test(test_expiration),
-        cmocka_unit_test(test_sender_selected), cmocka_unit_test(test_x_match),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_queue_types),
+        cmocka_unit_test(test_equivalence),
+        cmocka_unit_test(test_expiration),
+        cmocka_unit_test(test_sender_selected),
+        cmocka_unit_test(test_x_match),
         cmocka_unit_test(test_fault_text_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

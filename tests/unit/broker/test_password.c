@@ -15,9 +15,12 @@ test_documented_hash(void **state)
 {
     uint8_t hash[PASSWORD_HASH_MAX];
     size_t len;
-    assert_int_equal(base64_decode(SLICE_LIT("kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"), hash, sizeof hash, &len), 0);
+    assert_int_equal(
+        base64_decode(SLICE_LIT("kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"), hash, sizeof hash, &len),
+        0);
     assert_int_equal(len, 36);
-    struct user u = {.password_hash = slice_of(hash, len), .hashing = SLICE_LIT("rabbit_password_hashing_sha256")};
+    struct user u = {.password_hash = slice_of(hash, len),
+                     .hashing = SLICE_LIT("rabbit_password_hashing_sha256")};
     assert_true(password_matches(&u, SLICE_LIT("test12")));
     assert_false(password_matches(&u, SLICE_LIT("test13")));
     assert_false(password_matches(&u, SLICE_EMPTY));
@@ -26,7 +29,8 @@ test_documented_hash(void **state)
 static void
 test_made_hashes_match(void **state)
 {
-    static const char *const names[] = {"rabbit_password_hashing_sha256", "rabbit_password_hashing_sha512", "rabbit_password_hashing_md5"};
+    static const char *const names[] = {"rabbit_password_hashing_sha256", "rabbit_password_hashing_sha512",
+                                        "rabbit_password_hashing_md5"};
     uint8_t hash[PASSWORD_HASH_MAX];
     size_t len;
     for (size_t i = 0; i < LV_ARRAY_LEN(names); i++) {
@@ -37,7 +41,8 @@ test_made_hashes_match(void **state)
     }
     assert_int_equal(password_hash_make(SLICE_LIT("x"), SLICE_LIT("rot13"), hash, &len), -LE_UNSUPPORTED);
     struct user none = {.hashing = SLICE_LIT("rabbit_password_hashing_sha256")};
-    assert_false(password_matches(&none, SLICE_EMPTY)); // no password set: nobody gets in, also with an empty one
+    assert_false(
+        password_matches(&none, SLICE_EMPTY)); // no password set: nobody gets in, also with an empty one
 }
 
 static void
@@ -52,7 +57,8 @@ test_base64_is_checked(void **state)
     assert_int_equal(len, 1);
     assert_int_equal(base64_decode(SLICE_LIT("YWJ"), out, sizeof out, &len), -LE_SYNTAX);
     assert_int_equal(base64_decode(SLICE_LIT("YWJj!!!!"), out, sizeof out, &len), -LE_SYNTAX);
-    assert_int_equal(base64_decode(SLICE_LIT("YWJjZGVmZ2hpamts"), out, sizeof out, &len), -LE_SYNTAX); // too long for `out`
+    assert_int_equal(base64_decode(SLICE_LIT("YWJjZGVmZ2hpamts"), out, sizeof out, &len),
+                     -LE_SYNTAX); // too long for `out`
     assert_int_equal(base64_encode(SLICE_LIT("abc"), text, sizeof text), 4);
     assert_string_equal(text, "YWJj");
     assert_int_equal(base64_encode(SLICE_LIT("abc"), text, 4), 0);
@@ -61,7 +67,8 @@ test_base64_is_checked(void **state)
 static void
 test_tags(void **state)
 {
-    assert_int_equal(user_tags_parse(SLICE_LIT("administrator, custom,management")), USER_TAG_ADMINISTRATOR | USER_TAG_MANAGEMENT);
+    assert_int_equal(user_tags_parse(SLICE_LIT("administrator, custom,management")),
+                     USER_TAG_ADMINISTRATOR | USER_TAG_MANAGEMENT);
     assert_int_equal(user_tags_parse(SLICE_EMPTY), 0);
     assert_int_equal(user_tags_parse(SLICE_LIT(",,")), 0);
 }
@@ -93,8 +100,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_documented_hash), cmocka_unit_test(test_made_hashes_match), cmocka_unit_test(test_base64_is_checked),
-        cmocka_unit_test(test_tags),            cmocka_unit_test(test_json_text),
+        cmocka_unit_test(test_documented_hash),   cmocka_unit_test(test_made_hashes_match),
+        cmocka_unit_test(test_base64_is_checked), cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_json_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

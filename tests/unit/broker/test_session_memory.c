@@ -2,10 +2,12 @@
 // and what was begun and not finished leaves nothing behind (the sanitizer's leak check, and the queue's own counts).
 //
 // Failures are injected on the workers only: the topology writer aborts by design when it has no memory.
+#include "src/broker/session_impl.h"
 #include "tests/unit/broker/session_fixture.h"
 
 enum { FAILURES = 24 }; // more than any one turn of these scenarios allocates on one worker
 
+static unsigned failures_seen;
 static uint64_t fail_at; // the fail_at-th allocation of every call and every turn of a worker; 0: none
 
 static void
@@ -142,7 +144,7 @@ publish_case(uint64_t n)
 
 // Consume, deliveries, cancel: at the end no consumer is left at the queue and no message is lost.
 static void
-consume_case(uint64_t n)
+consume_with(uint64_t n, uint16_t limit)
 {
     struct sf_session *keeper = sf_session(1), *s = sf_session(0);
     struct session_consume_args a = {.queue = SLICE_LIT("q"), .consumer_tag = SLICE_LIT("c")};
@@ -154,6 +156,7 @@ consume_case(uint64_t n)
     for (int i = 0; i < 40; i++)
         assert_true(sf_publish(keeper, "", "q", "m", false));
     sf_rounds(20);
+    assert_true(sf_qos(s, limit, true));
     begin(s, n);
     FAILING(s, session_consume(s->session, &a));
     for (int i = 0; !s->is_done; i++) {
@@ -162,6 +165,9 @@ consume_case(uint64_t n)
     }
     rounds(10); // deliveries
     fail_at = 0;
+    // Either it said that it is of no use any more, or it goes on as if nothing had been.
+    if (s->fault.code == FAULT_NONE && s->failed.code == FAULT_NONE)
+        sf_expect(s, 40);
     if (s->fault.code == FAULT_NONE && s->failed.code == FAULT_NONE && n % 2 == 0) {
         begin(s, n);
         FAILING(s, session_cancel(s->session, SLICE_LIT("c")));
@@ -177,6 +183,75 @@ consume_case(uint64_t n)
     assert_int_equal(keeper->message_count, 40);
     assert_int_equal(SF_DO(keeper, session_queue_delete(keeper->session, SLICE_LIT("q"), true, false)), 0);
     sf_end(s);
+    sf_end(keeper);
+}
+
+static void
+consume_case(uint64_t n)
+{
+    consume_with(n, 0);
+}
+
+static void
+consume_limited_case(uint64_t n)
+{
+    consume_with(n, 60);
+}
+
+// Deliveries that cannot be written down: the session says so, and all messages are still there.
+static void
+deliver_case(uint64_t n)
+{
+    struct sf_session *keeper = sf_session(1), *s = sf_session(0);
+    struct fault f;
+    s->is_failure_expected = true;
+    assert_int_equal(sf_queue(keeper, "q", false), 0);
+    assert_true(sf_qos(s, 1, true));
+    assert_int_equal(sf_consume(s, "q", "c", false), 0);
+    for (int i = 0; i < 40; i++)
+        assert_true(sf_publish(keeper, "", "q", "m", false));
+    sf_expect(s, 1);
+    fail_at = n;
+    FAILING(s, assert_true(session_qos(s->session, 60, true, &f)));
+    rounds(10);
+    fail_at = 0;
+    if (s->failed.code == FAULT_NONE) {
+        sf_expect(s, 40);
+        assert_int_equal(s->session->global_used, 40); // no grant is out
+    } else {
+        assert_int_equal(s->failed.code, FAULT_RESOURCE_ERROR);
+        failures_seen++;
+    }
+    sf_end(s);
+    sf_rounds(50);
+    assert_int_equal(sf_passive(keeper, "q"), 0);
+    assert_int_equal(keeper->message_count, 40);
+    sf_end(keeper);
+}
+
+// A close is carried out whatever memory there is.
+static void
+close_case(uint64_t n)
+{
+    struct sf_session *keeper = sf_session(1), *s = sf_session(0);
+    assert_int_equal(sf_queue(keeper, "q", false), 0);
+    assert_int_equal(sf_queue(s, "mine", true), 0);
+    assert_int_equal(sf_consume(s, "q", "a", false), 0);
+    assert_int_equal(sf_consume(s, "q", "b", true), 0);
+    assert_int_equal(sf_consume(s, "mine", "c", true), 0);
+    fail_at = n;
+    FAILING(s, client_close(s->client, sf_on_gone, s));
+    rounds(2);
+    fail_at = 0;
+    for (int i = 0; !s->is_gone; i++) {
+        assert_true(i < 1000);
+        sf_round();
+    }
+    free(s);
+    sf_rounds(50);
+    assert_int_equal(sf_passive(keeper, "q"), 0);
+    assert_int_equal(keeper->consumer_count, 0);
+    assert_int_equal(sf_passive(keeper, "mine"), 404);
     sf_end(keeper);
 }
 
@@ -256,6 +331,21 @@ static void
 test_consume(void **state)
 {
     run_case(consume_case);
+    run_case(consume_limited_case);
+}
+
+static void
+test_deliver(void **state)
+{
+    failures_seen = 0;
+    run_case(deliver_case);
+    assert_true(failures_seen > 0);
+}
+
+static void
+test_close(void **state)
+{
+    run_case(close_case);
 }
 
 static void
@@ -275,7 +365,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_declare), cmocka_unit_test(test_publish), cmocka_unit_test(test_consume),
-        cmocka_unit_test(test_get_and_tx), cmocka_unit_test(test_open),
+        cmocka_unit_test(test_deliver), cmocka_unit_test(test_close),   cmocka_unit_test(test_get_and_tx), cmocka_unit_test(test_open),
     };
     return sf_run_worlds("session memory", tests, LV_ARRAY_LEN(tests));
 }

@@ -113,8 +113,9 @@ count_binding(void *ctx, const struct meta_binding *row)
 static struct counts
 load(struct world *w)
 {
-    static const struct meta_loader loader = {count_vhost,     count_user,     count_permission, count_topic_permission,
-                                              count_parameter, count_exchange, count_queue,      count_binding};
+    static const struct meta_loader loader = {
+        count_vhost,     count_user,     count_permission, count_topic_permission,
+        count_parameter, count_exchange, count_queue,      count_binding};
     struct counts c = {0};
     assert_int_equal(meta_load(w->meta, &loader, &c), 0);
     return c;
@@ -132,15 +133,28 @@ static void
 fill(struct meta *m)
 {
     struct slice v = SLICE_LIT("v"), u = SLICE_LIT("u"), all = SLICE_LIT(".*");
-    assert_int_equal(meta_put_vhost(m, &(struct meta_vhost){.name = v, .max_connections = -1, .max_queues = -1}), 0);
+    assert_int_equal(
+        meta_put_vhost(m, &(struct meta_vhost){.name = v, .max_connections = -1, .max_queues = -1}), 0);
     assert_int_equal(meta_put_user(m, &(struct meta_user){.name = u, .tags = SLICE_LIT("administrator")}), 0);
     assert_int_equal(meta_put_permission(m, &(struct meta_permission){u, v, all, all, all}), 0);
-    assert_int_equal(meta_put_topic_permission(m, &(struct meta_topic_permission){u, v, SLICE_LIT("x"), all, all}), 0);
-    assert_int_equal(meta_put_parameter(m, &(struct meta_parameter){SLICE_LIT("c"), v, SLICE_LIT("n"), SLICE_LIT("{}")}), 0);
-    assert_int_equal(meta_put_exchange(m, &(struct meta_exchange){.id = 7, .vhost = v, .name = SLICE_LIT("x"), .type = SLICE_LIT("topic")}), 0);
+    assert_int_equal(
+        meta_put_topic_permission(m, &(struct meta_topic_permission){u, v, SLICE_LIT("x"), all, all}), 0);
+    assert_int_equal(
+        meta_put_parameter(m, &(struct meta_parameter){SLICE_LIT("c"), v, SLICE_LIT("n"), SLICE_LIT("{}")}),
+        0);
+    assert_int_equal(
+        meta_put_exchange(
+            m,
+            &(struct meta_exchange){.id = 7, .vhost = v, .name = SLICE_LIT("x"), .type = SLICE_LIT("topic")}),
+        0);
     assert_int_equal(meta_put_queue(m, &(struct meta_queue){.id = 8, .vhost = v, .name = SLICE_LIT("q")}), 0);
-    assert_int_equal(meta_put_binding(m, &(struct meta_binding){.source_id = 7, .dest_id = 8, .is_dest_queue = true, .key = SLICE_LIT("a")}), 0);
-    assert_int_equal(meta_put_binding(m, &(struct meta_binding){.source_id = 7, .dest_id = 8, .is_dest_queue = true}), 0);
+    assert_int_equal(meta_put_binding(m, &(struct meta_binding){.source_id = 7,
+                                                                .dest_id = 8,
+                                                                .is_dest_queue = true,
+                                                                .key = SLICE_LIT("a")}),
+                     0);
+    assert_int_equal(
+        meta_put_binding(m, &(struct meta_binding){.source_id = 7, .dest_id = 8, .is_dest_queue = true}), 0);
 }
 
 static void
@@ -154,7 +168,8 @@ test_committed_is_kept(void **state)
     reopen(w);
     struct counts c = load(w);
     uint64_t ceiling = 0;
-    assert_int_equal(c.vhosts + c.users + c.permissions + c.topic_permissions + c.parameters + c.exchanges + c.queues, 7);
+    assert_int_equal(
+        c.vhosts + c.users + c.permissions + c.topic_permissions + c.parameters + c.exchanges + c.queues, 7);
     assert_int_equal(c.bindings, 2);
     assert_string_equal(c.last_queue, "q");
     assert_int_equal(meta_get_id_ceiling(w->meta, &ceiling), 0);
@@ -190,7 +205,9 @@ test_deletes_take_dependants(void **state)
     fill(w->meta);
     assert_int_equal(meta_delete_vhost(w->meta, SLICE_LIT("v")), 0);
     struct counts c = load(w);
-    assert_int_equal(c.vhosts + c.permissions + c.topic_permissions + c.parameters + c.exchanges + c.queues + c.bindings, 0);
+    assert_int_equal(c.vhosts + c.permissions + c.topic_permissions + c.parameters + c.exchanges + c.queues +
+                         c.bindings,
+                     0);
     assert_int_equal(c.users, 1);
 }
 
