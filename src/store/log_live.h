@@ -1,0 +1,50 @@
+// log_live.h: which messages of which queues live, and where: what recovery finds, and an index for owners.
+//
+// Per queue an array in the order of sequence numbers. A name is (queue, sequence number); the epoch is carried along. Adding a name
+// that is there replaces its place: recovery meets moved messages twice. One thread.
+#pragma once
+
+#include "src/base/inttab.h"
+#include "src/base/lv.h"
+
+struct msglog_place {
+    uint64_t file;   // generation of a segment
+    uint32_t offset; // of the record in it
+    uint32_t len;    // bytes of the record with its header
+};
+
+struct msglog_live_entry {
+    uint64_t seq;
+    int64_t expires_ms;
+    struct msglog_place place; // len 0: dead
+    uint64_t large_file;       // 0: none
+    uint32_t epoch;
+    uint32_t flags;
+};
+
+struct msglog_live_queue {
+    uint64_t queue;
+    struct msglog_live_entry *entries; // ascending seq; dead ones among them until the next sweep
+    size_t first, end, cap;            // entries[first] … entries[end-1]
+    size_t live;
+    uint64_t oldest_file; // no live entry lies in an older one
+};
+
+struct msglog_live {
+    struct inttab queues; // id → struct msglog_live_queue
+    uint64_t count;       // live entries of all queues
+};
+
+void msglog_live_init(struct msglog_live *l);
+void msglog_live_fini(struct msglog_live *l);
+LV_MUST_USE int msglog_live_put(struct msglog_live *l, uint64_t queue,
+                                const struct msglog_live_entry *entry); // or -LE_NOMEM
+struct msglog_live_entry *msglog_live_find(const struct msglog_live *l, uint64_t queue,
+                                           uint64_t seq); // NULL: not alive
+// Removes `count` numbers from `seq` on.
+void msglog_live_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count);
+void msglog_live_purge(struct msglog_live *l, uint64_t queue, uint64_t upto);
+void msglog_live_delete(struct msglog_live *l, uint64_t queue);
+// Calls fn for each live entry that lies in `file` or an older one; fn may change its place. Stops at, and returns, what is not 0.
+typedef int (*msglog_live_fn)(void *ctx, uint64_t queue, struct msglog_live_entry *entry);
+LV_MUST_USE int msglog_live_each(struct msglog_live *l, uint64_t upto_file, msglog_live_fn fn, void *ctx);

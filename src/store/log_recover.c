@@ -1,0 +1,428 @@
+// log_recover.c: from files to the chain of segments, from segments to groups, from groups to records.
+//
+// 1. Every file of the folder is opened and its header read. A header of a newer version ends recovery before anything is changed.
+// 2. The newest valid header names its predecessor and how much of that is valid, and so on back to the first generation that is needed
+//    (header, or a later CHECKPOINT). Segments outside this chain are void: their groups were written again elsewhere, or never counted.
+// 3. Each segment of the chain is read from its oldest to its newest group. The newest one ends at the first group that is not valid,
+//    unless valid groups of it follow: then, and anywhere before the known end of an older segment, that is damage: reported, records with
+//    good checksums in it are used, and reading goes on at the next valid group.
+// 4. The last valid group is copied to the head of the new segment and synced: a process that died before its fdatasync, or after a failed
+//    one, left it in the page cache alone, and what recovery has seen must not be lost by the next power cut. Not in place: a
+//    torn write would spoil a group that was durable.
+// The log goes on in a new segment, whose header says where the valid part ends; so the torn tail is void for ever.
+#include "src/store/log_recover.h"
+#include "src/base/crc.h"
+#include "src/base/err.h"
+#include "src/base/mem.h"
+
+struct found { // a file with a valid header
+    struct segment *segment;
+    struct segment_header header;
+    uint64_t limit;  // end of its valid part, as its successor in the chain says
+    bool is_guessed; // the header is unreadable: generation and salt are those of its first group
+};
+
+struct scan {
+    struct core *c;
+    struct replay replay;
+    struct msglog_report *report;
+    struct found found[RING_SLOTS_MAX];
+    size_t count;
+    uint8_t *bytes;       // of the segment being read
+    uint64_t size, limit; // bytes there; end as its successor says, or size
+    struct found *at;
+    bool is_newest;
+    uint64_t last_number; // of the last valid group
+    bool has_last;
+    uint64_t tail_start, tail_end; // the last valid group, in its segment
+    struct segment *tail;
+    uint32_t tail_crc;
+    int error;
+};
+
+static void
+bad_spot(struct scan *s, uint64_t offset, uint64_t bytes)
+{
+    struct msglog_report *r = s->report;
+    if (r->bad_spots++ == 0) {
+        r->first_bad_generation = s->at->header.generation;
+        r->first_bad_offset = offset;
+    }
+    r->bad_bytes += bytes;
+}
+
+// --- groups ---
+
+// A group header that belongs where it stands, and whose payload fits.
+static bool
+group_here(const struct scan *s, uint64_t offset, struct group_header *ret)
+{
+    if (offset + GROUP_HEADER_BYTES > s->size || group_header_decode(s->bytes + offset, ret) != 0)
+        return false;
+    bool is_ours = (ret->generation == s->at->header.generation && ret->salt == s->at->header.salt) ||
+                   LOG_BUG(BUG_NO_GENERATION);
+    return is_ours && ret->offset == offset && offset + GROUP_HEADER_BYTES + ret->payload_bytes <= s->size;
+}
+
+// Walks the records. With `is_replayed` those that are good are applied. Returns whether all of them are.
+static bool
+walk_records(struct scan *s, const struct group_header *g, bool is_replayed)
+{
+    uint64_t at = g->offset + GROUP_HEADER_BYTES, end = at + g->payload_bytes;
+    uint32_t crc = 0, count = 0;
+    bool is_good = true;
+    while (at + RECORD_HEADER_BYTES <= end) {
+        struct record_header h;
+        const uint8_t *from = s->bytes + at;
+        if (record_header_decode(from, record_place(g->generation, (uint32_t)at), &h) != 0 ||
+            at + RECORD_HEADER_BYTES + h.payload_bytes > end)
+            return false; // nothing tells where the next one begins
+        crc = crc32c(crc, from, RECORD_HEADER_BYTES);
+        count++;
+        struct slice payload = slice_of(from + RECORD_HEADER_BYTES, h.payload_bytes);
+        struct msglog_place place = {g->generation, (uint32_t)at, RECORD_HEADER_BYTES + h.payload_bytes};
+        bool is_record_good = crc32c(0, payload.ptr, payload.len) == h.payload_crc;
+        int err = is_record_good && is_replayed ? replay_record(&s->replay, &h, payload, &place) : 0;
+        if (err == -LE_NOMEM)
+            s->error = err;
+        is_good &= is_record_good && err == 0;
+        at += align_up(place.len, RECORD_ALIGN_BYTES);
+    }
+    return is_good && at == end && count == g->record_count && crc == g->records_crc;
+}
+
+// The next valid group at or behind `offset`; 0: none.
+static uint64_t
+next_group(struct scan *s, uint64_t offset, struct group_header *ret)
+{
+    for (uint64_t at = offset; at + GROUP_HEADER_BYTES <= s->limit; at += MSGLOG_SECTOR_BYTES)
+        if (group_here(s, at, ret) && ret->number > s->last_number && walk_records(s, ret, false))
+            return at;
+    return 0;
+}
+
+static void
+accept(struct scan *s, const struct group_header *g)
+{
+    s->last_number = g->number;
+    s->has_last = true;
+    s->report->groups++;
+    s->tail = s->at->segment;
+    s->tail_start = g->offset;
+    s->tail_end = g->offset + group_padded(g->payload_bytes);
+    s->tail_crc = g->crc;
+}
+
+static void
+scan_segment(struct scan *s)
+{
+    uint64_t at = SEGMENT_HEADER_BYTES;
+    uint32_t prev = s->at->header.crc;
+    bool is_chained = !s->at->is_guessed;
+    while (at < s->limit && s->error == 0) {
+        struct group_header g;
+        bool is_here = group_here(s, at, &g) && g.offset + group_padded(g.payload_bytes) <= s->limit;
+        bool is_linked = is_here && (!is_chained || g.prev_crc == prev || LOG_BUG(BUG_NO_CHAIN));
+        if (is_linked && walk_records(s, &g, false)) {
+            (void)walk_records(s, &g, true);
+            accept(s, &g);
+            at += group_padded(g.payload_bytes);
+            prev = g.crc;
+            is_chained = true;
+            continue;
+        }
+        // Damage, or the end of what was written.
+        struct group_header later;
+        uint64_t next = next_group(s, at + MSGLOG_SECTOR_BYTES, &later);
+        if (s->is_newest && next == 0) {
+            uint64_t torn = is_here ? group_padded(g.payload_bytes) : 0;
+            s->report->torn_bytes += LV_MIN(torn, s->limit - at);
+            return;
+        }
+        if (is_linked)
+            (void)walk_records(s, &g, true); // what is good of it
+        bad_spot(s, at, (next != 0 ? next : s->limit) - at);
+        if (next == 0)
+            return;
+        at = next;
+        prev = later.prev_crc; // nothing to compare with
+    }
+}
+
+// --- segments ---
+
+static int
+read_segment(struct scan *s, uint64_t bytes)
+{
+    const struct io *io = s->c->io;
+    size_t n = 0;
+    s->size = bytes;
+    s->bytes = mem_realloc(s->bytes, LV_MAX(bytes, 1u));
+    if (s->bytes == NULL)
+        return -LE_NOMEM;
+    int err = io_read_all(io, s->at->segment->fd, s->bytes, bytes, 0, &n);
+    if (err == 0 && n == bytes)
+        return 0;
+    // Unreadable somewhere: the rest may be good. What cannot be read is zeros, which are not valid.
+    memset(s->bytes, 0, bytes);
+    for (uint64_t at = 0; at < bytes; at += 4096) {
+        err = io_read_all(io, s->at->segment->fd, s->bytes + at, LV_MIN((uint64_t)4096, bytes - at), at, &n);
+        if (err != 0)
+            memset(s->bytes + at, 0, LV_MIN((uint64_t)4096, bytes - at));
+    }
+    return 0;
+}
+
+static struct found *
+find_generation(struct scan *s, uint64_t generation)
+{
+    struct found *guessed = NULL;
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->found[i].header.generation != generation)
+            continue;
+        if (!s->found[i].is_guessed)
+            return &s->found[i];
+        guessed = &s->found[i];
+    }
+    return guessed;
+}
+
+static int
+scan_one(struct scan *s, struct found *f, uint64_t limit, bool is_newest)
+{
+    s->at = f;
+    s->is_newest = is_newest;
+    int err = read_segment(s, f->segment->bytes);
+    if (err != 0)
+        return err;
+    s->limit = is_newest || LOG_BUG(BUG_IGNORE_PREV_END) ? s->size : LV_MIN(limit, s->size);
+    s->last_number =
+        f->is_guessed || f->header.first_number == 0 ? s->last_number : f->header.first_number - 1;
+    s->report->segments++;
+    if (f->is_guessed)
+        bad_spot(s, 0, SEGMENT_HEADER_BYTES);
+    scan_segment(s);
+    f->segment->end = s->limit;
+    if (!is_newest) { // valid up to there by its successor's word, whatever was unreadable
+        s->tail_start = s->tail == f->segment ? s->tail_start : s->limit;
+        s->tail = f->segment;
+        s->tail_end = s->limit;
+    }
+    return s->error;
+}
+
+// The chain from `newest` back to the first that is needed: indices of `found` in `chain`, newest first.
+static size_t
+build_chain(struct scan *s, struct found *newest, bool has_group, uint64_t first, struct found **chain)
+{
+    size_t n = 0;
+    uint64_t generation = newest->header.generation, limit = UINT64_MAX;
+    while (generation >= first && generation != 0 && n < s->count) {
+        struct found *f = find_generation(s, generation);
+        if (f == NULL) {
+            s->report->missing_segments++;
+            return n;
+        }
+        chain[n] = f;
+        chain[n++]->limit = limit;
+        bool is_based = f != newest || has_group;
+        limit = is_based ? f->header.base_end : f->header.prev_end;
+        generation = is_based ? f->header.base_generation : f->header.prev_generation;
+    }
+    return n;
+}
+
+static struct found *
+newest_of(struct scan *s)
+{
+    struct found *newest = NULL;
+    for (size_t i = 0; i < s->count; i++)
+        if (!s->found[i].is_guessed &&
+            (newest == NULL || s->found[i].header.generation > newest->header.generation))
+            newest = &s->found[i];
+    return newest;
+}
+
+// CHECKPOINTs behind the newest header count too: they are in that segment. Only they are looked for here.
+static int
+find_first(struct scan *s, struct found *newest, uint64_t *ret_first, bool *ret_has_group)
+{
+    struct msglog_live none;
+    struct msglog_report report = {0}, *real = s->report;
+    struct replay replay = s->replay;
+    msglog_live_init(&none);
+    replay_init(&s->replay, &none);
+    s->report = &report;
+    int err = scan_one(s, newest, UINT64_MAX, true);
+    *ret_first = LV_MAX(s->replay.first_generation, newest->header.first_generation);
+    *ret_has_group = s->has_last;
+    replay_fini(&s->replay);
+    msglog_live_fini(&none);
+    s->replay = replay;
+    s->report = real;
+    s->last_number = 0;
+    s->has_last = false;
+    s->tail = NULL;
+    return err;
+}
+
+static int
+scan_chain(struct scan *s, uint64_t *ret_first)
+{
+    struct found *newest = newest_of(s), **chain = NULL;
+    bool has_group = false;
+    *ret_first = 1;
+    if (newest == NULL)
+        return 0;
+    int err = find_first(s, newest, ret_first, &has_group);
+    chain = mem_calloc(s->count, sizeof(*chain));
+    if (chain == NULL)
+        err = err != 0 ? err : -LE_NOMEM;
+    size_t n = err == 0 ? build_chain(s, newest, has_group, *ret_first, chain) : 0;
+    for (size_t i = n; i > 0 && err == 0; i--) {
+        chain[i - 1]->segment->state = SEGMENT_SEALED;
+        err = scan_one(s, chain[i - 1], chain[i - 1]->limit, chain[i - 1] == newest);
+    }
+    if (err == 0 && s->tail == NULL) { // not one valid group: the newest header says where the log ended
+        s->c->ring.prev_generation = newest->header.prev_generation;
+        s->c->ring.prev_end = newest->header.prev_end;
+        s->c->ring.prev_crc = newest->header.prev_crc;
+    }
+    s->c->ring.next_number = LV_MAX(s->has_last ? s->last_number + 1 : 1, newest->header.first_number);
+    mem_free(chain);
+    return err;
+}
+
+// --- files ---
+
+static int
+add_file(void *ctx, const char *name)
+{
+    struct scan *s = ctx;
+    struct ring *r = &s->c->ring;
+    char path[IO_PATH_MAX], *end;
+    unsigned long slot = strtoul(name, &end, 10);
+    if (end == name || strcmp(end, ".seg") != 0 || slot > UINT32_MAX - 16)
+        return 0; // not ours: left alone
+    int fd;
+    uint64_t size = 0;
+    ring_path(r, (uint32_t)slot, path);
+    int err = r->io->open(r->io->ctx, path, IO_WRITE, &fd);
+    if (err != 0)
+        return err;
+    struct segment *seg = ring_add(r, (uint32_t)slot, fd, 0);
+    if (seg == NULL) {
+        (void)r->io->close(r->io->ctx, fd);
+        return -LE_LIMIT;
+    }
+    seg->state = SEGMENT_FREE;
+    err = r->io->size(r->io->ctx, fd, &size);
+    seg->bytes = LV_MIN(size, (uint64_t)1 << 30);
+    return err;
+}
+
+// Reads the header; without a valid one a first group may tell whose file it was.
+static int
+read_header(struct scan *s, struct segment *seg)
+{
+    uint8_t bytes[SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES];
+    struct found *f = &s->found[s->count];
+    struct group_header g;
+    size_t n = 0;
+    int err = io_read_all(s->c->io, seg->fd, bytes, sizeof bytes, 0, &n);
+    if (err != 0 || n < sizeof bytes)
+        return err == -LE_NOMEM ? err : 0;
+    *f = (struct found){.segment = seg};
+    err = segment_header_decode(bytes, &f->header);
+    if (err == -LE_UNSUPPORTED)
+        return err;
+    if (err != 0) {
+        if (group_header_decode(bytes + SEGMENT_HEADER_BYTES, &g) != 0 || g.generation == 0)
+            return 0;
+        f->is_guessed = true;
+        f->header = (struct segment_header){.generation = g.generation,
+                                            .salt = g.salt,
+                                            .base_generation = g.generation - 1,
+                                            .base_end = UINT64_MAX};
+    }
+    atomic_store_explicit(&seg->generation, f->header.generation, memory_order_relaxed);
+    s->count++;
+    return 0;
+}
+
+// Where the log goes on. The last group is taken out of the valid part when it can be copied (recover_tail): see 4 above.
+static void
+set_tail(struct scan *s, struct recovered_tail *tail)
+{
+    struct ring *r = &s->c->ring;
+    if (s->tail == NULL)
+        return;
+    r->prev_generation = s->tail->generation;
+    r->prev_end = s->tail_end;
+    r->prev_crc = s->tail_crc;
+    *tail = (struct recovered_tail){
+        .segment = s->tail, .generation = s->tail->generation, .start = s->tail_start, .end = s->tail_end};
+    const struct found *f = find_generation(s, tail->generation);
+    if (f != NULL && !f->is_guessed && tail->start == SEGMENT_HEADER_BYTES &&
+        f->header.prev_generation != 0) {
+        // Nothing else is in that segment: it is left out altogether, or each crash at start would use up one.
+        tail->prev_generation = f->header.base_generation;
+        tail->prev_end = f->header.base_end;
+        tail->is_alone = true;
+    } else {
+        tail->prev_generation = tail->generation;
+        tail->prev_end = tail->start;
+    }
+}
+
+// Files of no use: never finished, or void and of another size than the ring has now. When a segment is missing, a file without a header
+// may be what is left of it: it is kept, and not used.
+static void
+drop_odd_files(struct scan *s)
+{
+    struct ring *r = &s->c->ring;
+    for (size_t i = 0; i < r->count; i++) {
+        struct segment *seg = r->segments[i];
+        if (seg->state != SEGMENT_FREE)
+            continue;
+        if (s->report->missing_segments > 0 && seg->generation == 0) {
+            seg->state = SEGMENT_SEALED;
+            seg->is_condemned = true;
+        } else if (seg->bytes != r->segment_bytes) {
+            ring_drop(r, seg);
+        }
+    }
+}
+
+int
+recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *report,
+             struct recovered_tail *tail)
+{
+    struct scan *s = mem_calloc(1, sizeof(*s));
+    if (s == NULL)
+        return -LE_NOMEM;
+    s->c = c;
+    s->report = report;
+    replay_init(&s->replay, live);
+    uint64_t first = 1;
+    int err = c->io->list(c->io->ctx, c->ring.dir, add_file, s);
+    for (size_t i = 0; i < c->ring.count && err == 0; i++)
+        err = read_header(s, c->ring.segments[i]);
+    if (err == 0)
+        err = scan_chain(s, &first);
+    if (err == 0) {
+        set_tail(s, tail);
+        for (size_t i = 0; i < s->count; i++)
+            c->ring.next_generation = LV_MAX(c->ring.next_generation, s->found[i].header.generation + 1);
+        report->messages = s->replay.messages;
+        c->next_large = LV_MAX(c->next_large, s->replay.last_large + 1);
+        c->next_tx = s->replay.last_tx + 1;
+        c->checkpoint = first;
+        drop_odd_files(s);
+        ring_release(&c->ring, first);
+    }
+    report->void_parts = replay_fini(&s->replay);
+    mem_free(s->bytes);
+    mem_free(s);
+    return err;
+}

@@ -1,0 +1,31 @@
+// log_recover.h: reads the log after a start: which segments belong to it, which groups are valid, what lives in the end.
+#pragma once
+
+#include "src/store/log_core.h"
+
+// The last valid group, and what the log would end with if that were not there.
+struct recovered_tail {
+    struct segment *segment; // NULL: no group at all
+    uint64_t generation, start, end;
+    uint64_t prev_generation, prev_end;
+    bool is_alone; // the segment has no other group
+};
+
+// Fills the ring (files, tail, numbers) and `live`. The log goes on in a new generation. core_open (log_open.c) calls it.
+LV_MUST_USE int recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *report,
+                             struct recovered_tail *tail);
+
+// --- log_replay.c: what records do to `live` ---
+struct replay {
+    struct msglog_live *live;
+    struct inttab txs; // id → struct replay_tx: parts without a COMMIT as yet
+    uint64_t first_generation;
+    uint64_t last_large, last_tx; // highest numbers seen
+    uint64_t messages, commits;
+};
+
+void replay_init(struct replay *r, struct msglog_live *live);
+uint64_t replay_fini(struct replay *r); // returns the number of void parts
+// One record that has valid checksums. 0, -LE_CORRUPT (it says what it cannot), -LE_NOMEM.
+LV_MUST_USE int replay_record(struct replay *r, const struct record_header *h, struct slice payload,
+                              const struct msglog_place *place);

@@ -1,0 +1,183 @@
+// log_replay.c: records in log order become what lives.
+//
+// Parts of a transaction wait aside until its COMMIT; an ack that comes meanwhile takes from them too. Names that are not there (acked in
+// a segment of which the message is gone) are ignored. A message met twice was moved: the later place counts.
+#include "src/base/err.h"
+#include "src/base/mem.h"
+#include "src/store/log_recover.h"
+
+struct part {
+    uint64_t queue;
+    uint64_t ack_count;             // 0: a message
+    struct msglog_live_entry entry; // ack: seq alone
+};
+
+struct replay_tx {
+    struct part *parts;
+    size_t count, cap;
+};
+
+void
+replay_init(struct replay *r, struct msglog_live *live)
+{
+    memset(r, 0, sizeof(*r));
+    r->live = live;
+    inttab_init(&r->txs);
+}
+
+static uint64_t
+tx_free(struct replay_tx *tx)
+{
+    uint64_t count = tx->count;
+    mem_free(tx->parts);
+    mem_free(tx);
+    return count;
+}
+
+uint64_t
+replay_fini(struct replay *r)
+{
+    size_t cursor = 0;
+    uint64_t id, parts = 0;
+    void *tx;
+    while (inttab_next(&r->txs, &cursor, &id, &tx))
+        parts += tx_free(tx);
+    inttab_fini(&r->txs);
+    return parts;
+}
+
+static int
+tx_add(struct replay *r, uint64_t id, const struct part *part)
+{
+    r->last_tx = LV_MAX(r->last_tx, id);
+    struct replay_tx *tx = inttab_get(&r->txs, id);
+    if (tx == NULL) {
+        tx = mem_calloc(1, sizeof(*tx));
+        if (tx == NULL || inttab_put(&r->txs, id, tx) != 0) {
+            mem_free(tx);
+            return -LE_NOMEM;
+        }
+    }
+    if (tx->count == tx->cap) {
+        size_t cap = tx->cap == 0 ? 16 : tx->cap * 2;
+        struct part *parts = mem_realloc(tx->parts, cap * sizeof(*parts));
+        if (parts == NULL)
+            return -LE_NOMEM;
+        tx->parts = parts;
+        tx->cap = cap;
+    }
+    tx->parts[tx->count++] = *part;
+    return 0;
+}
+
+static int
+commit(struct replay *r, uint64_t id)
+{
+    r->last_tx = LV_MAX(r->last_tx, id);
+    struct replay_tx *tx = id != 0 ? inttab_take(&r->txs, id) : NULL;
+    int err = 0;
+    for (size_t i = 0; tx != NULL && i < tx->count && err == 0; i++) {
+        const struct part *p = &tx->parts[i];
+        if (p->ack_count > 0)
+            msglog_live_ack(r->live, p->queue, p->entry.seq, p->ack_count);
+        else if (p->queue != 0)
+            err = msglog_live_put(r->live, p->queue, &p->entry);
+    }
+    r->commits++;
+    if (tx != NULL)
+        tx_free(tx);
+    return err;
+}
+
+// Takes messages out of the transactions that wait.
+static void
+drop_parts(struct replay *r, uint64_t queue, uint64_t seq, uint64_t count)
+{
+    size_t cursor = 0;
+    uint64_t id;
+    void *value;
+    while (inttab_next(&r->txs, &cursor, &id, &value)) {
+        struct replay_tx *tx = value;
+        for (size_t i = 0; i < tx->count; i++) {
+            struct part *p = &tx->parts[i];
+            if (p->ack_count == 0 && p->queue == queue && p->entry.seq >= seq && p->entry.seq - seq < count)
+                p->queue = 0;
+        }
+    }
+}
+
+static int
+replay_message(struct replay *r, struct slice payload, const struct msglog_place *place)
+{
+    struct message_fixed m;
+    if (message_fixed_decode(payload, &m) != 0)
+        return -LE_CORRUPT;
+    r->last_large = LV_MAX(r->last_large, m.large_file);
+    const uint8_t *at = payload.ptr + MESSAGE_FIXED_BYTES;
+    for (uint32_t i = 0; i < m.ref_count; i++, at += MESSAGE_REF_BYTES) {
+        struct message_ref ref;
+        message_ref_decode(at, &ref);
+        if (ref.queue == 0)
+            return -LE_CORRUPT;
+        struct part p = {.queue = ref.queue,
+                         .entry = {.seq = ref.seq,
+                                   .expires_ms = ref.expires_ms,
+                                   .place = *place,
+                                   .large_file = m.large_file,
+                                   .epoch = ref.epoch,
+                                   .flags = ref.flags}};
+        int err = m.tx != 0 ? tx_add(r, m.tx, &p) : msglog_live_put(r->live, ref.queue, &p.entry);
+        if (err != 0)
+            return err;
+        r->messages++;
+    }
+    return 0;
+}
+
+static int
+replay_ack(struct replay *r, struct slice payload)
+{
+    if (payload.len < ACK_FIXED_BYTES)
+        return -LE_CORRUPT;
+    uint64_t tx = get_u64(payload.ptr), queue = get_u64(payload.ptr + 8);
+    uint32_t ranges = get_u32(payload.ptr + 16);
+    if (payload.len != ACK_FIXED_BYTES + (uint64_t)ranges * ACK_RANGE_BYTES || queue == 0)
+        return -LE_CORRUPT;
+    for (uint32_t i = 0; i < ranges; i++) {
+        const uint8_t *at = payload.ptr + ACK_FIXED_BYTES + (size_t)i * ACK_RANGE_BYTES;
+        struct part p = {.queue = queue, .ack_count = get_u64(at + 8), .entry = {.seq = get_u64(at)}};
+        if (tx == 0) {
+            msglog_live_ack(r->live, queue, p.entry.seq, p.ack_count);
+            drop_parts(r, queue, p.entry.seq, p.ack_count);
+        } else if (p.ack_count > 0 && tx_add(r, tx, &p) != 0) {
+            return -LE_NOMEM;
+        }
+    }
+    return 0;
+}
+
+int
+replay_record(struct replay *r, const struct record_header *h, struct slice payload,
+              const struct msglog_place *place)
+{
+    if (h->type == RECORD_MESSAGE)
+        return replay_message(r, payload, place);
+    if (h->type == RECORD_ACK)
+        return replay_ack(r, payload);
+    if (payload.len != 16)
+        return h->type > RECORD_CHECKPOINT ? 0 : -LE_CORRUPT; // types of later minor versions may be skipped
+    uint64_t a = get_u64(payload.ptr), b = get_u64(payload.ptr + 8);
+    switch (h->type) {
+    case RECORD_PURGE:
+        msglog_live_purge(r->live, a, b);
+        drop_parts(r, a, 0, b + 1);
+        return 0;
+    case RECORD_DELETE:
+        msglog_live_delete(r->live, a);
+        drop_parts(r, a, 0, UINT64_MAX);
+        return 0;
+    case RECORD_COMMIT: return commit(r, a);
+    case RECORD_CHECKPOINT: r->first_generation = LV_MAX(r->first_generation, a); return 0;
+    default: return 0;
+    }
+}
