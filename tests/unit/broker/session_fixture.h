@@ -36,35 +36,36 @@ enum { SF_EVENTS = 4096 };
 
 // One delivery, confirm or return, in the order they came.
 struct sf_event {
-    char kind;                // d deliver, a ack, n nack, r return, c cancelled
-    uint64_t tag;             // delivery tag, confirm number
+    char kind;    // d deliver, a ack, n nack, r return, c cancelled
+    uint64_t tag; // delivery tag, confirm number
     bool is_multiple, is_redelivered;
-    char text[64];            // body, consumer tag
+    char text[64]; // body, consumer tag
     char consumer[64];
     char reply_to[80];
-    char headers[64];         // names of the headers, each followed by a space
+    char headers[64]; // names of the headers, each followed by a space
 };
 
 struct sf_session {
     struct worker *worker;
     struct client *client;
     struct session *session;
-    bool is_done;             // the ASYNC method was answered
+    bool is_done; // the ASYNC method was answered
     struct fault fault;
     char name[300];
     uint64_t message_count, consumer_count, delivery_tag;
-    char body[64];            // of get
+    char body[64]; // of get
     char reply_to[80], headers[64];
     bool is_empty, is_redelivered;
     struct sf_event events[SF_EVENTS];
     size_t event_count;
-    struct fault closed;      // client_events.close
+    struct fault closed; // client_events.close
     char blocked[64];
-    bool is_gone;             // client_close was answered
-    size_t unsent;            // client_events.unsent
-    struct fault failed;      // session_events.failed
+    bool is_gone;        // client_close was answered
+    size_t unsent;       // client_events.unsent
+    struct fault failed; // session_events.failed
     bool is_failure_expected;
-    void (*hook)(struct sf_session *s, const struct sf_event *e); // called with each event; may call the session
+    void (*hook)(struct sf_session *s,
+                 const struct sf_event *e); // called with each event; may call the session
 };
 
 static void
@@ -210,7 +211,8 @@ sf_unsent(void *ctx)
     return ((struct sf_session *)ctx)->unsent;
 }
 
-static const struct client_events sf_client_events = {.close = sf_on_close, .blocked = sf_on_blocked, .unsent = sf_unsent};
+static const struct client_events sf_client_events = {
+    .close = sf_on_close, .blocked = sf_on_blocked, .unsent = sf_unsent};
 
 // --- open and close -----------------------------------------------------------------------------------------------------------
 
@@ -262,11 +264,11 @@ sf_close(void)
 }
 
 // The functions of session.h are called as the session's worker.
-#define SF_AS(s, call)                                                                                             \
-    do {                                                                                                           \
-        worker_self = (s)->worker;                                                                                 \
-        call;                                                                                                      \
-        worker_self = NULL;                                                                                        \
+#define SF_AS(s, call)                                                                                       \
+    do {                                                                                                     \
+        worker_self = (s)->worker;                                                                           \
+        call;                                                                                                \
+        worker_self = NULL;                                                                                  \
     } while (0)
 
 static struct sf_session *
@@ -274,8 +276,12 @@ sf_session(int worker)
 {
     struct sf_session *s = calloc(1, sizeof(*s));
     struct fault f;
-    struct client_args args = {.user = SLICE_LIT("guest"), .vhost = SLICE_LIT("/"), .name = SLICE_LIT("test"),
-                               .protocol = SLICE_LIT("none"), .events = &sf_client_events, .ctx = s};
+    struct client_args args = {.user = SLICE_LIT("guest"),
+                               .vhost = SLICE_LIT("/"),
+                               .name = SLICE_LIT("test"),
+                               .protocol = SLICE_LIT("none"),
+                               .events = &sf_client_events,
+                               .ctx = s};
     sf_rounds(2);
     s->worker = sf.crew->members[worker % sf.crew->n_workers];
     SF_AS(s, s->client = client_open(s->worker, &args, &f));
@@ -341,7 +347,8 @@ sf_passive(struct sf_session *s, const char *name)
 static LV_UNUSED uint16_t
 sf_consume(struct sf_session *s, const char *queue, const char *tag, bool is_no_ack)
 {
-    struct session_consume_args a = {.queue = slice_str(queue), .consumer_tag = slice_str(tag), .is_no_ack = is_no_ack};
+    struct session_consume_args a = {
+        .queue = slice_str(queue), .consumer_tag = slice_str(tag), .is_no_ack = is_no_ack};
     return SF_DO(s, session_consume(s->session, &a));
 }
 
@@ -354,7 +361,10 @@ sf_get(struct sf_session *s, const char *queue, bool is_no_ack)
 static LV_UNUSED uint16_t
 sf_bind(struct sf_session *s, const char *source, const char *queue, const char *key)
 {
-    struct session_bind_args a = {.source = slice_str(source), .destination = slice_str(queue), .key = slice_str(key), .is_dest_queue = true};
+    struct session_bind_args a = {.source = slice_str(source),
+                                  .destination = slice_str(queue),
+                                  .key = slice_str(key),
+                                  .is_dest_queue = true};
     return SF_DO(s, session_bind(s->session, &a));
 }
 
@@ -362,15 +372,16 @@ sf_bind(struct sf_session *s, const char *source, const char *queue, const char 
 static char sf_fault[256];
 
 static LV_UNUSED bool
-sf_publish_props(struct sf_session *s, const char *exchange, const char *key, const char *body, bool is_mandatory,
-                 struct amqp_basic_props *props)
+sf_publish_props(struct sf_session *s, const char *exchange, const char *key, const char *body,
+                 bool is_mandatory, struct amqp_basic_props *props)
 {
     struct fault f = {0};
     struct buf b = BUF_INIT;
     struct amqp_basic_props decoded;
     bool ok = false;
     amqp_props_encode(&b, props);
-    struct message *msg = message_new(slice_str(exchange), slice_str(key), buf_slice(&b), (uint32_t)strlen(body));
+    struct message *msg =
+        message_new(slice_str(exchange), slice_str(key), buf_slice(&b), (uint32_t)strlen(body));
     assert_non_null(msg);
     memcpy(message_body_mut(msg), body, strlen(body));
     assert_int_equal(amqp_props_decode(message_properties(msg), &decoded), 0);

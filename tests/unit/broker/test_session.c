@@ -275,7 +275,8 @@ test_queues(void **state)
     assert_int_equal(sf_queue(s, name, true), 403); // made-up names can only be declared passively
     assert_int_equal(sf_passive(s, name), 0);
     assert_int_equal(sf_queue(s, "amq.mine", false), 403);
-    assert_string_equal(s->fault.text, "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'");
+    assert_string_equal(s->fault.text,
+                        "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'");
     // "" is the last one declared.
     assert_int_equal(sf_consume(s, "", "c", true), 0);
     struct session_bind_args bind = {.source = SLICE_LIT("amq.direct"), .is_dest_queue = true};
@@ -373,7 +374,8 @@ test_message_properties(void **state)
     struct amqp_basic_props p = {.flags = AMQP_PROP_USER_ID, .user_id = SLICE_LIT("other")};
     assert_int_equal(sf_queue(s, "q", false), 0);
     assert_false(sf_publish_props(s, "", "q", "m", false, &p));
-    assert_string_equal(sf_fault, "PRECONDITION_FAILED - user_id property set to 'other' but authenticated user was 'guest'");
+    assert_string_equal(
+        sf_fault, "PRECONDITION_FAILED - user_id property set to 'other' but authenticated user was 'guest'");
     p.user_id = SLICE_LIT("guest");
     assert_true(sf_publish_props(s, "", "q", "m", false, &p));
     p = (struct amqp_basic_props){.flags = AMQP_PROP_DELIVERY_MODE, .delivery_mode = 3};
@@ -497,17 +499,23 @@ test_permissions(void **state)
     struct sf_session *s = sf_session(0);
     struct slice patterns[3] = {SLICE_LIT("^mine"), SLICE_LIT("^mine"), SLICE_LIT("^mine")};
     assert_int_equal(sf_queue(s, "other", false), 0);
-    struct topology_request args = {.change = CHANGE_PERMISSION_SET, .user = SLICE_LIT("guest"), .vhost = SLICE_LIT("/"),
-                                    .configure = patterns[0], .write = patterns[1], .read = patterns[2],
+    struct topology_request args = {.change = CHANGE_PERMISSION_SET,
+                                    .user = SLICE_LIT("guest"),
+                                    .vhost = SLICE_LIT("/"),
+                                    .configure = patterns[0],
+                                    .write = patterns[1],
+                                    .read = patterns[2],
                                     .done = topology_request_free};
     struct topology_request *r = topology_request_new(&args);
     SF_AS(s, topology_submit(r));
     sf_rounds(100);
     // At once, on a living connection, also for the route used last.
     assert_false(sf_publish(s, "", "other", "m", false));
-    assert_string_equal(sf_fault, "ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' refused for user 'guest'");
+    assert_string_equal(
+        sf_fault, "ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' refused for user 'guest'");
     assert_int_equal(sf_queue(s, "zzz", false), 403);
-    assert_string_equal(s->fault.text, "ACCESS_REFUSED - access to queue 'zzz' in vhost '/' refused for user 'guest'");
+    assert_string_equal(s->fault.text,
+                        "ACCESS_REFUSED - access to queue 'zzz' in vhost '/' refused for user 'guest'");
     assert_int_equal(sf_queue(s, "mine.1", false), 0);
     assert_int_equal(sf_passive(s, "other"), 0); // passive needs no right
     assert_int_equal(sf_get(s, "other", true), 403);

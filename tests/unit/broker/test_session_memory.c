@@ -23,13 +23,13 @@ rounds(int n)
 }
 
 // Calls with the failure on.
-#define FAILING(s, call)                                                                                           \
-    do {                                                                                                           \
-        worker_self = (s)->worker;                                                                                 \
-        mem_test_fail_after(fail_at);                                                                              \
-        call;                                                                                                      \
-        mem_test_fail_after(0);                                                                                    \
-        worker_self = NULL;                                                                                        \
+#define FAILING(s, call)                                                                                     \
+    do {                                                                                                     \
+        worker_self = (s)->worker;                                                                           \
+        mem_test_fail_after(fail_at);                                                                        \
+        call;                                                                                                \
+        mem_test_fail_after(0);                                                                              \
+        worker_self = NULL;                                                                                  \
     } while (0)
 
 // Until the method is answered; then nothing fails any more.
@@ -79,7 +79,8 @@ declare_case(uint64_t n)
 }
 
 static bool
-publish_failing(struct sf_session *s, const char *exchange, const char *key, const struct amqp_basic_props *props)
+publish_failing(struct sf_session *s, const char *exchange, const char *key,
+                const struct amqp_basic_props *props)
 {
     struct fault f = {0};
     struct buf b = BUF_INIT;
@@ -107,7 +108,8 @@ publish_case(uint64_t n)
     table_begin_array(&w, SLICE_LIT("BCC"));
     array_put_longstr(&w, SLICE_LIT("q1"));
     table_writer_end(&w);
-    struct amqp_basic_props p = {.flags = AMQP_PROP_HEADERS | AMQP_PROP_REPLY_TO, .headers = buf_slice(&headers),
+    struct amqp_basic_props p = {.flags = AMQP_PROP_HEADERS | AMQP_PROP_REPLY_TO,
+                                 .headers = buf_slice(&headers),
                                  .reply_to = SLICE_LIT("amq.rabbitmq.reply-to")};
     struct amqp_basic_props none = {0};
     for (int i = 0; i < 70; i++) {
@@ -289,8 +291,12 @@ open_case(uint64_t n)
 {
     struct sf_session *s = sf_session(0);
     struct fault f = {0};
-    struct client_args args = {.user = SLICE_LIT("guest"), .vhost = SLICE_LIT("/"), .name = SLICE_LIT("second"),
-                               .protocol = SLICE_LIT("none"), .events = &sf_client_events, .ctx = s};
+    struct client_args args = {.user = SLICE_LIT("guest"),
+                               .vhost = SLICE_LIT("/"),
+                               .name = SLICE_LIT("second"),
+                               .protocol = SLICE_LIT("none"),
+                               .events = &sf_client_events,
+                               .ctx = s};
     struct client *c = NULL;
     struct session *session = NULL;
     fail_at = n;
@@ -365,7 +371,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_declare), cmocka_unit_test(test_publish), cmocka_unit_test(test_consume),
-        cmocka_unit_test(test_deliver), cmocka_unit_test(test_close),   cmocka_unit_test(test_get_and_tx), cmocka_unit_test(test_open),
+        cmocka_unit_test(test_deliver), cmocka_unit_test(test_close),   cmocka_unit_test(test_get_and_tx),
+        cmocka_unit_test(test_open),
     };
     return sf_run_worlds("session memory", tests, LV_ARRAY_LEN(tests));
 }

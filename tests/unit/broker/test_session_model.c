@@ -11,9 +11,9 @@ enum place { NOWHERE, READY, OUT, GONE };
 
 struct model_message {
     enum place place;
-    int holder;    // OUT: session
-    uint64_t tag;  // OUT
-    int consumer;  // OUT: of that session; -1: got
+    int holder;     // OUT: session
+    uint64_t tag;   // OUT
+    int consumer;   // OUT: of that session; -1: got
     bool is_marked; // somebody gave it back: must come marked as redelivered
     bool is_confirmed;
 };
@@ -27,8 +27,8 @@ struct model_session {
     struct sf_session *s;
     struct model_consumer consumers[CONSUMERS];
     uint64_t tag_last, tag_count;
-    unsigned limit;       // global
-    unsigned limit_round; // when it was set
+    unsigned limit;             // global
+    unsigned limit_round;       // when it was set
     uint32_t numbers[MESSAGES]; // message of each confirm number
     uint64_t number_count;
 };
@@ -72,7 +72,8 @@ held_by_consumers(int holder)
 
 // A message has reached a client.
 static void
-received(struct model_session *ms, const char *body, uint64_t tag, bool is_redelivered, int consumer, bool is_no_ack)
+received(struct model_session *ms, const char *body, uint64_t tag, bool is_redelivered, int consumer,
+         bool is_no_ack)
 {
     struct model_message *m = &model.messages[strtoul(body, NULL, 10)];
     assert_int_equal(m->place, READY);
@@ -83,8 +84,12 @@ received(struct model_session *ms, const char *body, uint64_t tag, bool is_redel
         m->place = GONE;
         return;
     }
-    *m = (struct model_message){.place = OUT, .holder = (int)(ms - model.sessions), .tag = tag, .consumer = consumer,
-                                .is_marked = m->is_marked, .is_confirmed = m->is_confirmed};
+    *m = (struct model_message){.place = OUT,
+                                .holder = (int)(ms - model.sessions),
+                                .tag = tag,
+                                .consumer = consumer,
+                                .is_marked = m->is_marked,
+                                .is_confirmed = m->is_confirmed};
     if (consumer >= 0 && ms->limit > 0 && model.round > ms->limit_round + 100)
         assert_true(held_by_consumers(m->holder) <= ms->limit);
 }
@@ -180,8 +185,10 @@ step_consume(struct model_session *ms)
     uint32_t i = below(CONSUMERS);
     if (ms->consumers[i].is_there)
         return;
-    ms->consumers[i] = (struct model_consumer){.is_there = true, .is_no_ack = below(4) == 0, .queue = (int)below(QUEUES)};
-    assert_int_equal(sf_consume(ms->s, queue_names[ms->consumers[i].queue], tags[i], ms->consumers[i].is_no_ack), 0);
+    ms->consumers[i] =
+        (struct model_consumer){.is_there = true, .is_no_ack = below(4) == 0, .queue = (int)below(QUEUES)};
+    assert_int_equal(
+        sf_consume(ms->s, queue_names[ms->consumers[i].queue], tags[i], ms->consumers[i].is_no_ack), 0);
 }
 
 static void
@@ -208,7 +215,8 @@ settled(struct model_session *ms, uint64_t tag, bool is_multiple, enum settle_ki
 {
     for (uint32_t i = 0; i < model.count; i++) {
         struct model_message *m = &model.messages[i];
-        if (m->place != OUT || m->holder != ms - model.sessions || (tag != 0 && (is_multiple ? m->tag > tag : m->tag != tag)))
+        if (m->place != OUT || m->holder != ms - model.sessions ||
+            (tag != 0 && (is_multiple ? m->tag > tag : m->tag != tag)))
             continue;
         m->place = kind == SETTLE_REQUEUE ? READY : GONE;
         m->is_marked |= kind == SETTLE_REQUEUE;
@@ -218,7 +226,8 @@ settled(struct model_session *ms, uint64_t tag, bool is_multiple, enum settle_ki
 static void
 step_settle(struct model_session *ms)
 {
-    static const enum settle_kind kinds[] = {SETTLE_ACK, SETTLE_ACK, SETTLE_ACK, SETTLE_REQUEUE, SETTLE_REJECT};
+    static const enum settle_kind kinds[] = {SETTLE_ACK, SETTLE_ACK, SETTLE_ACK, SETTLE_REQUEUE,
+                                             SETTLE_REJECT};
     uint64_t held[64];
     uint32_t count = 0;
     for (uint32_t i = 0; i < model.count && count < 64; i++) {

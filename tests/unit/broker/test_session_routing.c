@@ -19,7 +19,8 @@ declare_exchange(struct sf_session *s, const char *name, const char *type, const
     struct table_writer w = table_writer_of(&arguments);
     if (alternate != NULL)
         table_put_str(&w, SLICE_LIT("alternate-exchange"), alternate);
-    struct session_exchange_args a = {.exchange = slice_str(name), .type = slice_str(type), .arguments = buf_slice(&arguments)};
+    struct session_exchange_args a = {
+        .exchange = slice_str(name), .type = slice_str(type), .arguments = buf_slice(&arguments)};
     assert_int_equal(SF_DO(s, session_exchange_declare(s->session, &a)), 0);
     buf_fini(&arguments);
 }
@@ -27,7 +28,8 @@ declare_exchange(struct sf_session *s, const char *name, const char *type, const
 static void
 bind_exchange(struct sf_session *s, const char *source, const char *destination, const char *key)
 {
-    struct session_bind_args a = {.source = slice_str(source), .destination = slice_str(destination), .key = slice_str(key)};
+    struct session_bind_args a = {
+        .source = slice_str(source), .destination = slice_str(destination), .key = slice_str(key)};
     assert_int_equal(SF_DO(s, session_bind(s->session, &a)), 0);
 }
 
@@ -40,7 +42,8 @@ count_of(struct sf_session *s, const char *queue)
 }
 
 static bool
-publish_headers(struct sf_session *s, const char *exchange, const char *key, bool is_mandatory, struct slice headers)
+publish_headers(struct sf_session *s, const char *exchange, const char *key, bool is_mandatory,
+                struct slice headers)
 {
     struct amqp_basic_props p = {.flags = AMQP_PROP_HEADERS, .headers = headers};
     return sf_publish_props(s, exchange, key, "m", is_mandatory, &p);
@@ -294,7 +297,9 @@ test_memo_minds_headers(void **state)
     declare_exchange(s, "front", "direct", NULL);
     bind_exchange(s, "front", "amq.headers", "k");
     assert_int_equal(sf_queue(s, "q", false), 0);
-    struct session_bind_args bind = {.source = SLICE_LIT("amq.headers"), .destination = SLICE_LIT("q"), .is_dest_queue = true,
+    struct session_bind_args bind = {.source = SLICE_LIT("amq.headers"),
+                                     .destination = SLICE_LIT("q"),
+                                     .is_dest_queue = true,
                                      .arguments = buf_slice(&one)};
     assert_int_equal(SF_DO(s, session_bind(s->session, &bind)), 0);
     assert_true(publish_headers(s, "front", "k", true, buf_slice(&one)));

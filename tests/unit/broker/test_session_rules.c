@@ -20,8 +20,12 @@ table_of(const char *name, const char *value)
 static void
 set_permissions(struct sf_session *s, const char *configure, const char *write, const char *read)
 {
-    struct topology_request args = {.change = CHANGE_PERMISSION_SET, .user = SLICE_LIT("guest"), .vhost = SLICE_LIT("/"),
-                                    .configure = slice_str(configure), .write = slice_str(write), .read = slice_str(read),
+    struct topology_request args = {.change = CHANGE_PERMISSION_SET,
+                                    .user = SLICE_LIT("guest"),
+                                    .vhost = SLICE_LIT("/"),
+                                    .configure = slice_str(configure),
+                                    .write = slice_str(write),
+                                    .read = slice_str(read),
                                     .done = topology_request_free};
     struct topology_request *r = topology_request_new(&args);
     assert_non_null(r);
@@ -53,15 +57,18 @@ test_order_of_checks(void **state)
     assert_int_equal(sf_consume(s, "amq.rabbitmq.reply-to", "tag", false), 530);
     set_permissions(s, "^$", "^$", "^$");
     assert_int_equal(SF_DO(s, session_exchange_delete(s->session, SLICE_LIT("amq.direct"), false)), 403);
-    assert_string_equal(s->fault.text, "ACCESS_REFUSED - deletion of system exchange 'amq.direct' in vhost '/' not allowed");
+    assert_string_equal(s->fault.text,
+                        "ACCESS_REFUSED - deletion of system exchange 'amq.direct' in vhost '/' not allowed");
     x = (struct session_exchange_args){.exchange = SLICE_LIT("amq.new"), .type = SLICE_LIT("fanout")};
     assert_int_equal(SF_DO(s, session_exchange_declare(s->session, &x)), 403);
-    assert_string_equal(s->fault.text, "ACCESS_REFUSED - access to exchange 'amq.new' in vhost '/' refused for user 'guest'");
+    assert_string_equal(
+        s->fault.text, "ACCESS_REFUSED - access to exchange 'amq.new' in vhost '/' refused for user 'guest'");
     set_permissions(s, ".*", ".*", ".*");
     struct buf alternate = table_of("alternate-exchange", "x");
     x.arguments = buf_slice(&alternate);
     assert_int_equal(SF_DO(s, session_exchange_declare(s->session, &x)), 403);
-    assert_string_equal(s->fault.text, "ACCESS_REFUSED - exchange name 'amq.new' contains reserved prefix 'amq.*'");
+    assert_string_equal(s->fault.text,
+                        "ACCESS_REFUSED - exchange name 'amq.new' contains reserved prefix 'amq.*'");
     buf_fini(&alternate);
     sf_end(s);
     sf_close();
@@ -74,8 +81,8 @@ test_order_of_publish_checks(void **state)
     sf_open(world);
     struct sf_session *s = sf_session(0);
     struct buf headers = table_of("CC", "not an array");
-    struct amqp_basic_props p = {.flags = AMQP_PROP_REPLY_TO | AMQP_PROP_USER_ID | AMQP_PROP_EXPIRATION | AMQP_PROP_HEADERS |
-                                          AMQP_PROP_DELIVERY_MODE,
+    struct amqp_basic_props p = {.flags = AMQP_PROP_REPLY_TO | AMQP_PROP_USER_ID | AMQP_PROP_EXPIRATION |
+                                          AMQP_PROP_HEADERS | AMQP_PROP_DELIVERY_MODE,
                                  .reply_to = SLICE_LIT("amq.rabbitmq.reply-to"),
                                  .user_id = SLICE_LIT("other"),
                                  .expiration = SLICE_LIT("soon"),
@@ -87,13 +94,15 @@ test_order_of_publish_checks(void **state)
     assert_string_equal(sf_fault, "PRECONDITION_FAILED - fast reply consumer does not exist");
     p.reply_to = SLICE_LIT("somewhere");
     assert_false(sf_publish_props(s, "", "k", "m", false, &p));
-    assert_string_equal(sf_fault, "PRECONDITION_FAILED - user_id property set to 'other' but authenticated user was 'guest'");
+    assert_string_equal(
+        sf_fault, "PRECONDITION_FAILED - user_id property set to 'other' but authenticated user was 'guest'");
     p.user_id = SLICE_LIT("guest");
     assert_false(sf_publish_props(s, "", "k", "m", false, &p));
     assert_string_equal(sf_fault, "PRECONDITION_FAILED - invalid expiration 'soon': no_integer");
     p.expiration = SLICE_LIT("1");
     assert_false(sf_publish_props(s, "", "k", "m", false, &p));
-    assert_string_equal(sf_fault, "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,\"CC\",longstr}");
+    assert_string_equal(
+        sf_fault, "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,\"CC\",longstr}");
     p.headers = SLICE_EMPTY;
     assert_false(sf_publish_props(s, "", "k", "m", false, &p));
     assert_string_equal(sf_fault, "PRECONDITION_FAILED - invalid message: {delivery_mode_unknown,9}");
@@ -117,7 +126,9 @@ test_dead_letter_rights(void **state)
     assert_int_equal(declare_queue(s, &a), 0);
     a.queue = SLICE_LIT("q2");
     assert_int_equal(declare_queue(s, &a), 403);
-    assert_string_equal(s->fault.text, "ACCESS_REFUSED - access to exchange 'forbidden' in vhost '/' refused for user 'guest'");
+    assert_string_equal(
+        s->fault.text,
+        "ACCESS_REFUSED - access to exchange 'forbidden' in vhost '/' refused for user 'guest'");
     buf_fini(&dlx);
     sf_end(s);
     sf_close();
@@ -138,7 +149,8 @@ test_durable_exclusive_is_transient(void **state)
     assert_int_equal(declare_queue(other, &a), 405);
     a.is_exclusive = false;
     assert_int_equal(declare_queue(s, &a), 405);
-    assert_int_equal(SF_DO(other, session_queue_delete(other->session, SLICE_LIT("mine"), false, false)), 405);
+    assert_int_equal(SF_DO(other, session_queue_delete(other->session, SLICE_LIT("mine"), false, false)),
+                     405);
     sf_end(s);
     sf_end(other);
     sf_close();
@@ -363,27 +375,35 @@ test_quorum_rules(void **state)
     struct table_writer w = table_writer_of(&quorum);
     struct session_queue_args a = {.arguments = buf_slice(&quorum), .is_durable = true};
     assert_int_equal(declare_queue(s, &a), 406);
-    assert_string_equal(s->fault.text, "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue");
+    assert_string_equal(
+        s->fault.text,
+        "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue");
     a.queue = SLICE_LIT("quo");
     a.is_exclusive = a.is_auto_delete = true;
     assert_int_equal(declare_queue(s, &a), 406);
-    assert_string_equal(s->fault.text, "PRECONDITION_FAILED - invalid property 'auto-delete' for queue 'quo' in vhost '/'");
+    assert_string_equal(s->fault.text,
+                        "PRECONDITION_FAILED - invalid property 'auto-delete' for queue 'quo' in vhost '/'");
     a.is_auto_delete = false;
     assert_int_equal(declare_queue(s, &a), 406);
-    assert_string_equal(s->fault.text, "PRECONDITION_FAILED - invalid property 'exclusive-owner' for queue 'quo' in vhost '/'");
+    assert_string_equal(
+        s->fault.text,
+        "PRECONDITION_FAILED - invalid property 'exclusive-owner' for queue 'quo' in vhost '/'");
     a.is_exclusive = false;
     table_put_bool(&w, SLICE_LIT("x-single-active-consumer"), true);
     a.arguments = buf_slice(&quorum);
     assert_int_equal(declare_queue(s, &a), 0);
     assert_int_equal(sf_get(s, "quo", true), 405);
     assert_int_equal(SF_DO(s, session_queue_delete(s->session, SLICE_LIT("quo"), true, false)), 540);
-    assert_string_equal(s->fault.text, "NOT_IMPLEMENTED - cannot delete queue 'quo' in vhost '/'. queue.delete operations with "
-                                       "if-unused flag set are not supported by quorum queues");
+    assert_string_equal(
+        s->fault.text,
+        "NOT_IMPLEMENTED - cannot delete queue 'quo' in vhost '/'. queue.delete operations with "
+        "if-unused flag set are not supported by quorum queues");
     assert_int_equal(SF_DO(s, session_queue_delete(s->session, SLICE_LIT("quo"), false, true)), 540);
     // A limit of the channel that is there refuses it, one that comes later does not concern it.
     assert_true(sf_qos(s, 1, true));
     assert_int_equal(sf_consume(s, "quo", "c", false), 540);
-    assert_string_equal(s->fault.text, "NOT_IMPLEMENTED - queue 'quo' in vhost '/' does not support global qos");
+    assert_string_equal(s->fault.text,
+                        "NOT_IMPLEMENTED - queue 'quo' in vhost '/' does not support global qos");
     assert_true(sf_qos(s, 0, true));
     assert_int_equal(sf_consume(s, "quo", "c", false), 0);
     assert_true(sf_qos(s, 1, true));
@@ -406,8 +426,10 @@ test_consumer_arguments(void **state)
     struct session_consume_args a = {.queue = SLICE_LIT("q"), .arguments = buf_slice(&arguments)};
     assert_int_equal(sf_queue(s, "q", false), 0);
     assert_int_equal(SF_DO(s, session_consume(s->session, &a)), 406);
-    assert_string_equal(s->fault.text, "PRECONDITION_FAILED - invalid arg 'x-cancel-on-ha-failover' for queue 'q' in vhost '/': "
-                                       "{unacceptable_type,longstr}");
+    assert_string_equal(
+        s->fault.text,
+        "PRECONDITION_FAILED - invalid arg 'x-cancel-on-ha-failover' for queue 'q' in vhost '/': "
+        "{unacceptable_type,longstr}");
     buf_fini(&arguments);
     sf_end(s);
     sf_close();
