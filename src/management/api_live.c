@@ -335,14 +335,18 @@ delete_connection(struct api_request *r)
 static void
 delete_connections(struct api_request *r)
 {
-    struct close_order *o = mem_xcalloc(1, sizeof(*o));
     struct slice vhost = SLICE_EMPTY, user = SLICE_EMPTY;
     int64_t id = 0;
-    api_string(r, "vhost", &vhost);
-    api_string(r, "user", &user);
-    api_int(r, "id", &id);
+    // A filter that cannot be read must not be taken for none: that would close everything.
+    if ((!api_string(r, "vhost", &vhost) && json_object_get(r->json, "vhost") != NULL) ||
+        (!api_string(r, "user", &user) && json_object_get(r->json, "user") != NULL) ||
+        (json_object_get(r->json, "id") != NULL && (!api_int(r, "id", &id) || id <= 0))) {
+        api_error(r, 400, "bad_request", "vhost and user must be strings, id a positive integer");
+        return;
+    }
+    struct close_order *o = mem_xcalloc(1, sizeof(*o));
     o->is_all = true;
-    o->id = id > 0 ? (uint64_t)id : 0;
+    o->id = (uint64_t)id;
     o->vhost_len = copy_name(o->vhost, sizeof o->vhost, vhost);
     o->user_len = copy_name(o->user, sizeof o->user, user);
     order_reason(r, o);

@@ -204,10 +204,15 @@ request_begin(struct api_server *s, struct MHD_Connection *connection, const cha
     r->server = s;
     r->message_count = -1;
     r->connection = connection;
-    r->method = strcmp(method, "PUT") == 0      ? API_PUT
-                : strcmp(method, "POST") == 0   ? API_POST
-                : strcmp(method, "DELETE") == 0 ? API_DELETE
-                                                : API_GET;
+    static const struct {
+        const char *name;
+        enum api_method method;
+    } methods[] = {
+        {"GET", API_GET}, {"HEAD", API_GET}, {"PUT", API_PUT}, {"POST", API_POST}, {"DELETE", API_DELETE}};
+    for (size_t i = 0; i < LV_ARRAY_LEN(methods); i++) {
+        if (strcmp(method, methods[i].name) == 0)
+            r->method = methods[i].method; // others have no bit: 405 on every path that is known
+    }
     r->path = mem_xstrdup(url);
     list_push_back(&s->requests, &r->node);
     return r;

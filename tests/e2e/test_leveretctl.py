@@ -756,6 +756,21 @@ def control_request(broker, method, path, body):
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("method, body, status", [
+    ("DELETE", '{"id":"12"}', 400), ("DELETE", '{"vhost":5}', 400), ("DELETE", '{"user":null}', 400), ("DELETE", '{"id":0}', 400),
+    ("PATCH", "{}", 405), ("OPTIONS", "{}", 405),
+])
+def test_a_filter_that_cannot_be_read_closes_nothing(broker, pika_connect, method, body, status):
+    """A wrong type must not be taken for "no filter": that would close every connection."""
+    if broker.kind != "leveret":
+        pytest.skip("Leveret only: the control socket")
+    living = pika_connect()
+    done = subprocess.run(["curl", "-s", "-o", os.devnull, "-w", "%{http_code}", "--unix-socket", broker.socket, "-X", method, "-d", body,
+                           "http://localhost/api/connections"], capture_output=True, text=True, check=False)
+    assert done.stdout == str(status)
+    living.channel()
+
+
 @pytest.fixture
 def fake(broker, tmp_path):
     """fake(answer, *args): one command against a server that answers like that."""
