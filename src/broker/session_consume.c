@@ -72,6 +72,7 @@ consumer_enter(struct session *s, struct session_consumer *c)
 {
     if (inttab_put(&s->consumers, c->id, c) != 0)
         return false;
+    s->client->consumer_count++;
     list_push_back(&s->consumer_list, &c->node);
     tags_add(s, c);
     return true;
@@ -112,6 +113,7 @@ static void
 consumer_unlink(struct session *s, struct session_consumer *c)
 {
     inttab_take(&s->consumers, c->id);
+    s->client->consumer_count--;
     if (s->tags.count > 0)
         inttab_take(&s->tags, tag_key(c->tag));
     list_remove(&c->node);
@@ -471,6 +473,13 @@ consume_check(struct session *s, const struct session_consume_args *a, struct sl
     return true;
 }
 
+static uint32_t
+window_bytes(const struct client *c)
+{
+    uint32_t share = CLIENT_WINDOW_BYTES / (c->consumer_count + 1);
+    return LV_MIN(LV_MAX(share, (uint32_t)SESSION_WINDOW_LEAST_BYTES), (uint32_t)SESSION_WINDOW_BYTES);
+}
+
 void
 session_consume(struct session *s, const struct session_consume_args *a)
 {
@@ -519,7 +528,7 @@ session_consume(struct session *s, const struct session_consume_args *a)
     r->prefetch = a->is_no_ack ? 0 : s->prefetch;
     r->priority = priority;
     r->window_count = SESSION_WINDOW_COUNT;
-    r->window_bytes = SESSION_WINDOW_BYTES;
+    r->window_bytes = window_bytes(s->client);
     s->op = OP_CONSUME;
     s->op_consumer = c;
     queue_request_send(r);

@@ -13,6 +13,9 @@
 enum { SESSION_KEYS_MAX = 256 };
 // LIMIT: the delivery window of a consumer, beyond what its socket has taken: messages, and bytes of bodies.
 enum { SESSION_WINDOW_COUNT = 4096, SESSION_WINDOW_BYTES = 1024 * 1024 };
+// LIMIT: the more consumers a client has, the smaller the windows of those to come: one that reads nothing is owed some hundred
+// megabytes at most. What each consumer gets at least:
+enum { CLIENT_WINDOW_BYTES = 16 * 1024 * 1024, SESSION_WINDOW_LEAST_BYTES = 8 * 1024 };
 // Names of the direct reply-to feature (RabbitMQ documentation, "Direct Reply-to").
 #define REPLY_TO_NAME   "amq.rabbitmq.reply-to"
 #define REPLY_TO_PREFIX "amq.rabbitmq.reply-to."
@@ -53,6 +56,7 @@ struct client {
     const struct vhost *vhost_now; // only when vhost_version is the adopted one
     struct topology_request
         *gone; // ready to be sent at the end: made before the first exclusive queue is declared, else NULL
+    uint32_t consumer_count; // of all its sessions
     bool has_published;
     bool is_blocked;      // told so by events->blocked
     int64_t connected_ms; // wall clock
