@@ -209,6 +209,27 @@ def test_replies_that_nobody_reads_are_dropped(broker):
 
 
 @pytest.mark.slow
+@pytest.mark.leveret_only("RabbitMQ sends until the socket is full, then keeps the rest in the channel")
+def test_many_consumers_that_do_not_read(broker):
+    """Each consumer has a window of what may be on its way; a connection with hundreds of them does not get hundreds of windows."""
+    count = 150_000
+    with wire.Conn.open(broker, timeout=60) as idle, wire.Conn.open(broker, timeout=60) as publisher:
+        ch = publisher.channel(1)
+        q = ch.queue("", auto_delete=True)
+        inbound = idle.channel(1)
+        for i in range(300):
+            inbound.send("basic.consume", queue=q, consumer_tag=f"c{i}", no_ack=True, nowait=True)
+        inbound.sync()
+        some = ch.publish_bytes("", q, b"x" * 1000) * 1000
+        for _ in range(count // 1000):
+            publisher.send_bytes(some)
+        ch.sync()
+        time.sleep(0.5)
+        assert ch.count(q)[0] > count // 3
+        assert_served(broker)
+
+
+@pytest.mark.slow
 @pytest.mark.needs_restart
 @pytest.mark.leveret_only("looks at memory only every memory_monitor_interval")
 def test_a_flood_meets_the_memory_alarm_in_time(start_broker):
