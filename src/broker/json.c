@@ -5,30 +5,7 @@
 #include <math.h>
 
 #include "amqp/wire/table.h"
-
-// Length of the well-formed UTF-8 sequence at `at`, 0 when there is none (RFC 3629).
-static size_t
-utf8_sequence(struct slice s, size_t at)
-{
-    const uint8_t *p = s.ptr + at;
-    size_t left = s.len - at;
-    uint8_t c = p[0];
-    size_t len = c < 0x80                 ? 1
-                 : c >= 0xc2 && c <= 0xdf ? 2
-                 : (c & 0xf0) == 0xe0     ? 3
-                 : c >= 0xf0 && c <= 0xf4 ? 4
-                                          : 0;
-    if (len == 0 || len > left)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if ((c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) ||
-        (c == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return len;
-}
+#include "src/base/utf8.h"
 
 void
 json_put_string(struct buf *out, struct slice text)
@@ -37,7 +14,7 @@ json_put_string(struct buf *out, struct slice text)
     size_t plain = 0; // start of bytes not yet copied
     for (size_t i = 0; i < text.len;) {
         uint8_t c = text.ptr[i];
-        size_t len = utf8_sequence(text, i);
+        size_t len = utf8_sequence_len(text.ptr + i, text.len - i);
         if (len > 0 && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) {
             i += len;
             continue;

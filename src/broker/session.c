@@ -7,6 +7,7 @@
 
 #include "amqp/wire/table.h"
 #include "src/base/mem.h"
+#include "src/base/rng.h"
 #include "src/broker/arguments.h"
 #include "src/broker/session_impl.h"
 
@@ -24,6 +25,20 @@ session_answer_fault(struct session *s, const struct fault *f)
     LV_ASSERT(f->code != FAULT_NONE);
     struct session_result r = {.fault = *f};
     session_answer(s, &r);
+}
+
+void
+session_make_name(const char *prefix, char out[static SESSION_MADE_NAME_SIZE])
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint8_t random[22];
+    size_t len = strlen(prefix);
+    LV_ASSERT(len + sizeof random < SESSION_MADE_NAME_SIZE);
+    rng_secure(random, sizeof random);
+    memcpy(out, prefix, len);
+    for (size_t i = 0; i < sizeof random; i++)
+        out[len + i] = alphabet[random[i] & 63];
+    out[len + sizeof random] = '\0';
 }
 
 void

@@ -10,7 +10,6 @@
 #include "amqp/wire/table.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
-#include "src/base/rng.h"
 #include "src/broker/arguments.h"
 #include "src/broker/session_impl.h"
 
@@ -418,25 +417,13 @@ consume_done(struct queue_request *r)
         session_answer_fault(s, &f);
 }
 
-static void
-make_consumer_tag(char out[static 32])
-{
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    uint8_t random[22];
-    rng_secure(random, sizeof random);
-    memcpy(out, "amq.ctag-", 9);
-    for (size_t i = 0; i < sizeof random; i++)
-        out[9 + i] = alphabet[random[i] & 63];
-    out[31] = '\0';
-}
-
 struct session_consumer *
 session_consumer_add_local(struct session *s, const struct session_consume_args *a)
 {
-    char made[32];
+    char made[SESSION_MADE_NAME_SIZE];
     struct slice tag = a->consumer_tag;
     if (tag.len == 0) {
-        make_consumer_tag(made);
+        session_make_name("amq.ctag-", made);
         tag = slice_str(made);
     }
     struct session_consumer *c = consumer_new(s, tag, a->queue, a->arguments);
@@ -497,10 +484,10 @@ session_consume(struct session *s, const struct session_consume_args *a)
         session_answer_fault(s, &f);
         return;
     }
-    char made[32];
+    char made[SESSION_MADE_NAME_SIZE];
     struct slice tag = a->consumer_tag;
     if (tag.len == 0) {
-        make_consumer_tag(made);
+        session_make_name("amq.ctag-", made);
         tag = slice_str(made);
     }
     struct session_consumer *c = consumer_new(s, tag, def->name, a->arguments);

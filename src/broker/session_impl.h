@@ -230,6 +230,9 @@ LV_MUST_USE bool client_prepare_exclusive(struct client *c);
 void session_answer(struct session *s, const struct session_result *r);
 void session_answer_fault(struct session *s, const struct fault *f);
 void session_answer_ok(struct session *s);
+// A name that nobody can guess: the prefix and 22 random characters of base-64.
+enum { SESSION_MADE_NAME_SIZE = 32 };
+void session_make_name(const char *prefix, char out[static SESSION_MADE_NAME_SIZE]);
 void session_answer_no_memory(struct session *s);
 // Something that cannot be answered to anybody went wrong: the session is to be closed. Told once.
 void session_fail(struct session *s, const struct fault *f);

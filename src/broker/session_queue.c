@@ -4,7 +4,6 @@
 // the topology writer; when that finds that somebody else was faster and the two are equivalent, the owner is asked as well.
 #include "src/base/log.h"
 #include "src/base/mem.h"
-#include "src/base/rng.h"
 #include "src/broker/arguments.h"
 #include "src/broker/session_impl.h"
 
@@ -127,18 +126,6 @@ declare_done(struct topology_request *r)
     }
     // It existed when the writer looked and is gone again: as if it had been deleted right after this declare.
     answer_declared(s, 0, 0);
-}
-
-static void
-make_queue_name(char out[static 32])
-{
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    uint8_t random[22];
-    rng_secure(random, sizeof random);
-    memcpy(out, "amq.gen-", 8);
-    for (size_t i = 0; i < sizeof random; i++)
-        out[8 + i] = alphabet[random[i] & 63];
-    out[30] = '\0';
 }
 
 // Checks an existing queue against a redeclaration.
@@ -271,12 +258,12 @@ void
 session_queue_declare(struct session *s, const struct session_queue_args *given)
 {
     struct fault f = {0};
-    char made[32];
+    char made[SESSION_MADE_NAME_SIZE];
     struct session_queue_args a = *given;
     struct slice name = a.queue;
     LV_ASSERT(s->op == OP_NONE);
     if (name.len == 0 && !a.is_passive) {
-        make_queue_name(made);
+        session_make_name("amq.gen-", made);
         name = slice_str(made);
     }
     if (!kept_name_set(&s->op_name, name) || !kept_name_reserve(&s->last_queue, name.len)) {
