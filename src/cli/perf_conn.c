@@ -108,7 +108,8 @@ perf_conn_read(struct perf_conn *c)
         c->in_end -= c->in_start;
         c->in_start = 0;
     }
-    LV_ASSERT(c->in_end < c->in_cap);
+    if (c->in_end == c->in_cap)
+        return 0; // full: it holds a whole frame, to be taken first
     for (;;) {
         ssize_t n = recv(c->fd, c->in + c->in_end, c->in_cap - c->in_end, 0);
         if (n > 0) {

@@ -54,7 +54,8 @@ void perf_conn_abort(struct perf_conn *c);
 LV_MUST_USE int perf_conn_flush(struct perf_conn *c);
 // Sends what the socket takes now: 0 when all is gone, 1 when something is left.
 LV_MUST_USE int perf_conn_send(struct perf_conn *c);
-// One read: bytes, 0 when there is nothing now. Makes room first: frames handed out earlier are void.
+// One read: bytes, 0 when there is nothing now, or no room until a frame is taken. Makes room first: frames handed out
+// earlier are void.
 LV_MUST_USE int perf_conn_read(struct perf_conn *c);
 // Waits until there is something to read: 1, or 0 after timeout_s.
 int perf_conn_poll(struct perf_conn *c, double timeout_s);
