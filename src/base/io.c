@@ -158,7 +158,7 @@ system_rename(void *ctx, const char *from, const char *to)
 static int
 system_unlink(void *ctx, const char *path)
 {
-    return result(unlink(path));
+    return result(remove(path)); // unlink or, for a folder, rmdir
 }
 
 static int

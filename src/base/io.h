@@ -44,7 +44,7 @@ struct io {
     int (*allocate)(void *ctx, int fd, uint64_t offset, uint64_t len); // reserves blocks and grows the file
     int (*size)(void *ctx, int fd, uint64_t *ret_size);
     int (*rename)(void *ctx, const char *from, const char *to);
-    int (*unlink)(void *ctx, const char *path);
+    int (*unlink)(void *ctx, const char *path); // a file, or a folder that is empty
     int (*mkdir)(void *ctx, const char *path);
     int (*sync_dir)(void *ctx, const char *path);
     int (*list)(void *ctx, const char *path, io_name_fn fn, void *fn_ctx);

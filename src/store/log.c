@@ -292,6 +292,12 @@ msglog_tx_new(struct msglog *log)
     return atomic_fetch_add_explicit(&log->core.next_tx, 1, memory_order_relaxed);
 }
 
+struct core *
+msglog_core(struct msglog *log)
+{
+    return &log->core;
+}
+
 int
 msglog_read(struct msglog *log, const struct msglog_place *place, struct msglog_record *ret)
 {

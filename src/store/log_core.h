@@ -80,3 +80,5 @@ large_sweep(struct core *c,
 // The record of a message as it lies there, checked; *ret_raw by mem_free.
 LV_MUST_USE int core_read_raw(const struct core *c, const struct msglog_place *place, uint8_t **ret_raw,
                               struct message_fixed *ret_fixed);
+// log.c: of a log, for reading.
+struct core *msglog_core(struct msglog *log);

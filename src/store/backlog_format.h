@@ -1,0 +1,100 @@
+// backlog_format.h: the bytes of backlog files: block header, state, names; nothing here does I/O. docs/formats.md is the norm.
+//
+// A file begins with its header, twice. A block is a header that fills a sector, then records as in the log (log_format.h) with one
+// reference each, padded to the next sector. The salt of the file is in every header and in the place of every record: whoever looks for
+// the next header behind damage is not taken in by bytes that a publisher put into a body.
+// Everything read is from outside: decoders check lengths and checksums and never assert on them.
+#pragma once
+
+#include "src/base/io.h"
+#include "src/store/backlog.h"
+#include "src/store/log_format.h"
+
+enum { BACKLOG_FORMAT_VERSION = 1 };
+enum {
+    FILE_HEADER_BYTES =
+        2 * MSGLOG_SECTOR_BYTES, // two copies: without the salt everything in the file would be lost
+    BLOCK_HEADER_BYTES =
+        MSGLOG_SECTOR_BYTES, // a sector of its own: it is written after the records are durable
+    BLOCK_RECORD_BYTES = RECORD_HEADER_BYTES + MESSAGE_FIXED_BYTES + MESSAGE_REF_BYTES, // without a content
+    BLOCK_RECORD_MAX = 1 << 30, // LIMIT: bytes of one record
+    STATE_HEADER_BYTES = 64,
+    STATE_RANGE_BYTES = 16,
+};
+// Numbers that an append which failed may have used: the next one begins so much higher.
+enum { BLOCK_NUMBERS_SKIPPED = 1 << 20 };
+// What the store has to know of a message's flags (queue/message.h): the message outlives a restart.
+enum { CONTENT_PERSISTENT = 1u << 0 };
+
+struct file_header {
+    uint64_t queue, salt;
+    uint32_t file;
+};
+
+struct block_header {
+    uint64_t queue, salt;
+    uint64_t number, append; // append: number of the first block that was written with this one
+    uint64_t first_seq, last_seq;
+    uint64_t body_bytes, persistent_bytes;
+    uint32_t file, offset;
+    uint32_t payload_bytes; // records, the padding of the last one included
+    uint32_t count, persistent, large;
+
+    uint8_t kind;
+};
+
+void file_header_encode(const struct file_header *h, uint8_t to[FILE_HEADER_BYTES]);
+// 0 and the salt; -LE_NOTFOUND: no copy can be read, or not of this queue and file; -LE_UNSUPPORTED: of a newer version.
+LV_MUST_USE int file_header_decode(const uint8_t from[FILE_HEADER_BYTES], uint64_t queue, uint32_t file,
+                                   uint64_t *ret_salt);
+void block_header_encode(const struct block_header *h, uint8_t to[BLOCK_HEADER_BYTES]);
+// 0; -LE_NOTFOUND: no header, or not of this file and offset.
+LV_MUST_USE int block_header_decode(const uint8_t from[BLOCK_HEADER_BYTES], const struct file_header *file,
+                                    uint32_t offset, struct block_header *ret);
+void block_of_header(const struct block_header *h, struct backlog_block *ret);
+
+// What ties a record to its place: record_place, with the file's salt for a generation.
+static inline uint32_t
+block_record_place(uint64_t salt, uint32_t offset)
+{
+    return record_place(salt, offset);
+}
+
+// Reads the header of an open file: as file_header_decode, or -LE_IO.
+LV_MUST_USE int backlog_read_salt(const struct io *io, int fd, uint64_t queue, uint32_t file,
+                                  uint64_t *ret_salt);
+
+// The state, encoded; `kept` has to ascend. *ret by mem_free.
+LV_MUST_USE int state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_t *ret_len);
+// -LE_CORRUPT, -LE_UNSUPPORTED, -LE_NOMEM; ret->kept by mem_free (as void *).
+LV_MUST_USE int state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret);
+
+// Paths; `to` has IO_PATH_MAX bytes. -LE_LIMIT: too long.
+LV_MUST_USE int backlog_dir_path(const char *data_dir, bool is_transient, char *to);
+LV_MUST_USE int backlog_queue_path(const char *data_dir, uint64_t queue, bool is_transient, char *to);
+LV_MUST_USE int backlog_file_path(const char *data_dir, uint64_t queue, bool is_transient, uint32_t file,
+                                  char *to);
+LV_MUST_USE int backlog_state_path(const char *data_dir, uint64_t queue, const char *name, char *to);
+bool backlog_parse_file(const char *name, uint32_t *ret_file);   // NNNNNNNN.blg
+bool backlog_parse_queue(const char *name, uint64_t *ret_queue); // 16 hex digits
+
+// --- planted bugs; see log_ring.h ---
+#ifdef LV_PLANTED_BUGS
+enum {
+    BLG_BUG_NO_FILE_SYNC = 1u << 0,
+    BLG_BUG_NO_DIR_SYNC = 1u << 1,
+    BLG_BUG_STATE_IN_PLACE = 1u << 2,
+    BLG_BUG_IGNORE_CRC = 1u << 3,
+    BLG_BUG_CURSOR_PLUS_ONE = 1u << 4,
+    BLG_BUG_FORGET_KEPT = 1u << 5,
+    BLG_BUG_HEADER_WITH_RECORDS = 1u << 6,
+    BLG_BUG_REUSE_FAILED_FILE = 1u << 7,
+    BLG_BUG_NO_OPEN_SYNC = 1u << 8,
+    BLG_BUG_FORGET_LARGE = 1u << 9,
+    BLG_BUG_IGNORE_GONE = 1u << 10,
+};
+extern unsigned backlog_planted_bugs;
+#define BACKLOG_BUG(bug) ((backlog_planted_bugs & (bug)) != 0)
+#else
+#define BACKLOG_BUG(bug) false
+#endif

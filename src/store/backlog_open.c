@@ -1,0 +1,576 @@
+// backlog_open.c: start: what a queue has in its files, reading little more than a header a block.
+//
+// 1. `state`, and the headers of all blocks of all files, in order. A newer version anywhere ends it before anything was touched.
+// 2. Blocks by number. A chain block that a later one overlaps never counted (its append failed, and its messages were moved again): void.
+// 3. Loose blocks: those that state says hold kept ones, and those later than state, are read.
+// 4. Chain blocks below the cursor: likewise. From the cursor on: up to the last one in which something is gone, all are read, and what
+//    is alive there is kept; those after it wait, unread.
+// 5. A number that was found twice counts where it was written last.
+// Failure modes: a header that cannot be read: the next one is looked for, sector by sector, and the gap reported; without a next
+// one it is a torn tail. Records are checked one by one. `state` unreadable: everything counts that is not gone by the log.
+// A header that can be read vouches for its records (backlog_write.c), but after a kill it may be in the page cache alone: it is synced.
+#include "src/base/err.h"
+#include "src/base/mem.h"
+#include "src/store/backlog_format.h"
+
+// LIMIT: bytes read at once in the search for a header.
+enum { SEARCH_BYTES = 64 * 1024 };
+
+struct found {
+    struct block_header h;
+    bool is_void;
+};
+
+struct kept_entry {
+    struct backlog_kept kept;
+    uint64_t number; // of its block
+};
+
+struct opening {
+    const struct io *io;
+    const char *data_dir;
+    uint64_t queue;
+    backlog_gone_fn gone;
+    void *ctx;
+    struct backlog *b;
+    struct backlog_report *report;
+    struct backlog_state state;
+    uint32_t *files;
+    size_t file_count, file_cap;
+    struct found *blocks;
+    size_t block_count, block_cap;
+    struct kept_entry *kept;
+    size_t kept_count, kept_cap;
+    size_t loose_kept;                        // of them, from loose blocks; sorted
+    uint64_t gone_from, gone_first, gone_end; // the last answer of `gone`
+};
+
+// Room for one more; the array stays as it is without memory.
+static int
+grow(void *items, size_t *cap, size_t count, size_t size)
+{
+    void *old;
+    if (count < *cap)
+        return 0;
+    memcpy(&old, items, sizeof old);
+    size_t wanted = *cap == 0 ? 16 : *cap * 2;
+    void *bigger = mem_realloc(old, wanted * size);
+    if (bigger == NULL)
+        return -LE_NOMEM;
+    memcpy(items, &bigger, sizeof bigger);
+    *cap = wanted;
+    return 0;
+}
+
+// --- gone, alive ---
+
+static void
+ask_gone(struct opening *o, uint64_t seq)
+{
+    if (o->gone_end > seq && o->gone_from <= seq)
+        return; // the last answer still holds
+    o->gone_from = seq;
+    o->gone_first = o->gone_end = UINT64_MAX;
+    if (o->gone != NULL && !BACKLOG_BUG(BLG_BUG_IGNORE_GONE))
+        o->gone(o->ctx, seq, &o->gone_first, &o->gone_end);
+}
+
+static bool
+has_gone(struct opening *o, uint64_t first, uint64_t last)
+{
+    ask_gone(o, first);
+    return o->gone_first <= last;
+}
+
+static bool
+is_wholly_gone(struct opening *o, uint64_t first, uint64_t last)
+{
+    ask_gone(o, first);
+    return o->gone_first <= first && o->gone_end > last;
+}
+
+// The first of the numbers in state that is >= seq.
+static size_t
+state_kept_from(const struct opening *o, uint64_t seq)
+{
+    size_t low = 0, high = BACKLOG_BUG(BLG_BUG_FORGET_KEPT) ? 0 : o->state.kept_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (o->state.kept[middle] < seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool
+has_state_kept(const struct opening *o, uint64_t first, uint64_t last)
+{
+    size_t i = state_kept_from(o, first);
+    return !BACKLOG_BUG(BLG_BUG_FORGET_KEPT) && i < o->state.kept_count && o->state.kept[i] <= last;
+}
+
+static bool
+is_alive(struct opening *o, const struct block_header *h, uint64_t seq)
+{
+    if (has_gone(o, seq, seq))
+        return false;
+    return h->number >= o->state.block_end || (h->kind == BACKLOG_CHAIN && seq >= o->state.cursor) ||
+           has_state_kept(o, seq, seq);
+}
+
+static bool
+has_alive(struct opening *o, const struct block_header *h)
+{
+    if (is_wholly_gone(o, h->first_seq, h->last_seq))
+        return false;
+    return h->number >= o->state.block_end || (h->kind == BACKLOG_CHAIN && h->last_seq >= o->state.cursor) ||
+           has_state_kept(o, h->first_seq, h->last_seq);
+}
+
+// --- 1: state and headers ---
+
+static int
+read_state(struct opening *o)
+{
+    char path[IO_PATH_MAX];
+    uint64_t size = 0;
+    size_t n = 0;
+    int fd, err = backlog_state_path(o->data_dir, o->queue, "state", path);
+    o->state = (struct backlog_state){.block_end = 1, .cursor = 1};
+    if (err == 0)
+        err = o->io->open(o->io->ctx, path, IO_READ, &fd);
+    if (err != 0)
+        return err == -LE_NOTFOUND ? 0 : err;
+    err = o->io->size(o->io->ctx, fd, &size);
+    uint8_t *bytes = NULL;
+    if (err == 0 && size <= (1ull << 30) + 4096)
+        bytes = mem_alloc(LV_MAX(size, 1u));
+    if (err == 0 && bytes == NULL)
+        err = size > (1ull << 30) ? -LE_CORRUPT : -LE_NOMEM;
+    if (err == 0)
+        err = io_read_all(o->io, fd, bytes, size, 0, &n);
+    (void)o->io->close(o->io->ctx, fd); // only read from
+    if (err == 0)
+        err = state_decode(slice_of(bytes, n), o->queue, &o->state);
+    mem_free(bytes);
+    if (err == -LE_CORRUPT) {
+        o->report->bad_states++;
+        err = 0;
+    }
+    if (BACKLOG_BUG(BLG_BUG_CURSOR_PLUS_ONE))
+        o->state.cursor++;
+    return err;
+}
+
+static int
+add_file(void *ctx, const char *name)
+{
+    struct opening *o = ctx;
+    uint32_t file;
+    if (!backlog_parse_file(name, &file))
+        return 0; // not ours: left alone
+    if (grow(&o->files, &o->file_cap, o->file_count, sizeof(*o->files)) != 0)
+        return -LE_NOMEM;
+    o->files[o->file_count++] = file;
+    return 0;
+}
+
+// The next sector from *offset on that holds a header; *offset = size: none.
+static int
+search(struct opening *o, int fd, const struct file_header *file, uint64_t size, uint64_t *offset)
+{
+    uint8_t *bytes = mem_alloc(SEARCH_BYTES);
+    struct block_header h;
+    int err = bytes != NULL ? 0 : -LE_NOMEM;
+    for (bool is_found = false; err == 0 && !is_found && *offset < size;) {
+        size_t n = 0;
+        err = io_read_all(o->io, fd, bytes, SEARCH_BYTES, *offset, &n);
+        for (size_t at = 0; err == 0 && at + BLOCK_HEADER_BYTES <= n && !is_found;
+             at += is_found ? 0 : MSGLOG_SECTOR_BYTES, *offset += is_found ? 0 : MSGLOG_SECTOR_BYTES)
+            is_found = block_header_decode(bytes + at, file, (uint32_t)*offset, &h) == 0;
+        if (err == 0 && !is_found && n < SEARCH_BYTES)
+            *offset = size; // the file ends here
+    }
+    mem_free(bytes);
+    return err;
+}
+
+// A stretch without a header before `h`. It is damage, unless it may be of an append that was never reported: then it has the same one.
+static void
+report_gap(struct opening *o, const struct block_header *h, uint64_t bytes, uint64_t *torn)
+{
+    if (h->append == h->number || h->number < o->state.block_end)
+        o->report->bad_blocks++;
+    else
+        *torn += bytes;
+}
+
+static int
+scan_file(struct opening *o, int fd, struct backlog_file *f)
+{
+    uint64_t size = 0, offset = FILE_HEADER_BYTES, gap = 0, torn = 0;
+    size_t count = o->block_count;
+    struct file_header file = {.queue = o->queue, .file = f->file};
+    int err = o->io->size(o->io->ctx, fd, &size);
+    size = LV_MIN(size, (uint64_t)UINT32_MAX);
+    if (err == 0)
+        err = backlog_read_salt(o->io, fd, o->queue, f->file, &file.salt);
+    if (err ==
+        -LE_NOTFOUND) { // a file the making of which was not finished; both copies rotten look the same
+        f->is_closed = true;
+        o->report->torn_bytes += size;
+        return 0;
+    }
+    while (err == 0 && offset < size) {
+        uint8_t bytes[BLOCK_HEADER_BYTES];
+        struct found found = {.is_void = false};
+        size_t n = 0;
+        err = io_read_all(o->io, fd, bytes, sizeof bytes, offset, &n);
+        if (err == 0)
+            err = n == sizeof bytes ? block_header_decode(bytes, &file, (uint32_t)offset, &found.h)
+                                    : -LE_NOTFOUND;
+        if (err == -LE_NOTFOUND) {
+            uint64_t from = offset;
+            offset += MSGLOG_SECTOR_BYTES;
+            err = search(o, fd, &file, size, &offset);
+            gap = LV_MIN(offset, size) - from;
+            continue;
+        }
+        if (err == 0)
+            err = grow(&o->blocks, &o->block_cap, o->block_count, sizeof(*o->blocks));
+        if (err != 0)
+            break;
+        if (gap > 0)
+            report_gap(o, &found.h, gap, &torn);
+        gap = 0;
+        o->blocks[o->block_count++] = found;
+        offset += BLOCK_HEADER_BYTES + align_up(found.h.payload_bytes, MSGLOG_SECTOR_BYTES);
+    }
+    o->report->torn_bytes += torn + gap;
+    f->bytes = (uint32_t)LV_MIN(offset, (uint64_t)UINT32_MAX);
+    f->is_closed = torn + gap > 0 || offset != size || o->block_count == count;
+    return err;
+}
+
+static int
+compare_files(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int
+scan_files(struct opening *o)
+{
+    char path[IO_PATH_MAX];
+    int err = backlog_queue_path(o->data_dir, o->queue, false, path);
+    if (err == 0)
+        err = o->io->list(o->io->ctx, path, add_file, o);
+    if (err != 0)
+        return err == -LE_NOTFOUND ? 0 : err; // never had any
+    if (o->file_count > 0)
+        qsort(o->files, o->file_count, sizeof(*o->files), compare_files);
+    o->b->files = mem_calloc(LV_MAX(o->file_count, (size_t)1), sizeof(*o->b->files));
+    if (o->b->files == NULL)
+        return -LE_NOMEM;
+    o->b->file_cap = LV_MAX(o->file_count, (size_t)1);
+    for (size_t i = 0; i < o->file_count && err == 0; i++) {
+        struct backlog_file *f = &o->b->files[o->b->file_count++];
+        int fd;
+        f->file = o->files[i];
+        err = backlog_file_path(o->data_dir, o->queue, false, f->file, path);
+        if (err == 0)
+            err = o->io->open(o->io->ctx, path, IO_READ, &fd);
+        if (err != 0)
+            break;
+        err = scan_file(o, fd, f);
+        (void)o->io->close(o->io->ctx, fd); // only read from
+    }
+    o->report->files += o->file_count;
+    o->report->blocks += o->block_count;
+    return err;
+}
+
+// --- 2: which blocks count ---
+
+static int
+compare_blocks(const void *a, const void *b)
+{
+    const struct found *x = a, *y = b;
+    if (x->h.number != y->h.number)
+        return x->h.number > y->h.number ? 1 : -1;
+    return (x->h.file > y->h.file) - (x->h.file < y->h.file);
+}
+
+static void
+sort_out(struct opening *o)
+{
+    uint64_t lowest = UINT64_MAX; // of the later chain blocks
+    if (o->block_count > 0)
+        qsort(o->blocks, o->block_count, sizeof(*o->blocks), compare_blocks);
+    for (size_t i = o->block_count; i-- > 0;) {
+        struct found *f = &o->blocks[i];
+        if (f->h.kind != BACKLOG_CHAIN)
+            continue;
+        f->is_void = f->h.last_seq >= lowest;
+        lowest = f->is_void ? lowest : f->h.first_seq;
+    }
+}
+
+// --- 3 to 5: what is kept, what waits ---
+
+static struct backlog_file *
+file_of(const struct opening *o, uint32_t file)
+{
+    for (size_t i = 0; i < o->b->file_count; i++)
+        if (o->b->files[i].file == file)
+            return &o->b->files[i];
+    return NULL;
+}
+
+static int
+read_records(struct opening *o, const struct block_header *h,
+             int (*fn)(struct opening *o, const struct block_header *h, const struct backlog_record *r))
+{
+    struct backlog_block block;
+    struct backlog_record r;
+    uint8_t *bytes;
+    uint32_t at = 0;
+    block_of_header(h, &block);
+    int err = backlog_read_block(o->io, o->data_dir, o->queue, false, &block, &bytes);
+    if (err != 0)
+        return err;
+    for (int got; err == 0 && (got = backlog_block_next(bytes, &block, &at, &r)) != 0;) {
+        if (got < 0)
+            o->report->bad_records++;
+        else
+            err = fn(o, h, &r);
+    }
+    mem_free(bytes);
+    return err;
+}
+
+static int
+keep_record(struct opening *o, const struct block_header *h, const struct backlog_record *r)
+{
+    if (!is_alive(o, h, r->seq))
+        return 0;
+    if ((r->content.flags & CONTENT_PERSISTENT) == 0) {
+        o->report->transient_dropped++;
+        return 0;
+    }
+    if (grow(&o->kept, &o->kept_cap, o->kept_count, sizeof(*o->kept)) != 0)
+        return -LE_NOMEM;
+    struct kept_entry *e = &o->kept[o->kept_count++];
+    *e = (struct kept_entry){.kept = {.record = *r, .file = h->file}, .number = h->number};
+    e->kept.record.content.bytes = NULL;
+    return 0;
+}
+
+static int
+note_large(struct opening *o, const struct block_header *h, const struct backlog_record *r)
+{
+    struct backlog_report *report = o->report;
+    if (r->large_file == 0 || (r->content.flags & CONTENT_PERSISTENT) == 0 ||
+        BACKLOG_BUG(BLG_BUG_FORGET_LARGE))
+        return 0;
+    if (grow(&report->large, &report->large_cap, report->large_count, sizeof(*report->large)) != 0)
+        return -LE_NOMEM;
+    report->large[report->large_count++] = r->large_file;
+    return 0;
+}
+
+static int
+compare_kept(const void *a, const void *b)
+{
+    const struct kept_entry *x = a, *y = b;
+    if (x->kept.record.seq != y->kept.record.seq)
+        return x->kept.record.seq > y->kept.record.seq ? 1 : -1;
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+// By sequence number; of several, the one that was written last.
+static void
+sort_kept(struct opening *o)
+{
+    size_t count = 0;
+    if (o->kept_count > 0)
+        qsort(o->kept, o->kept_count, sizeof(*o->kept), compare_kept);
+    for (size_t i = 0; i < o->kept_count; i++) {
+        bool is_last = i + 1 == o->kept_count || o->kept[i + 1].kept.record.seq != o->kept[i].kept.record.seq;
+        if (is_last)
+            o->kept[count++] = o->kept[i];
+    }
+    o->kept_count = count;
+}
+
+static bool
+is_in_loose(const struct opening *o, uint64_t first, uint64_t last)
+{
+    size_t low = 0, high = o->loose_kept;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (o->kept[middle].kept.record.seq < first)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < o->loose_kept && o->kept[low].kept.record.seq <= last;
+}
+
+// The number behind the last chain block of which not all waits.
+static uint64_t
+chain_start(struct opening *o)
+{
+    uint64_t start = o->state.cursor;
+    for (size_t i = 0; i < o->block_count; i++) {
+        const struct block_header *h = &o->blocks[i].h;
+        if (h->kind != BACKLOG_CHAIN || o->blocks[i].is_void || h->last_seq < o->state.cursor)
+            continue;
+        if (h->first_seq < o->state.cursor || has_gone(o, h->first_seq, h->last_seq) ||
+            is_in_loose(o, h->first_seq, h->last_seq))
+            start = h->last_seq + 1;
+    }
+    return start;
+}
+
+static int
+add_waiting(struct opening *o, const struct block_header *h)
+{
+    struct backlog *b = o->b;
+    o->report->transient_dropped += h->count - h->persistent;
+    if (h->persistent == 0)
+        return 0;
+    if (grow(&b->chain, &b->cap, b->end, sizeof(*b->chain)) != 0)
+        return -LE_NOMEM;
+    struct backlog_block *block = &b->chain[b->end++];
+    block_of_header(h, block);
+    block->count = h->persistent;
+    block->body_bytes = h->persistent_bytes;
+    b->count += block->count;
+    b->body_bytes += block->body_bytes;
+    b->persistent += block->persistent;
+    if (b->end == 1)
+        b->front = (struct backlog_wait){block->count, block->body_bytes, block->persistent};
+    file_of(o, h->file)->blocks++;
+    return h->large > 0 ? read_records(o, h, note_large) : 0;
+}
+
+static int
+take_blocks(struct opening *o)
+{
+    int err = 0;
+    for (size_t i = 0; i < o->block_count && err == 0; i++)
+        if (o->blocks[i].h.kind == BACKLOG_LOOSE && has_alive(o, &o->blocks[i].h))
+            err = read_records(o, &o->blocks[i].h, keep_record);
+    sort_kept(o);
+    o->loose_kept = o->kept_count;
+    uint64_t start = chain_start(o);
+    for (size_t i = 0; i < o->block_count && err == 0; i++) {
+        const struct block_header *h = &o->blocks[i].h;
+        if (h->kind != BACKLOG_CHAIN || o->blocks[i].is_void)
+            continue;
+        if (h->first_seq >= start)
+            err = add_waiting(o, h);
+        else if (has_alive(o, h))
+            err = read_records(o, h, keep_record);
+    }
+    sort_kept(o);
+    o->b->cursor = start;
+    return err;
+}
+
+// --- the whole ---
+
+static void
+set_numbers(struct opening *o)
+{
+    struct backlog *b = o->b;
+    b->next_block = o->state.block_end;
+    if (o->block_count > 0)
+        b->next_block = LV_MAX(b->next_block, o->blocks[o->block_count - 1].h.number + 1);
+    if (o->file_count > 0)
+        b->next_file = o->files[o->file_count - 1] + 1;
+}
+
+// Blocks later than state may never have been reported durable: made so now. Only the last append can be concerned (those that failed were
+// cut off, and their messages live elsewhere too).
+static int
+sync_last(struct opening *o)
+{
+    char path[IO_PATH_MAX];
+    int fd;
+    const struct block_header *last = o->block_count > 0 ? &o->blocks[o->block_count - 1].h : NULL;
+    if (last == NULL || last->number < o->state.block_end || BACKLOG_BUG(BLG_BUG_NO_OPEN_SYNC))
+        return 0;
+    int err = backlog_file_path(o->data_dir, o->queue, false, last->file, path);
+    if (err == 0)
+        err = o->io->open(o->io->ctx, path, IO_WRITE, &fd);
+    if (err != 0)
+        return err;
+    err = o->io->fdatasync(o->io->ctx, fd);
+    (void)o->io->close(o->io->ctx, fd);
+    if (err == 0)
+        err = backlog_queue_path(o->data_dir, o->queue, false, path);
+    if (err == 0)
+        err = o->io->sync_dir(o->io->ctx, path);
+    if (err == 0)
+        err = backlog_dir_path(o->data_dir, false, path);
+    return err == 0 ? o->io->sync_dir(o->io->ctx, path) : err;
+}
+
+static int
+hand_over(struct opening *o, struct backlog_kept **ret_kept, size_t *ret_kept_count)
+{
+    struct backlog_kept *kept = mem_alloc(LV_MAX(o->kept_count, (size_t)1) * sizeof(*kept));
+    if (kept == NULL)
+        return -LE_NOMEM;
+    for (size_t i = 0; i < o->kept_count; i++) {
+        kept[i] = o->kept[i].kept;
+        file_of(o, kept[i].file)->kept++;
+    }
+    o->report->messages += o->kept_count + o->b->count;
+    *ret_kept = kept;
+    *ret_kept_count = o->kept_count;
+    return 0;
+}
+
+int
+backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_gone_fn gone, void *ctx,
+             struct backlog *b, struct backlog_kept **ret_kept, size_t *ret_kept_count,
+             struct backlog_report *report)
+{
+    struct opening o = {
+        .io = io,
+        .data_dir = data_dir,
+        .queue = queue,
+        .gone = gone,
+        .ctx = ctx,
+        .b = b,
+        .report = report,
+    };
+    backlog_init(b);
+    int err = read_state(&o);
+    if (err == 0)
+        err = scan_files(&o);
+    if (err == 0) {
+        sort_out(&o);
+        set_numbers(&o);
+        err = take_blocks(&o);
+    }
+    if (err == 0)
+        err = sync_last(&o);
+    if (err == 0)
+        err = hand_over(&o, ret_kept, ret_kept_count);
+    if (err != 0) {
+        backlog_fini(b);
+        backlog_init(b);
+    }
+    mem_free((void *)(uintptr_t)o.state.kept);
+    mem_free(o.files);
+    mem_free(o.blocks);
+    mem_free(o.kept);
+    return err;
+}

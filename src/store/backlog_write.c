@@ -1,0 +1,342 @@
+// backlog_write.c: an append: messages become blocks, and the blocks durable.
+//
+// Happy path: items are read in order (log_window.h), encoded into blocks with an empty header sector each, and written as they fill up; one
+// fdatasync; then the header sectors; another fdatasync; new names are synced. A header that can be read therefore vouches for its
+// records, and start need not read them. The second sync costs a sector a block; the other way, checking the records of the last append
+// at start, cannot tell a torn write from rot, and would either drop messages that were promised or bring up some that are not there.
+// Failure modes: an item that cannot be read is left out, and says so. Any other error ends the append: the file is cut back to
+// where it was (a new one removed), as far as that still works; what stays in spite of it holds messages that live elsewhere too.
+#include "src/base/crc.h"
+#include "src/base/err.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
+#include "src/store/backlog_format.h"
+#include "src/store/log_window.h"
+
+// LIMIT: bytes gathered before they are written.
+enum { OUT_BYTES = 1 << 20 };
+
+struct writer {
+    const struct io *io;
+    const char *data_dir;
+    struct backlog_append *a;
+    int fd;        // -1: not opened yet
+    uint64_t salt; // of the file
+    struct window window;
+    struct buf out;      // what is not written yet
+    uint32_t out_offset; // of its first byte in the file
+    bool has_block;      // one is begun: `block`
+    struct block_header block;
+    struct block_header *headers; // of the blocks that are complete
+    size_t count, cap;
+};
+
+// --- the file ---
+
+static uint8_t *
+extend(struct writer *w, size_t bytes)
+{
+    if (!buf_reserve(&w->out, bytes))
+        return NULL;
+    uint8_t *at = w->out.ptr + w->out.len;
+    w->out.len += bytes;
+    return at;
+}
+
+static int
+open_new(struct writer *w, const char *path)
+{
+    char dir[IO_PATH_MAX];
+    int err = backlog_queue_path(w->data_dir, w->a->queue, w->a->is_transient, dir);
+    if (err == 0)
+        err = w->io->mkdir(w->io->ctx, dir);
+    if (err == 0 || err == -LE_EXISTS)
+        err = w->io->open(w->io->ctx, path, IO_WRITE | IO_CREATE, &w->fd);
+    return err;
+}
+
+static int
+open_old(struct writer *w, const char *path)
+{
+    uint64_t size = 0;
+    int err = w->io->open(w->io->ctx, path, IO_WRITE, &w->fd);
+    if (err == 0)
+        err = w->io->size(w->io->ctx, w->fd, &size);
+    if (err == 0 && size != w->a->offset)
+        err = -LE_STATE; // somebody else's bytes: nothing durable is ever overwritten
+    if (err == 0)
+        err = backlog_read_salt(w->io, w->fd, w->a->queue, w->a->file, &w->salt);
+    if (err != 0 && w->fd >= 0) { // not to be cut back
+        (void)w->io->close(w->io->ctx, w->fd);
+        w->fd = -1;
+    }
+    return err;
+}
+
+// When the first record is there to be written. A new file begins with its header, which is on its way with the first block.
+static int
+open_file(struct writer *w)
+{
+    char path[IO_PATH_MAX];
+    int err = backlog_file_path(w->data_dir, w->a->queue, w->a->is_transient, w->a->file, path);
+    if (err != 0 || !w->a->is_new_file)
+        return err != 0 ? err : open_old(w, path);
+    err = open_new(w, path);
+    uint8_t *at = err == 0 ? extend(w, FILE_HEADER_BYTES) : NULL;
+    if (at == NULL)
+        return err != 0 ? err : -LE_NOMEM;
+    rng_secure(&w->salt, sizeof w->salt);
+    file_header_encode(&(struct file_header){.queue = w->a->queue, .salt = w->salt, .file = w->a->file}, at);
+    w->out_offset = 0;
+    return 0;
+}
+
+static int
+write_out(struct writer *w)
+{
+    struct iovec part = {w->out.ptr, w->out.len};
+    int err = w->out.len > 0 ? io_write_all(w->io, w->fd, &part, 1, w->out_offset) : 0;
+    if (err == 0) {
+        w->out_offset += (uint32_t)w->out.len;
+        buf_reset(&w->out);
+    }
+    return err;
+}
+
+static void
+abandon(struct writer *w)
+{
+    char path[IO_PATH_MAX];
+    if (w->fd < 0)
+        return;
+    if (!w->a->is_new_file)
+        (void)w->io->truncate(w->io->ctx, w->fd, w->a->offset);
+    (void)w->io->close(w->io->ctx, w->fd);
+    w->fd = -1;
+    if (w->a->is_new_file &&
+        backlog_file_path(w->data_dir, w->a->queue, w->a->is_transient, w->a->file, path) == 0)
+        (void)w->io->unlink(w->io->ctx, path);
+}
+
+// --- blocks ---
+
+static int
+begin_block(struct writer *w)
+{
+    int err = w->fd < 0 ? open_file(w) : 0;
+    if (err != 0)
+        return err;
+    uint64_t offset = (uint64_t)w->out_offset + w->out.len;
+    if (offset > UINT32_MAX / 2)
+        return -LE_LIMIT;
+    uint8_t *header = extend(w, BLOCK_HEADER_BYTES);
+    if (header == NULL)
+        return -LE_NOMEM;
+    memset(header, 0, BLOCK_HEADER_BYTES);
+    w->block = (struct block_header){
+        .queue = w->a->queue,
+        .number = w->a->first_block + w->count,
+        .append = w->a->first_block,
+        .salt = w->salt,
+        .file = w->a->file,
+        .offset = (uint32_t)offset,
+        .kind = w->a->kind,
+    };
+    w->has_block = true;
+    return 0;
+}
+
+static int
+end_block(struct writer *w)
+{
+    if (!w->has_block)
+        return 0;
+    uint32_t bytes = w->block.payload_bytes, padding = align_up(bytes, MSGLOG_SECTOR_BYTES) - bytes;
+    uint8_t *at = extend(w, padding);
+    if (at == NULL)
+        return -LE_NOMEM;
+    memset(at, 0, padding);
+    if (w->count == w->cap) {
+        size_t cap = w->cap == 0 ? 16 : w->cap * 2;
+        struct block_header *headers = mem_realloc(w->headers, cap * sizeof(*headers));
+        if (headers == NULL)
+            return -LE_NOMEM;
+        w->headers = headers;
+        w->cap = cap;
+    }
+    w->headers[w->count++] = w->block;
+    w->has_block = false;
+    return w->out.len >= OUT_BYTES ? write_out(w) : 0;
+}
+
+static void
+count_in(struct block_header *b, const struct backlog_item *item, const struct message_fixed *m, uint32_t len)
+{
+    bool is_persistent = (m->flags & CONTENT_PERSISTENT) != 0;
+    b->first_seq = b->count == 0 ? item->seq : b->first_seq;
+    b->last_seq = item->seq;
+    b->count++;
+    b->body_bytes += m->body_bytes;
+    b->persistent += is_persistent;
+    b->persistent_bytes += is_persistent ? m->body_bytes : 0;
+    b->large += m->large_file != 0;
+    b->payload_bytes += align_up(len, RECORD_ALIGN_BYTES);
+}
+
+// `content` NULL: the record names the large file.
+static int
+put_record(struct writer *w, struct backlog_item *item, const struct message_fixed *m, const uint8_t *content)
+{
+    uint64_t here = content != NULL ? m->content_bytes : 0, len = BLOCK_RECORD_BYTES + here;
+    if (len > BLOCK_RECORD_MAX)
+        return -LE_LIMIT;
+    uint32_t padded = align_up((uint32_t)len, RECORD_ALIGN_BYTES);
+    int err = 0;
+    if (w->has_block && BLOCK_HEADER_BYTES + (uint64_t)w->block.payload_bytes + padded > BACKLOG_BLOCK_BYTES)
+        err = end_block(w);
+    if (err == 0 && !w->has_block)
+        err = begin_block(w);
+    uint8_t *at = err == 0 ? extend(w, padded) : NULL;
+    if (at == NULL)
+        return err != 0 ? err : -LE_NOMEM;
+    uint32_t offset = w->block.offset + BLOCK_HEADER_BYTES + w->block.payload_bytes;
+    struct message_ref ref = {w->a->queue, item->seq, item->expires_ms, item->epoch, item->flags};
+    uint8_t *payload = at + RECORD_HEADER_BYTES;
+    message_fixed_encode(m, payload);
+    message_ref_encode(&ref, payload + MESSAGE_FIXED_BYTES);
+    if (here > 0)
+        memcpy(payload + MESSAGE_FIXED_BYTES + MESSAGE_REF_BYTES, content, here);
+    memset(at + len, 0, padded - len);
+    struct record_header h = {.payload_bytes = (uint32_t)len - RECORD_HEADER_BYTES, .type = RECORD_MESSAGE};
+    h.payload_crc = crc32c(0, payload, h.payload_bytes);
+    record_header_encode(&h, block_record_place(w->salt, offset), at);
+
+    count_in(&w->block, item, m, (uint32_t)len);
+    item->offset = offset;
+    item->len = (uint32_t)len;
+    return 0;
+}
+
+static bool
+item_place(const void *items, size_t n, struct msglog_place *ret_place, bool *ret_is_from_backlog)
+{
+    const struct backlog_item *it = (const struct backlog_item *)items + n;
+    *ret_place = it->from;
+    *ret_is_from_backlog = it->is_from_backlog;
+    return it->content == NULL;
+}
+
+static int
+put_item(struct writer *w, size_t n)
+{
+    struct backlog_item *it = &w->a->items[n];
+    struct window_record r;
+    it->result = 0;
+    if (it->content == NULL) {
+        int err = window_read(&w->window, w->a->items, w->a->count, n, item_place, &r);
+        if (err == -LE_NOMEM)
+            return err; // that says nothing about the message
+        it->result = err;
+    } else {
+        const struct msglog_content *c = it->content;
+        uint64_t bytes = (uint64_t)c->route_bytes + c->header_bytes + c->body_bytes;
+        if (bytes > UINT32_MAX)
+            return -LE_LIMIT;
+        r.fixed = (struct message_fixed){.content_bytes = (uint32_t)bytes,
+                                         .published_ms = c->published_ms,
+                                         .expiry_ms = c->expiry_ms,
+                                         .flags = c->flags,
+                                         .priority = c->priority,
+                                         .route_bytes = c->route_bytes,
+                                         .header_bytes = c->header_bytes,
+                                         .body_bytes = c->body_bytes};
+        r.content = c->bytes;
+    }
+    r.fixed.tx = 0; // what is moved has been decided
+    r.fixed.ref_count = 1;
+    return it->result == 0 ? put_record(w, it, &r.fixed, r.content) : 0;
+}
+
+// --- the whole ---
+
+static int
+write_headers(struct writer *w)
+{
+    int err = 0;
+    if (!w->a->is_transient && !BACKLOG_BUG(BLG_BUG_NO_FILE_SYNC | BLG_BUG_HEADER_WITH_RECORDS))
+        err = w->io->fdatasync(w->io->ctx, w->fd);
+    for (size_t i = 0; i < w->count && err == 0; i++) {
+        uint8_t bytes[BLOCK_HEADER_BYTES];
+        struct iovec part = {bytes, sizeof bytes};
+        block_header_encode(&w->headers[i], bytes);
+        err = io_write_all(w->io, w->fd, &part, 1, w->headers[i].offset);
+    }
+    if (err == 0 && !w->a->is_transient && !BACKLOG_BUG(BLG_BUG_NO_FILE_SYNC))
+        err = w->io->fdatasync(w->io->ctx, w->fd);
+    return err;
+}
+
+// Also the folder above, always: an append that failed may have made the queue's folder without coming as far as this.
+static int
+sync_names(struct writer *w)
+{
+    char path[IO_PATH_MAX];
+    int err = backlog_queue_path(w->data_dir, w->a->queue, false, path);
+    if (err == 0)
+        err = w->io->sync_dir(w->io->ctx, path);
+    if (err == 0)
+        err = backlog_dir_path(w->data_dir, false, path);
+    return err == 0 ? w->io->sync_dir(w->io->ctx, path) : err;
+}
+
+static int
+finish(struct writer *w)
+{
+    struct backlog_block *blocks = mem_alloc(LV_MAX(w->count, (size_t)1) * sizeof(*blocks));
+    int err = blocks != NULL ? write_out(w) : -LE_NOMEM;
+    if (err == 0 && w->fd >= 0)
+        err = write_headers(w);
+    if (err == 0 && w->a->is_new_file && w->fd >= 0 && !w->a->is_transient &&
+        !BACKLOG_BUG(BLG_BUG_NO_DIR_SYNC))
+        err = sync_names(w);
+    if (err != 0) {
+        mem_free(blocks);
+        return err;
+    }
+    // DURABLE: from here on these messages need no other copy. (An error of close, on a file that is synced, changes nothing.)
+    if (w->fd >= 0)
+        (void)w->io->close(w->io->ctx, w->fd);
+    w->fd = -1;
+    for (size_t i = 0; i < w->count; i++)
+        block_of_header(&w->headers[i], &blocks[i]);
+    w->a->blocks = blocks;
+    w->a->block_count = w->count;
+    return 0;
+}
+
+int
+backlog_append(const struct io *io, const char *data_dir, struct msglog *log, struct backlog_append *a)
+{
+    struct writer w = {.io = io, .data_dir = data_dir, .a = a, .fd = -1, .out_offset = a->offset};
+    LV_ASSERT(a->queue != 0 && a->file != 0 && a->first_block != 0);
+    LV_ASSERT(a->is_new_file == (a->offset == FILE_HEADER_BYTES));
+    LV_ASSERT(a->offset % MSGLOG_SECTOR_BYTES == 0 && a->count <= BLOCK_NUMBERS_SKIPPED);
+    a->blocks = NULL;
+    a->block_count = 0;
+    window_init(&w.window, io, data_dir, log, a->queue, a->is_transient);
+    int err = 0;
+    for (size_t i = 0; i < a->count && err == 0; i++) {
+        LV_ASSERT(i == 0 || a->items[i].seq > a->items[i - 1].seq);
+        err = put_item(&w, i);
+    }
+    if (err == 0)
+        err = end_block(&w);
+    if (err == 0)
+        err = finish(&w);
+    if (err != 0)
+        abandon(&w);
+    window_fini(&w.window);
+    buf_fini(&w.out);
+    mem_free(w.headers);
+    return err;
+}
