@@ -59,7 +59,7 @@ struct msglog_entry {
     uint64_t tx; // 0: none. From msglog_tx_new
     int64_t expires_ms;
     uint64_t large_file;       // out: the body has a file of its own (to be RELEASEd once a reference)
-    struct msglog_place place; // out, and in for MOVE and VACATED
+    struct msglog_place place; // out, and in for MOVE and VACATED. ACK, PURGE, DELETE, COMMIT: `file` alone, where the record is
     const struct msglog_content *content; // MESSAGE
 };
 

@@ -325,9 +325,11 @@ group_settle(struct group *g, uint64_t generation, uint32_t offset)
         for (uint32_t l = it->first; l != 0; l = g->links[l].next) {
             struct msglog_entry *e = g->links[l].entry;
             e->result = 0;
+            e->place = (struct msglog_place){.file = generation};
             if (it->type != RECORD_MESSAGE)
                 continue;
-            e->place = (struct msglog_place){generation, offset + it->offset, it->bytes};
+            e->place.offset = offset + it->offset;
+            e->place.len = it->bytes;
             e->large_file = it->large_file;
         }
     }

@@ -65,5 +65,5 @@ LV_MUST_USE int group_append(struct group *g, struct msglog_entry *e, const stru
 uint32_t group_padded(uint32_t bytes); // with header and padding
 // Into g->out, padded to sectors; *ret_crc is the header's. 0 or -LE_NOMEM.
 LV_MUST_USE int group_encode(struct group *g, const struct ring_target *t, uint32_t *ret_crc);
-// After it is durable: fills result 0, place and large_file of all entries of messages.
+// After it is durable: fills result 0 and place.file of all entries; of messages offset, len and large_file too.
 void group_settle(struct group *g, uint64_t generation, uint32_t offset);

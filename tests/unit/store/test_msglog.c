@@ -341,6 +341,48 @@ test_stale_group_is_not_taken(void **state)
     }
 }
 
+// An owner has to know which segment holds its acks: before that one is recycled, what they say must be written elsewhere.
+static void
+test_every_entry_says_where_its_record_is(void **state)
+{
+    struct powercut *p = powercut_new(1);
+    struct msglog_config config = sim_config(p);
+    struct msglog_live live;
+    struct msglog_report report;
+    struct core *c = mem_xcalloc(1, sizeof(*c));
+    static const uint8_t bytes[2000];
+    struct msglog_content content = {.body_bytes = 2000, .bytes = bytes};
+    uint64_t last = 0;
+    config.segment_max = 8;
+    assert_int_equal(config.io->mkdir(config.io->ctx, "/d"), 0);
+    assert_int_equal(core_open(c, &config, &live, &report), 0);
+    for (uint64_t i = 1; i <= 20; i++) {
+        struct msglog_entry e[] = {
+            {.kind = MSGLOG_MESSAGE, .queue = 1, .seq = i, .content = &content},
+            {.kind = MSGLOG_ACK, .queue = 1, .seq = i, .count = 1},
+            {.kind = MSGLOG_ACK, .queue = 1, .seq = i + 100, .count = 1}, // joins the record before it
+            {.kind = MSGLOG_PURGE, .queue = 2, .seq = i},
+            {.kind = MSGLOG_DELETE, .queue = i + 10},
+            {.kind = MSGLOG_ACK, .queue = 1, .seq = i + 200, .count = 1, .tx = i},
+            {.kind = MSGLOG_COMMIT, .tx = i},
+        };
+        for (size_t n = 0; n < LV_ARRAY_LEN(e); n++)
+            assert_int_equal(core_add(c, 0, &e[n]), 0);
+        assert_int_equal(core_flush(c), 0);
+        for (size_t n = 0; n < LV_ARRAY_LEN(e); n++) {
+            assert_int_equal(e[n].place.file, c->ring.current->generation);
+            assert_true((e[n].place.len != 0) == (n == 0));
+        }
+        assert_true(e[0].place.file >= last);
+        last = e[0].place.file;
+    }
+    assert_true(last > 2); // it went through several segments
+    core_fini(c);
+    mem_free(c);
+    msglog_live_fini(&live);
+    powercut_free(p);
+}
+
 int
 main(void)
 {
@@ -350,6 +392,7 @@ main(void)
         cmocka_unit_test(test_tail_is_cut_anywhere),
         cmocka_unit_test(test_stale_group_is_not_taken),
         cmocka_unit_test(test_newer_version_is_refused_untouched),
+        cmocka_unit_test(test_every_entry_says_where_its_record_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
