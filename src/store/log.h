@@ -58,8 +58,9 @@ struct msglog_entry {
     uint64_t queue, seq, count;
     uint64_t tx; // 0: none. From msglog_tx_new
     int64_t expires_ms;
-    uint64_t large_file;       // out: the body has a file of its own (to be RELEASEd once a reference)
-    struct msglog_place place; // out, and in for MOVE and VACATED. ACK, PURGE, DELETE, COMMIT: `file` alone, where the record is
+    uint64_t large_file; // out: the body has a file of its own (to be RELEASEd once a reference)
+    struct msglog_place
+        place; // out, and in for MOVE and VACATED. ACK, PURGE, DELETE, COMMIT: `file` alone, where the record is
     const struct msglog_content *content; // MESSAGE
 };
 
@@ -80,6 +81,9 @@ struct msglog_config {
     uint32_t segment_max;   // 5 … 1,024; 0: 16
     uint64_t seed;          // of the salts
     unsigned writer_count;  // 1 … 64
+    // Whether recovery shall collect which numbers of a queue are gone (struct msglog_live_queue); NULL: of none.
+    bool (*wants_gone)(void *ctx, uint64_t queue);
+    void *ctx; // of the function above
 };
 
 // What recovery found; for the owner to log.

@@ -325,9 +325,10 @@ group_settle(struct group *g, uint64_t generation, uint32_t offset)
         for (uint32_t l = it->first; l != 0; l = g->links[l].next) {
             struct msglog_entry *e = g->links[l].entry;
             e->result = 0;
-            e->place = (struct msglog_place){.file = generation};
+            e->place = (struct msglog_place){.file = generation + (LOG_BUG(BUG_ACK_PLACE_WRONG) ? 1 : 0)};
             if (it->type != RECORD_MESSAGE)
                 continue;
+            e->place.file = generation;
             e->place.offset = offset + it->offset;
             e->place.len = it->bytes;
             e->large_file = it->large_file;

@@ -6,14 +6,15 @@
 void
 msglog_live_init(struct msglog_live *l)
 {
+    memset(l, 0, sizeof(*l));
     inttab_init(&l->queues);
-    l->count = 0;
 }
 
 static void
 queue_free(struct msglog_live_queue *q)
 {
     mem_free(q->entries);
+    mem_free(q->gone);
     mem_free(q);
 }
 
@@ -79,6 +80,7 @@ queue_get(struct msglog_live *l, uint64_t id)
         return NULL;
     q->queue = id;
     q->oldest_file = UINT64_MAX;
+    q->is_wanted = l->wants_gone != NULL && l->wants_gone(l->wants_ctx, id);
     if (inttab_put(&l->queues, id, q) != 0) {
         mem_free(q);
         return NULL;
@@ -91,6 +93,8 @@ msglog_live_put(struct msglog_live *l, uint64_t queue, const struct msglog_live_
 {
     LV_ASSERT(entry->place.len != 0 && queue != 0);
     struct msglog_live_queue *q = queue_get(l, queue);
+    if (q != NULL && q->is_deleted)
+        return 0;
     if (q == NULL || queue_reserve(q) != 0)
         return -LE_NOMEM;
     size_t at = lower_bound(q, entry->seq);
@@ -117,12 +121,9 @@ msglog_live_find(const struct msglog_live *l, uint64_t queue, uint64_t seq)
     return at < q->end && q->entries[at].seq == seq && q->entries[at].place.len != 0 ? &q->entries[at] : NULL;
 }
 
-void
-msglog_live_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count)
+static void
+queue_ack(struct msglog_live *l, struct msglog_live_queue *q, uint64_t seq, uint64_t count)
 {
-    struct msglog_live_queue *q = queue != 0 ? inttab_get(&l->queues, queue) : NULL;
-    if (q == NULL)
-        return;
     for (size_t i = lower_bound(q, seq); i < q->end && q->entries[i].seq - seq < count; i++) {
         bool was_live = q->entries[i].place.len != 0;
         q->entries[i].place.len = 0;
@@ -131,16 +132,33 @@ msglog_live_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t co
     }
     while (q->first < q->end && q->entries[q->first].place.len == 0)
         q->first++;
-    if (q->live == 0)
-        msglog_live_delete(l, queue);
+    if (q->live == 0) {
+        q->first = q->end = 0;
+        q->oldest_file = UINT64_MAX;
+    }
+}
+
+static void
+queue_purge(struct msglog_live *l, struct msglog_live_queue *q, uint64_t upto)
+{
+    if (q->first < q->end && q->entries[q->first].seq <= upto)
+        queue_ack(l, q, q->entries[q->first].seq, upto - q->entries[q->first].seq + 1);
+}
+
+void
+msglog_live_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count)
+{
+    struct msglog_live_queue *q = queue != 0 ? inttab_get(&l->queues, queue) : NULL;
+    if (q != NULL)
+        queue_ack(l, q, seq, count);
 }
 
 void
 msglog_live_purge(struct msglog_live *l, uint64_t queue, uint64_t upto)
 {
     struct msglog_live_queue *q = queue != 0 ? inttab_get(&l->queues, queue) : NULL;
-    if (q != NULL && q->first < q->end && q->entries[q->first].seq <= upto)
-        msglog_live_ack(l, queue, q->entries[q->first].seq, upto - q->entries[q->first].seq + 1);
+    if (q != NULL)
+        queue_purge(l, q, upto);
 }
 
 void
@@ -151,6 +169,80 @@ msglog_live_delete(struct msglog_live *l, uint64_t queue)
         return;
     l->count -= q->live;
     queue_free(q);
+}
+
+// --- while recovery replays ---
+
+// The queue, also when nothing of it was seen yet but its `gone` is wanted. NULL: nothing to do, or no memory (*ret_err).
+static struct msglog_live_queue *
+queue_for_gone(struct msglog_live *l, uint64_t id, int *ret_err)
+{
+    *ret_err = 0;
+    struct msglog_live_queue *q = id != 0 ? inttab_get(&l->queues, id) : NULL;
+    if (q != NULL || id == 0 || l->wants_gone == NULL || !l->wants_gone(l->wants_ctx, id))
+        return q;
+    q = queue_get(l, id);
+    *ret_err = q == NULL ? -LE_NOMEM : 0;
+    return q;
+}
+
+int
+msglog_live_replay_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count)
+{
+    int err;
+    struct msglog_live_queue *q = queue_for_gone(l, queue, &err);
+    if (q == NULL || q->is_deleted)
+        return err;
+    queue_ack(l, q, seq, count);
+    return q->is_wanted ? msglog_live_add_gone(q, seq, count <= UINT64_MAX - seq ? seq + count : UINT64_MAX)
+                        : 0;
+}
+
+int
+msglog_live_replay_purge(struct msglog_live *l, uint64_t queue, uint64_t upto)
+{
+    int err;
+    struct msglog_live_queue *q = queue_for_gone(l, queue, &err);
+    if (q == NULL || q->is_deleted)
+        return err;
+    queue_purge(l, q, upto);
+    return q->is_wanted ? msglog_live_add_gone(q, 0, upto < UINT64_MAX ? upto + 1 : UINT64_MAX) : 0;
+}
+
+int
+msglog_live_replay_delete(struct msglog_live *l, uint64_t queue)
+{
+    msglog_live_delete(l, queue);
+    struct msglog_live_queue *q = queue != 0 ? queue_get(l, queue) : NULL;
+    if (q == NULL)
+        return queue != 0 ? -LE_NOMEM : 0;
+    q->is_deleted = true;
+    return 0;
+}
+
+int
+msglog_live_settle(struct msglog_live *l)
+{
+    struct inttab kept;
+    size_t cursor = 0;
+    uint64_t id;
+    void *value;
+    inttab_init(&kept);
+    while (inttab_next(&l->queues, &cursor, &id, &value)) {
+        struct msglog_live_queue *q = value;
+        msglog_live_settle_gone(q);
+        if ((q->live > 0 || q->gone_count > 0 || q->is_deleted) && inttab_put(&kept, id, q) != 0) {
+            inttab_fini(&kept);
+            return -LE_NOMEM;
+        }
+    }
+    cursor = 0;
+    while (inttab_next(&l->queues, &cursor, &id, &value))
+        if (inttab_get(&kept, id) == NULL)
+            queue_free(value);
+    inttab_fini(&l->queues);
+    l->queues = kept;
+    return 0;
 }
 
 int

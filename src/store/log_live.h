@@ -2,6 +2,8 @@
 //
 // Per queue an array in the order of sequence numbers. A name is (queue, sequence number); the epoch is carried along. Adding a name
 // that is there replaces its place: recovery meets moved messages twice. One thread.
+// Messages in backlog files are not in the log any more, but their acks are: for queues that want it recovery also collects which
+// numbers are gone, found in the log or not (`gone`), and marks queues that were deleted.
 #pragma once
 
 #include "src/base/inttab.h"
@@ -22,17 +24,31 @@ struct msglog_live_entry {
     uint32_t flags;
 };
 
+// Sequence numbers from `first` up to but not including `end`.
+struct msglog_range {
+    uint64_t first, end;
+};
+
 struct msglog_live_queue {
     uint64_t queue;
     struct msglog_live_entry *entries; // ascending seq; dead ones among them until the next sweep
     size_t first, end, cap;            // entries[first] … entries[end-1]
     size_t live;
     uint64_t oldest_file; // no live entry lies in an older one
+    struct msglog_range
+        *gone; // acked or purged, as far as the log says: ascending, merged, with holes between them
+    size_t gone_count;
+    size_t gone_tail, gone_cap; // while it is collected: ranges behind those, in no order
+    bool is_wanted;             // `gone` is collected
+    bool is_deleted;            // there is a DELETE: nothing of it lives, and nothing will
 };
 
 struct msglog_live {
     struct inttab queues; // id → struct msglog_live_queue
     uint64_t count;       // live entries of all queues
+    // Whether `gone` is collected for a queue; NULL: for none. Recovery's.
+    bool (*wants_gone)(void *ctx, uint64_t queue);
+    void *wants_ctx;
 };
 
 void msglog_live_init(struct msglog_live *l);
@@ -48,3 +64,18 @@ void msglog_live_delete(struct msglog_live *l, uint64_t queue);
 // Calls fn for each live entry that lies in `file` or an older one; fn may change its place. Stops at, and returns, what is not 0.
 typedef int (*msglog_live_fn)(void *ctx, uint64_t queue, struct msglog_live_entry *entry);
 LV_MUST_USE int msglog_live_each(struct msglog_live *l, uint64_t upto_file, msglog_live_fn fn, void *ctx);
+
+// The first range of `gone` that ends behind `from`, as it is (it may begin before `from`); UINT64_MAX, UINT64_MAX: none.
+void msglog_live_next_gone(const struct msglog_live *l, uint64_t queue, uint64_t from, uint64_t *ret_first,
+                           uint64_t *ret_end);
+
+// --- while recovery replays ---
+// As ack, purge and delete above, and remembers it. 0 or -LE_NOMEM.
+LV_MUST_USE int msglog_live_replay_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count);
+LV_MUST_USE int msglog_live_replay_purge(struct msglog_live *l, uint64_t queue, uint64_t upto);
+LV_MUST_USE int msglog_live_replay_delete(struct msglog_live *l, uint64_t queue);
+// In the end: sorts `gone`, and drops queues of which there is nothing to say. 0 or -LE_NOMEM.
+LV_MUST_USE int msglog_live_settle(struct msglog_live *l);
+// --- log_gone.c ---
+LV_MUST_USE int msglog_live_add_gone(struct msglog_live_queue *q, uint64_t first, uint64_t end);
+void msglog_live_settle_gone(struct msglog_live_queue *q);

@@ -137,6 +137,8 @@ core_open(struct core *c, const struct msglog_config *config, struct msglog_live
     memset(c, 0, sizeof(*c));
     memset(ret, 0, sizeof(*ret));
     msglog_live_init(live);
+    live->wants_gone = config->wants_gone;
+    live->wants_ctx = config->ctx;
     c->io = config->io;
     c->writer_count = config->writer_count;
     c->group_soft = LV_MIN(segment / 4, 4u << 20);

@@ -421,6 +421,8 @@ recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *rep
         drop_odd_files(s);
         ring_release(&c->ring, first);
     }
+    if (err == 0)
+        err = msglog_live_settle(live);
     report->void_parts = replay_fini(&s->replay);
     mem_free(s->bytes);
     mem_free(s);

@@ -71,6 +71,14 @@ tx_add(struct replay *r, uint64_t id, const struct part *part)
 }
 
 static int
+ack(struct replay *r, uint64_t queue, uint64_t seq, uint64_t count)
+{
+    if (LOG_BUG(BUG_GONE_IF_FOUND) && msglog_live_find(r->live, queue, seq) == NULL)
+        return 0;
+    return msglog_live_replay_ack(r->live, queue, seq, count);
+}
+
+static int
 commit(struct replay *r, uint64_t id)
 {
     r->last_tx = LV_MAX(r->last_tx, id);
@@ -79,7 +87,7 @@ commit(struct replay *r, uint64_t id)
     for (size_t i = 0; tx != NULL && i < tx->count && err == 0; i++) {
         const struct part *p = &tx->parts[i];
         if (p->ack_count > 0)
-            msglog_live_ack(r->live, p->queue, p->entry.seq, p->ack_count);
+            err = ack(r, p->queue, p->entry.seq, p->ack_count);
         else if (p->queue != 0)
             err = msglog_live_put(r->live, p->queue, &p->entry);
     }
@@ -147,7 +155,8 @@ replay_ack(struct replay *r, struct slice payload)
         const uint8_t *at = payload.ptr + ACK_FIXED_BYTES + (size_t)i * ACK_RANGE_BYTES;
         struct part p = {.queue = queue, .ack_count = get_u64(at + 8), .entry = {.seq = get_u64(at)}};
         if (tx == 0) {
-            msglog_live_ack(r->live, queue, p.entry.seq, p.ack_count);
+            if (ack(r, queue, p.entry.seq, p.ack_count) != 0)
+                return -LE_NOMEM;
             drop_parts(r, queue, p.entry.seq, p.ack_count);
         } else if (p.ack_count > 0 && tx_add(r, tx, &p) != 0) {
             return -LE_NOMEM;
@@ -169,13 +178,15 @@ replay_record(struct replay *r, const struct record_header *h, struct slice payl
     uint64_t a = get_u64(payload.ptr), b = get_u64(payload.ptr + 8);
     switch (h->type) {
     case RECORD_PURGE:
-        msglog_live_purge(r->live, a, b);
-        drop_parts(r, a, 0, b + 1);
-        return 0;
+        drop_parts(r, a, 0, b < UINT64_MAX ? b + 1 : b);
+        return msglog_live_replay_purge(r->live, a, b);
     case RECORD_DELETE:
-        msglog_live_delete(r->live, a);
         drop_parts(r, a, 0, UINT64_MAX);
-        return 0;
+        if (LOG_BUG(BUG_FORGET_DELETED)) {
+            msglog_live_delete(r->live, a);
+            return 0;
+        }
+        return msglog_live_replay_delete(r->live, a);
     case RECORD_COMMIT: return commit(r, a);
     case RECORD_CHECKPOINT: r->first_generation = LV_MAX(r->first_generation, a); return 0;
     default: return 0;

@@ -96,6 +96,9 @@ enum {
     BUG_TX_PARTS_COUNT = 1u << 8,
     BUG_LARGE_NOT_SYNCED = 1u << 9,
     BUG_IGNORE_PREV_END = 1u << 10,
+    BUG_GONE_IF_FOUND = 1u << 11,
+    BUG_ACK_PLACE_WRONG = 1u << 12,
+    BUG_FORGET_DELETED = 1u << 13,
 };
 extern unsigned msglog_planted_bugs;
 #define LOG_BUG(bug) ((msglog_planted_bugs & (bug)) != 0)

@@ -6,7 +6,8 @@
 // or several queues), ack, purge, delete and use transactions, while faults come by plan; then the process dies, by itself or with
 // the power. After each start the recovered set is compared with the model: what was reported durable is there with its content;
 // what was gone durably is not; what was open is there or not, transactions as a whole, and stays so from then on; nothing else is
-// there. The status is 1 at the first seed that fails, which is printed.
+// there. Every third queue keeps what it has to move in a backlog file, of which the log knows only the acks: recovery has to name them.
+// The status is 1 at the first seed that fails, which is printed.
 #include <stdlib.h>
 
 #include "src/base/err.h"
@@ -20,10 +21,13 @@ enum state { NEVER, OPEN, SURE, GONE }; // OPEN: a crash may keep it or not
 
 struct message {
     enum state state;
-    uint64_t id;     // makes the content
-    uint32_t tx;     // index of the transaction that published it and is not decided, or 0
-    uint32_t ack_tx; // that acks it
-    bool is_dying;   // acked, purged or deleted, durably or not
+    uint64_t id;        // makes the content
+    uint32_t tx;        // index of the transaction that published it and is not decided, or 0
+    uint32_t ack_tx;    // that acks it
+    bool is_dying;      // acked, purged or deleted, durably or not
+    bool is_filed;      // it lies in a backlog file; the log knows its acks alone
+    bool is_stated;     // that it is gone is known without the log
+    uint64_t gone_file; // segment in which the log says that it is gone
     uint64_t large_file;
 };
 
@@ -55,7 +59,7 @@ struct sim {
     struct job *flying;      // added, not settled
     uint64_t next_id, vacating, seed;
     const char *failure;
-    uint64_t durable, recovered, refused, cuts, outs, moved;
+    uint64_t durable, recovered, refused, cuts, outs, moved, filed;
 };
 
 #define CHECK(s, x, text) ((x) || ((s)->failure != NULL) ? (void)0 : (void)((s)->failure = (text)))
@@ -64,6 +68,13 @@ static uint64_t
 chance(struct sim *s, uint64_t n)
 {
     return rng_below(&s->rng, n);
+}
+
+// Queues that put into a backlog file what they have to move. The files are beside the simulated disk: what is put there is safe.
+static bool
+has_files(void *ctx, uint64_t queue)
+{
+    return queue % 3 == 0;
 }
 
 // The content of a message follows from its number.
@@ -169,7 +180,7 @@ ack(struct sim *s, uint32_t tx)
     uint64_t seq = 1 + chance(s, s->next_seq[q] + 1), end = seq + 1 + chance(s, 20);
     for (; seq < end && seq <= s->next_seq[q]; seq++) {
         struct message *m = &s->messages[q][seq];
-        bool is_there = msglog_live_find(&s->live, q, seq) != NULL;
+        bool is_there = msglog_live_find(&s->live, q, seq) != NULL || m->is_filed;
         if (m->is_dying || !is_there || m->tx != 0)
             continue;
         struct job *j = push(s, MSGLOG_ACK, q % WRITERS);
@@ -252,6 +263,23 @@ move_one(void *ctx, uint64_t queue, struct msglog_live_entry *e)
     return 0;
 }
 
+// What lives there goes into the queue's file, and what acks in there said about files is written elsewhere.
+static void
+file_away(struct sim *s, unsigned q)
+{
+    for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++) {
+        struct message *m = &s->messages[q][seq];
+        const struct msglog_live_entry *e = msglog_live_find(&s->live, q, seq);
+        if (e != NULL && e->place.file <= s->vacating) {
+            m->is_filed = true;
+            msglog_live_ack(&s->live, q, seq, 1);
+            s->filed++;
+        }
+        if (m->is_filed && m->state == GONE && m->gone_file <= s->vacating)
+            m->is_stated = true;
+    }
+}
+
 static void
 vacate(struct sim *s)
 {
@@ -259,6 +287,9 @@ vacate(struct sim *s)
     s->vacating = wanted != 0 ? wanted : s->vacating;
     if (s->vacating == 0 || has_open_tx(s))
         return;
+    for (unsigned q = 1; q <= s->next_queue; q++)
+        if (has_files(NULL, q))
+            file_away(s, q);
     if (msglog_live_each(&s->live, s->vacating, move_one, s) != 0)
         abort();
     for (unsigned w = 0; w < WRITERS; w++)
@@ -334,6 +365,7 @@ job_done(struct sim *s, struct job *j)
         break;
     }
     case MSGLOG_ACK:
+        m->gone_file = e->place.file;
         if (j->tx == 0 && e->result == 0)
             is_gone(s, (unsigned)e->queue, m);
         else if (j->tx == 0)
@@ -343,9 +375,10 @@ job_done(struct sim *s, struct job *j)
     case MSGLOG_DELETE:
         for (uint64_t seq = 1; seq <= e->seq; seq++) {
             m = &s->messages[e->queue][seq];
-            if (m->state != GONE && m->state != NEVER && e->result == 0)
+            if (m->state != GONE && m->state != NEVER && e->result == 0) {
+                m->gone_file = e->place.file;
                 is_gone(s, (unsigned)e->queue, m);
-            else if (m->state == SURE)
+            } else if (m->state == SURE)
                 m->state = OPEN;
         }
         break;
@@ -516,6 +549,24 @@ is_content_right(struct sim *s, const struct msglog_live_entry *e, uint64_t id)
     return is_right && e->epoch == 7;
 }
 
+static bool
+is_gone_by_log(const struct sim *s, unsigned q, uint64_t seq)
+{
+    const struct msglog_live_queue *known = inttab_get(&s->live.queues, q);
+    uint64_t first, end;
+    msglog_live_next_gone(&s->live, q, seq, &first, &end);
+    return first <= seq || (known != NULL && known->is_deleted);
+}
+
+// It was recovered: it lies in the log, or in a file and nothing says that it is gone.
+static bool
+is_alive(const struct sim *s, unsigned q, uint64_t seq)
+{
+    const struct message *m = &s->messages[q][seq];
+    return msglog_live_find(&s->live, q, seq) != NULL ||
+           (m->is_filed && !m->is_stated && !is_gone_by_log(s, q, seq));
+}
+
 // All parts of an undecided transaction came back, or none.
 static void
 check_txs(struct sim *s)
@@ -524,7 +575,7 @@ check_txs(struct sim *s)
     for (unsigned q = 1; q <= s->next_queue; q++)
         for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++) {
             const struct message *m = &s->messages[q][seq];
-            bool is_there = msglog_live_find(&s->live, q, seq) != NULL;
+            bool is_there = is_alive(s, q, seq);
             if (m->tx != 0)
                 *(is_there ? &there[m->tx] : &away[m->tx]) += 1;
             if (m->ack_tx != 0 && m->state == SURE)
@@ -544,13 +595,16 @@ compare(struct sim *s)
             struct message *m = &s->messages[q][seq];
             const struct msglog_live_entry *e = msglog_live_find(&s->live, q, seq);
             bool is_sure = m->state == SURE && m->ack_tx == 0;
-            CHECK(s, e != NULL || !is_sure, "a durable message is lost");
-            CHECK(s, e == NULL || m->state == OPEN || m->state == SURE, "a message came back");
+            bool is_there = is_alive(s, q, seq);
+            CHECK(s, is_there || !is_sure, "a durable message is lost");
+            CHECK(s, !is_there || m->state == OPEN || m->state == SURE, "a message came back");
+            CHECK(s, !is_sure || !is_gone_by_log(s, q, seq), "a message is said to be gone that is not");
             CHECK(s, e == NULL || is_content_right(s, e, m->id),
                   "a message cannot be read as it was written");
-            m->state = e != NULL ? SURE : GONE;
+            m->state = is_there ? SURE : GONE;
             m->large_file = e != NULL ? e->large_file : 0;
-            m->is_dying = e == NULL;
+            m->gone_file = 0; // anywhere: its queue writes it down when it is asked next
+            m->is_dying = !is_there;
             m->tx = m->ack_tx = 0;
             count += e != NULL;
         }
@@ -569,7 +623,8 @@ start(struct sim *s)
                                    .segment_bytes = 16384,
                                    .segment_max = 7,
                                    .seed = rng_next(&s->rng),
-                                   .writer_count = WRITERS};
+                                   .writer_count = WRITERS,
+                                   .wants_gone = has_files};
     int err = core_open(&s->core, &config, &s->live, &report);
     if (err != 0) {
         CHECK(s, powercut_is_off(s->disk), "the log does not open");
@@ -650,9 +705,11 @@ main(int argc, char **argv)
             status = 1;
         }
     }
-    printf("%llu durable, %llu recovered, %llu refused, %llu moved, %llu deaths, %llu out of service\n",
+    printf("%llu durable, %llu recovered, %llu refused, %llu moved, %llu filed, %llu deaths, %llu out of "
+           "service\n",
            (unsigned long long)s->durable, (unsigned long long)s->recovered, (unsigned long long)s->refused,
-           (unsigned long long)s->moved, (unsigned long long)s->cuts, (unsigned long long)s->outs);
+           (unsigned long long)s->moved, (unsigned long long)s->filed, (unsigned long long)s->cuts,
+           (unsigned long long)s->outs);
     mem_free(s);
     return status;
 }
