@@ -230,6 +230,13 @@ msglog_open(const struct msglog_config *config, struct msglog_live *live, struct
     return 0;
 }
 
+int
+msglog_large_hold(struct msglog *log, uint64_t large_file)
+{
+    LV_ASSERT(!log->has_thread);
+    return large_file != 0 ? large_hold(&log->core, large_file) : -LE_INVAL;
+}
+
 struct msglog_writer *
 msglog_writer_new(struct msglog *log, const struct msglog_writer_config *config)
 {
@@ -248,6 +255,9 @@ msglog_start(struct msglog *log, void (*out_of_service)(void *ctx, int error), v
     LV_ASSERT(log->count == log->writer_max);
     log->out_of_service = out_of_service;
     log->out_ctx = ctx;
+    int err = core_start(&log->core);
+    if (err != 0)
+        return err;
     int rc = pthread_create(&log->thread, NULL, log_thread, log);
     log->has_thread = rc == 0;
     return rc == 0 ? 0 : err_from_errno(rc);
@@ -302,6 +312,12 @@ int
 msglog_read(struct msglog *log, const struct msglog_place *place, struct msglog_record *ret)
 {
     return core_read(&log->core, place, ret);
+}
+
+int
+msglog_read_large(struct msglog *log, uint64_t large_file, uint32_t bytes, uint32_t crc, uint8_t *to)
+{
+    return large_read(&log->core, large_file, bytes, crc, to);
 }
 
 void

@@ -95,8 +95,9 @@ struct msglog_report {
 // Parsed from a record by msglog_read.
 struct msglog_record {
     struct msglog_content content; // bytes point into `buffer`
-    uint64_t large_file;
-    uint8_t *buffer; // mem_free
+    uint64_t large_file;           // 0: none
+    uint32_t large_crc;            // of that file
+    uint8_t *buffer;               // mem_free
 };
 
 struct msglog_writer_config {
@@ -111,9 +112,13 @@ struct msglog_writer_config {
 // generation. The error text, when there is one, is for people. -LE_UNSUPPORTED: written by a newer version; untouched.
 LV_MUST_USE int msglog_open(const struct msglog_config *config, struct msglog_live *live,
                             struct msglog_report *ret_report, struct msglog **ret_log);
+// Between msglog_open and msglog_start, once for each reference from outside the log (a backlog file): as if a live message named that large
+// file. -LE_NOMEM, -LE_INVAL: 0 is not a file.
+LV_MUST_USE int msglog_large_hold(struct msglog *log, uint64_t large_file);
 // Start-up, once a writer.
 struct msglog_writer *msglog_writer_new(struct msglog *log, const struct msglog_writer_config *config);
-// Starts the log thread. `out_of_service` is called on it, once.
+// Removes the large files that nothing names (they are kept when recovery met damage), and starts the log thread. `out_of_service` is
+// called on it, once.
 LV_MUST_USE int msglog_start(struct msglog *log, void (*out_of_service)(void *ctx, int error), void *ctx);
 // Waits until all that was submitted is done, ends the thread, marks the log as orderly closed.
 void msglog_stop(struct msglog *log);
@@ -127,3 +132,6 @@ uint64_t msglog_tx_new(struct msglog *log); // any thread; unique in the data di
 
 // Reads a record back: 0, -LE_NOTFOUND (that file is gone), -LE_CORRUPT (it is not what was written), -LE_IO. Blocks. Any thread.
 LV_MUST_USE int msglog_read(struct msglog *log, const struct msglog_place *place, struct msglog_record *ret);
+// The content in a large file, `bytes` of it, checked against its CRC-32C as the record has it: as msglog_read. Any thread.
+LV_MUST_USE int msglog_read_large(struct msglog *log, uint64_t large_file, uint32_t bytes, uint32_t crc,
+                                  uint8_t *to);

@@ -142,7 +142,7 @@ add_record(struct core *c, unsigned writer, struct msglog_entry *e, struct group
         err = joined != NULL ? group_join(&c->group, joined, e) : group_append(&c->group, e, a);
     if (err != 0) {
         if (is_large && a->large_file != UINT64_MAX)
-            large_unlink_unheld(c, a->large_file);
+            large_drop(c, a->large_file);
         return refuse(c, writer, e, err);
     }
     return 0;
@@ -300,8 +300,10 @@ settle(struct core *c, const struct ring_target *t)
     group_settle(&c->group, t->generation, t->offset);
     for (uint32_t i = 0; i < c->group.item_count; i++) {
         const struct group_item *it = &c->group.items[i];
-        for (uint32_t n = 0; it->large_file != 0 && it->origin.file == 0 && n < it->count; n++)
-            large_hold(c, it->large_file);
+        for (uint32_t n = 0; it->large_file != 0 && it->origin.file == 0 && n < it->count; n++) {
+            int err = large_hold(c, it->large_file);
+            LV_ASSERT(err == 0); // large_write has made the entry
+        }
         if (it->type == RECORD_CHECKPOINT) {
             c->checkpoint = it->number;
             ring_release(&c->ring, it->number);
@@ -418,6 +420,12 @@ core_prepare(struct core *c)
 }
 
 int
+core_start(struct core *c)
+{
+    return large_sweep(c);
+}
+
+int
 core_mark_end(struct core *c)
 {
     if (c->is_out || c->ring.current == NULL)
@@ -472,7 +480,8 @@ core_read(const struct core *c, const struct msglog_place *place, struct msglog_
         raw + RECORD_HEADER_BYTES + MESSAGE_FIXED_BYTES + (size_t)m.ref_count * MESSAGE_REF_BYTES;
     if (m.large_file != 0) {
         uint8_t *content = mem_alloc(m.content_bytes);
-        err = content != NULL ? large_read(c, &m, content) : -LE_NOMEM;
+        err =
+            content != NULL ? large_read(c, m.large_file, m.content_bytes, m.large_crc, content) : -LE_NOMEM;
         mem_free(raw);
         if (err != 0) {
             mem_free(content);
@@ -484,6 +493,7 @@ core_read(const struct core *c, const struct msglog_place *place, struct msglog_
         .content = {m.flags, m.priority, m.route_bytes, m.header_bytes, m.body_bytes, m.expiry_ms,
                     m.published_ms, bytes},
         .large_file = m.large_file,
+        .large_crc = m.large_crc,
         .buffer = raw,
     };
     return 0;

@@ -30,7 +30,7 @@ struct core {
     uint32_t content_max; // larger ones get a file of their own
     unsigned writer_count;
     struct inttab txs;   // → struct core_tx
-    struct inttab large; // id → number of references, as a pointer
+    struct inttab large; // id → number of references and one, as a pointer
     uint64_t next_large;
     struct msglog_entry **silent; // added, in no record: PART, ABORT, RELEASE, VACATED
     uint8_t *silent_writer;
@@ -43,12 +43,15 @@ struct core {
     uint64_t checkpoint;      // first generation of the last durable CHECKPOINT
     int prepare_error;        // of the last core_prepare
     bool is_out;              // out of service: nothing is written any more
+    bool is_damaged;          // recovery met damage: what nothing seems to need is kept
     _Atomic uint64_t next_tx; // any thread
 };
 
 // Recovers; see msglog_open.
 LV_MUST_USE int core_open(struct core *c, const struct msglog_config *config, struct msglog_live *live,
                           struct msglog_report *ret);
+// Once, before the first core_add, and after large_hold for what is named elsewhere: removes the large files that nothing names.
+LV_MUST_USE int core_start(struct core *c);
 void core_fini(struct core *c);
 
 enum { CORE_HELD = 1 };
@@ -70,13 +73,12 @@ int core_read(const struct core *c, const struct msglog_place *place,
 // --- between log_core.c, log_large.c and log_recover.c ---
 LV_MUST_USE int large_write(struct core *c, const struct msglog_content *content, uint64_t *ret_id,
                             uint32_t *ret_crc);
-LV_MUST_USE int large_read(const struct core *c, const struct message_fixed *m, uint8_t *to); // content_bytes
-void large_hold(struct core *c, uint64_t id);
+LV_MUST_USE int large_read(const struct core *c, uint64_t id, uint32_t bytes, uint32_t crc, uint8_t *to);
+LV_MUST_USE int large_hold(struct core *c,
+                           uint64_t id); // -LE_NOMEM: only of one that was not written by this core
 void large_release(struct core *c, uint64_t id);
-void large_unlink_unheld(struct core *c, uint64_t id);
-LV_MUST_USE int
-large_sweep(struct core *c,
-            bool is_damaged); // start: files that nothing refers to; kept when something was unreadable
+void large_drop(struct core *c, uint64_t id); // removes the file
+LV_MUST_USE int large_sweep(struct core *c);  // core_start
 // The record of a message as it lies there, checked; *ret_raw by mem_free.
 LV_MUST_USE int core_read_raw(const struct core *c, const struct msglog_place *place, uint8_t **ret_raw,
                               struct message_fixed *ret_fixed);

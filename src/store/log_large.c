@@ -1,7 +1,10 @@
 // log_large.c: bodies above a quarter of a segment have files of their own: <dir>/large/<16 hex digits>.body, the content and nothing else.
 //
 // File and folder are synced before the record that names the file is written. A file goes when its last reference is released; one that
-// a crash left without a record goes at the next start. Its length and CRC-32C are in the record.
+// a crash left without a record goes at the next start, when nothing live in the log names it and no backlog file does
+// (msglog_large_hold). Its length and CRC-32C are in the record.
+// core.large counts references, plus one so that a file without any has an entry too: it is made before anything is promised, and
+// counting needs no memory later.
 #include "src/base/crc.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
@@ -20,12 +23,17 @@ large_write(struct core *c, const struct msglog_content *content, uint64_t *ret_
 {
     char path[IO_PATH_MAX];
     int fd;
-    uint64_t id = c->next_large++;
+    uint64_t id = c->next_large;
     size_t len = (size_t)content->route_bytes + content->header_bytes + content->body_bytes;
+    if (inttab_put(&c->large, id, (void *)1) != 0)
+        return -LE_NOMEM;
+    c->next_large++;
     large_path(c, id, path);
     int err = c->io->open(c->io->ctx, path, IO_WRITE | IO_CREATE, &fd);
-    if (err != 0)
+    if (err != 0) {
+        (void)inttab_take(&c->large, id);
         return err;
+    }
     struct iovec part = {(void *)(uintptr_t)content->bytes, len};
     err = io_write_all(c->io, fd, &part, 1, 0);
     if (err == 0 && !LOG_BUG(BUG_LARGE_NOT_SYNCED))
@@ -36,7 +44,7 @@ large_write(struct core *c, const struct msglog_content *content, uint64_t *ret_
     if (err == 0 && !LOG_BUG(BUG_LARGE_NOT_SYNCED | BUG_NO_DIR_SYNC))
         err = c->io->sync_dir(c->io->ctx, c->large_dir);
     if (err != 0) {
-        (void)c->io->unlink(c->io->ctx, path); // what stays is swept at the next start
+        large_drop(c, id);
         return err;
     }
     *ret_id = id;
@@ -45,36 +53,37 @@ large_write(struct core *c, const struct msglog_content *content, uint64_t *ret_
 }
 
 int
-large_read(const struct core *c, const struct message_fixed *m, uint8_t *to)
+large_read(const struct core *c, uint64_t id, uint32_t bytes, uint32_t crc, uint8_t *to)
 {
     char path[IO_PATH_MAX];
     int fd;
     size_t n = 0;
-    large_path(c, m->large_file, path);
+    large_path(c, id, path);
     int err = c->io->open(c->io->ctx, path, IO_READ, &fd);
     if (err != 0)
         return err;
-    err = io_read_all(c->io, fd, to, m->content_bytes, 0, &n);
+    err = io_read_all(c->io, fd, to, bytes, 0, &n);
     (void)c->io->close(c->io->ctx, fd);
-    if (err == 0 && (n != m->content_bytes || crc32c(0, to, n) != m->large_crc))
+    if (err == 0 && (n != bytes || crc32c(0, to, n) != crc))
         err = -LE_CORRUPT;
     return err;
 }
 
-void
+int
 large_hold(struct core *c, uint64_t id)
 {
     uintptr_t count = (uintptr_t)inttab_get(&c->large, id);
-    if (inttab_put(&c->large, id, (void *)(count + 1)) != 0)
-        (void)0; // not counted for want of memory: the file then stays until the next start
+    c->next_large = LV_MAX(c->next_large, id + 1);
+    return inttab_put(&c->large, id,
+                      (void *)(LV_MAX(count, (uintptr_t)1) + 1)); // without memory only when it is new
 }
 
+// What stays in spite of it is swept at the next start.
 void
-large_unlink_unheld(struct core *c, uint64_t id)
+large_drop(struct core *c, uint64_t id)
 {
     char path[IO_PATH_MAX];
-    if (id == 0 || inttab_get(&c->large, id) != NULL)
-        return;
+    (void)inttab_take(&c->large, id);
     large_path(c, id, path);
     (void)c->io->unlink(c->io->ctx, path);
 }
@@ -82,16 +91,15 @@ large_unlink_unheld(struct core *c, uint64_t id)
 void
 large_release(struct core *c, uint64_t id)
 {
-    uintptr_t count = (uintptr_t)inttab_get(&c->large, id);
-    if (count == 0)
+    uintptr_t count = id != 0 ? (uintptr_t)inttab_get(&c->large, id) : 0;
+    if (count <= 1)
         return;
-    (void)inttab_take(&c->large, id);
-    if (count > 1) {
-        if (inttab_put(&c->large, id, (void *)(count - 1)) != 0)
-            return;
-    } else {
-        large_unlink_unheld(c, id);
+    if (count == 2) {
+        large_drop(c, id);
+        return;
     }
+    int err = inttab_put(&c->large, id, (void *)(count - 1));
+    LV_ASSERT(err == 0); // it is there
 }
 
 struct sweep {
@@ -124,12 +132,12 @@ sweep_name(void *ctx, const char *name)
 }
 
 int
-large_sweep(struct core *c, bool is_damaged)
+large_sweep(struct core *c)
 {
     struct sweep s = {.c = c};
     int err = c->io->list(c->io->ctx, c->large_dir, sweep_name, &s);
-    for (size_t i = 0; i < s.count && err == 0 && !is_damaged; i++)
-        large_unlink_unheld(c, s.ids[i]);
+    for (size_t i = 0; i < s.count && err == 0 && !c->is_damaged; i++)
+        large_drop(c, s.ids[i]);
     mem_free(s.ids);
     return err;
 }

@@ -98,7 +98,7 @@ static int
 hold_large(void *ctx, uint64_t queue, struct msglog_live_entry *e)
 {
     if (e->large_file != 0)
-        large_hold(ctx, e->large_file);
+        return large_hold(ctx, e->large_file);
     return 0;
 }
 
@@ -167,9 +167,9 @@ core_open(struct core *c, const struct msglog_config *config, struct msglog_live
             break;
     if (err == 0)
         err = secure_tail(c, live, &tail);
-    // Not before: the acks that left these files without a message may have been in the last group.
-    if (err == 0)
-        err = large_sweep(c, ret->bad_spots > 0 || ret->missing_segments > 0);
+    c->is_damaged = ret->bad_spots > 0 || ret->missing_segments > 0;
+    if (err == 0 && LOG_BUG(BUG_SWEEP_EARLY))
+        err = large_sweep(c);
     if (err != 0) {
         core_fini(c);
         msglog_live_fini(live);

@@ -99,6 +99,7 @@ enum {
     BUG_GONE_IF_FOUND = 1u << 11,
     BUG_ACK_PLACE_WRONG = 1u << 12,
     BUG_FORGET_DELETED = 1u << 13,
+    BUG_SWEEP_EARLY = 1u << 14,
 };
 extern unsigned msglog_planted_bugs;
 #define LOG_BUG(bug) ((msglog_planted_bugs & (bug)) != 0)

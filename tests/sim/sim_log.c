@@ -10,6 +10,7 @@
 // The status is 1 at the first seed that fails, which is printed.
 #include <stdlib.h>
 
+#include "src/base/crc.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/store/log_core.h"
@@ -567,6 +568,21 @@ is_alive(const struct sim *s, unsigned q, uint64_t seq)
            (m->is_filed && !m->is_stated && !is_gone_by_log(s, q, seq));
 }
 
+// Its large body must be there too.
+static bool
+is_filed_content_right(struct sim *s, const struct message *m)
+{
+    struct msglog_content want;
+    uint8_t *bytes;
+    size_t len = make_content(m->id, &want, &bytes);
+    uint8_t *got = mem_xalloc(len);
+    bool is_right = m->large_file == 0 ||
+                    large_read(&s->core, m->large_file, (uint32_t)len, crc32c(0, bytes, len), got) == 0;
+    mem_free(got);
+    mem_free(bytes);
+    return is_right;
+}
+
 // All parts of an undecided transaction came back, or none.
 static void
 check_txs(struct sim *s)
@@ -601,8 +617,11 @@ compare(struct sim *s)
             CHECK(s, !is_sure || !is_gone_by_log(s, q, seq), "a message is said to be gone that is not");
             CHECK(s, e == NULL || is_content_right(s, e, m->id),
                   "a message cannot be read as it was written");
+            CHECK(s, e != NULL || !is_there || is_filed_content_right(s, m), "a large body is lost");
+            if (e == NULL && is_there && m->large_file != 0 && large_hold(&s->core, m->large_file) != 0)
+                abort();
             m->state = is_there ? SURE : GONE;
-            m->large_file = e != NULL ? e->large_file : 0;
+            m->large_file = e != NULL ? e->large_file : is_there ? m->large_file : 0;
             m->gone_file = 0; // anywhere: its queue writes it down when it is asked next
             m->is_dying = !is_there;
             m->tx = m->ack_tx = 0;
@@ -630,7 +649,8 @@ start(struct sim *s)
         CHECK(s, powercut_is_off(s->disk), "the log does not open");
         return false;
     }
-    CHECK(s, report.bad_spots == 0 && report.missing_segments == 0, "damage is reported where there is none");
+    CHECK(s, (report.bad_spots == 0 && report.missing_segments == 0) || powercut_is_off(s->disk),
+          "damage is reported where there is none");
     return true;
 }
 
@@ -645,9 +665,16 @@ one_life(struct sim *s)
     if (is_open && !powercut_is_off(s->disk)) {
         powercut_clear_plan(s->disk);
         compare(s);
-        plan_faults(s);
-        s->vacating = 0;
-        live_on(s);
+        if (chance(s, 8) == 0) // dies while it sweeps
+            powercut_plan(s->disk,
+                          &(struct powercut_fault){.calls = CUT_ANY, .at = 1 + chance(s, 4), .is_off = true});
+        CHECK(s, core_start(&s->core) == 0 || powercut_is_off(s->disk), "the log does not start");
+        powercut_clear_plan(s->disk);
+        if (!powercut_is_off(s->disk)) {
+            plan_faults(s);
+            s->vacating = 0;
+            live_on(s);
+        }
     }
     if (is_open) {
         if (chance(s, 4) == 0 && !powercut_is_off(s->disk) && s->jobs == NULL)

@@ -383,6 +383,67 @@ test_every_entry_says_where_its_record_is(void **state)
     powercut_free(p);
 }
 
+static bool
+file_exists(const struct io *io, const char *path)
+{
+    int fd;
+    if (io->open(io->ctx, path, IO_READ, &fd) != 0)
+        return false;
+    assert_int_equal(io->close(io->ctx, fd), 0);
+    return true;
+}
+
+static void
+put_file(const struct io *io, const char *path)
+{
+    int fd;
+    uint8_t bytes[] = "large";
+    struct iovec part = {bytes, 5};
+    assert_int_equal(io->open(io->ctx, path, IO_WRITE | IO_CREATE, &fd), 0);
+    assert_int_equal(io_write_all(io, fd, &part, 1, 0), 0);
+    assert_int_equal(io->close(io->ctx, fd), 0);
+}
+
+// Large files that only backlog files name: held between open and start they stay, and go with the last RELEASE. Others go at the start,
+// unless something in the log was damaged.
+static void
+test_large_files_named_elsewhere(void **state)
+{
+    for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
+        struct powercut *p = make_store(true);
+        const struct io *io = powercut_io(p);
+        struct msglog_config config = sim_config(p);
+        struct msglog_live live;
+        struct msglog_report report;
+        struct core *c = mem_xcalloc(1, sizeof(*c));
+        uint8_t got[5];
+        put_file(io, "/d/large/0000000000000007.body");
+        put_file(io, "/d/large/0000000000000008.body");
+        assert_true(is_damaged == 0 || powercut_rot(p, "/d/log/00000.seg", 512 + 100, 1));
+        assert_int_equal(core_open(c, &config, &live, &report), 0);
+        assert_int_equal(report.bad_spots > 0, is_damaged);
+        assert_true(file_exists(io, "/d/large/0000000000000008.body"));
+        assert_int_equal(large_hold(c, 7), 0);
+        assert_int_equal(large_hold(c, 7), 0);
+        assert_int_equal(large_hold(c, 20), 0); // is not there; its number is not used again
+        assert_int_equal(core_start(c), 0);
+        assert_int_equal(c->next_large, 21);
+        assert_int_equal(file_exists(io, "/d/large/0000000000000008.body"), is_damaged);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(large_read(c, 7, 5, crc32c(0, "large", 5), got), 0);
+            assert_int_equal(large_read(c, 7, 5, 1, got), -LE_CORRUPT);
+            struct msglog_entry e = {.kind = MSGLOG_RELEASE, .large_file = 7};
+            assert_int_equal(core_add(c, 0, &e), 0);
+            assert_int_equal(core_flush(c), 0);
+        }
+        assert_false(file_exists(io, "/d/large/0000000000000007.body"));
+        core_fini(c);
+        mem_free(c);
+        msglog_live_fini(&live);
+        powercut_free(p);
+    }
+}
+
 int
 main(void)
 {
@@ -393,6 +454,7 @@ main(void)
         cmocka_unit_test(test_stale_group_is_not_taken),
         cmocka_unit_test(test_newer_version_is_refused_untouched),
         cmocka_unit_test(test_every_entry_says_where_its_record_is),
+        cmocka_unit_test(test_large_files_named_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
