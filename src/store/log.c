@@ -4,13 +4,18 @@
 // way. Each list is a stack with an atomic head, emptied as a whole and turned round: one exchange for any number of batches.
 // The log thread: take what all writers have submitted, add it entry by entry (flushing when a group is full), flush, give back the
 // batches that are complete, in the order of their writer. Nothing to do: sleep on a condition until somebody submits; the flag
-// `is_asleep` spares the lock while it is awake.
+// `is_asleep` spares the lock while it is awake. Relaxed groups are synced when the log has been idle for a moment, when they have waited
+// for long, or when they are many (log_core.c).
 // Failure modes: those of log_core.c; a batch comes back in every case.
 #include <pthread.h>
 
+#include "src/base/clock.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/store/log_core.h"
+
+// LIMIT: how long a relaxed group waits for its sync, in ms: while nothing comes, and while there is always something.
+enum { RELAXED_IDLE_MS = 10, RELAXED_MAX_MS = 200 };
 
 struct msglog_writer {
     struct msglog *log;
@@ -35,6 +40,7 @@ struct msglog {
     pthread_cond_t work;
     atomic_bool is_asleep; // partner: wake_log, after its push (seq_cst both)
     atomic_bool is_stopping;
+    uint64_t unsynced_since_ms; // 0: everything is durable
     void (*out_of_service)(void *ctx, int error);
     void *out_ctx;
     bool was_out;
@@ -121,11 +127,29 @@ give_back(struct msglog *log)
     }
 }
 
+// Relaxed groups have been waiting for long, or there is time for them.
+static void
+sync_relaxed(struct msglog *log)
+{
+    (void)core_sync(&log->core); // nobody waits for it; a failure counts like that of any other sync
+    log->unsynced_since_ms = 0;
+    give_back(log);
+}
+
 static void
 flush(struct msglog *log)
 {
     (void)core_flush(&log->core); // every entry has got the error
     give_back(log);
+    if (!core_is_unsynced(&log->core)) {
+        log->unsynced_since_ms = 0;
+        return;
+    }
+    uint64_t now = clock_mono_ns() / 1000000;
+    if (log->unsynced_since_ms == 0)
+        log->unsynced_since_ms = now;
+    else if (now - log->unsynced_since_ms >= RELAXED_MAX_MS)
+        sync_relaxed(log);
 }
 
 // Adds what a writer has; returns whether it had something.
@@ -172,12 +196,24 @@ has_submissions(const struct msglog *log)
 static void
 sleep_until_work(struct msglog *log)
 {
+    bool is_unsynced = core_is_unsynced(&log->core), is_late = false;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += RELAXED_IDLE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&log->lock);
     atomic_store(&log->is_asleep, true);
-    while (!has_submissions(log) && !atomic_load(&log->is_stopping))
-        pthread_cond_wait(&log->work, &log->lock);
+    while (!has_submissions(log) && !atomic_load(&log->is_stopping) && !is_late) {
+        if (is_unsynced)
+            is_late = pthread_cond_timedwait(&log->work, &log->lock, &until) != 0;
+        else
+            pthread_cond_wait(&log->work, &log->lock);
+    }
     atomic_store(&log->is_asleep, false);
     pthread_mutex_unlock(&log->lock);
+    if (is_late)
+        sync_relaxed(log);
 }
 
 static void *
@@ -225,7 +261,11 @@ msglog_open(const struct msglog_config *config, struct msglog_live *live, struct
     }
     log->writer_max = config->writer_count;
     pthread_mutex_init(&log->lock, NULL);
-    pthread_cond_init(&log->work, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&log->work, &attr);
+    pthread_condattr_destroy(&attr);
     *ret_log = log;
     return 0;
 }

@@ -5,9 +5,10 @@
 // durable with one fdatasync, and gives the batches back: every entry then holds its result and, for a message, its place
 // {file, offset}. There is no timer: while one group is being written the next one gathers.
 //
-// Promises. An entry with result 0 is durable: `// DURABLE:` confirms start here. Entries of one writer are written in the order of
-// submission, and batches come back in that order, each exactly once. An entry with another result was not promised; after a crash
-// it may be there or not. A message is written once a group, whatever the number of its references and writers. No record refers to
+// Promises. An entry with result 0 is durable: `// DURABLE:` confirms start here. A relaxed one with result 0 is with the operating
+// system: it survives the process, but maybe not the power; it becomes durable with the next entry that is not relaxed, or a moment
+// later. Entries of one writer are written in the order of submission, and batches come back in that order, each exactly once. An entry
+// with another result was not promised; after a crash it may be there or not. A message is written once a group, whatever the number of its references and writers. No record refers to
 // a body in a later group. The ring is bounded: when room runs low the log asks the writers to vacate its oldest segment
 // (msglog_writer_config.vacate): each moves (MSGLOG_MOVE) or lets go what it has there, then submits MSGLOG_VACATED.
 //
@@ -51,8 +52,12 @@ enum msglog_kind {
 };
 
 struct msglog_entry {
-    uint8_t kind;   // enum msglog_kind
-    int32_t result; // out: 0 durable, -LE_NOSPACE, -LE_IO, -LE_NOTFOUND (move: cannot be read), -LE_LIMIT
+    uint8_t kind; // enum msglog_kind
+    // Written without waiting for the disk. Not for a MOVE of a message that was not, nor for what is a condition for removing something
+    // outside the log (PURGE and DELETE of a queue with files); RELEASE waits by itself.
+    bool is_relaxed;
+    int32_t
+        result; // out: 0 durable (or see is_relaxed), -LE_NOSPACE, -LE_IO, -LE_NOTFOUND (move: cannot be read), -LE_LIMIT
     uint32_t epoch;
     uint32_t flags; // the queue's own; kept with the reference
     uint64_t queue, seq, count;
@@ -88,7 +93,9 @@ struct msglog_config {
 
 // What recovery found; for the owner to log.
 struct msglog_report {
-    uint64_t segments, groups, messages, bad_spots, bad_bytes, torn_bytes, void_parts, missing_segments;
+    uint64_t segments, groups, messages, bad_spots, bad_bytes, void_parts, missing_segments;
+    uint64_t
+        torn_bytes; // groups that no sync had covered, lost or torn: nothing that was promised to be durable
     uint64_t first_bad_generation, first_bad_offset; // of the first bad spot
 };
 

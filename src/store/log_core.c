@@ -3,6 +3,10 @@
 // Happy path: core_add puts entries into the group; core_flush reserves a place, encodes, writes and syncs once, then settles: results,
 // places, references of large files, what was vacated. When all writers have vacated a generation the next group holds a CHECKPOINT, and
 // when that is durable the older segments are free.
+// Relaxed: a group of relaxed entries alone is written without a sync, and becomes durable with the next one that has one, or by
+// core_sync. After a power cut any of such groups may be missing while later ones are there. So what must not be found without them is
+// written after a sync of its own: a COMMIT with parts in them, a CHECKPOINT (moved messages may be in them). A large file is unlinked
+// (RELEASE) after a sync too. The first group of a segment is always synced, and a segment before it is left (log_ring.c).
 // Failure modes: no room: refused by kind of entry (KEEP_FOR_*). Write or sync failed: the group is written again to a fresh file;
 // failed again, there or later: out of service. No memory: the entry is refused with -LE_NOMEM, like any other refusal.
 // A transaction one entry of which was refused is never committed: its COMMIT gets the same result.
@@ -44,6 +48,7 @@ tx_get(struct core *c, uint64_t id)
         return NULL;
     tx->first_generation =
         c->ring.current != NULL ? c->ring.current->header.generation : c->ring.next_generation;
+    tx->first_number = c->ring.next_number;
     if (inttab_put(&c->txs, id, tx) != 0) {
         mem_free(tx);
         return NULL;
@@ -145,6 +150,7 @@ add_record(struct core *c, unsigned writer, struct msglog_entry *e, struct group
             large_drop(c, a->large_file);
         return refuse(c, writer, e, err);
     }
+    c->needs_sync |= !e->is_relaxed;
     return 0;
 }
 
@@ -200,8 +206,10 @@ add_verdict(struct core *c, unsigned writer, struct msglog_entry *e)
     if (tx->error != 0)
         return refuse(c, writer, e, tx->error);
     int err = add_record(c, writer, e, &(struct group_add){.type = RECORD_COMMIT});
-    if (err == 0)
+    if (err == 0) {
+        c->needs_presync |= tx->first_number < c->ring.next_number;
         tx_end(c, e->tx);
+    }
     return err;
 }
 
@@ -255,7 +263,9 @@ core_add(struct core *c, unsigned writer, struct msglog_entry *e)
         if (LOG_BUG(BUG_RECYCLE_EARLY))
             ring_release(&c->ring, e->place.file + 1);
         return add_silent(c, writer, e);
-    case MSGLOG_RELEASE: return add_silent(c, writer, e);
+    case MSGLOG_RELEASE:
+        c->needs_sync |= !LOG_BUG(BUG_RELEASE_UNSYNCED); // the ack that allows it may be relaxed
+        return add_silent(c, writer, e);
     default: return refuse(c, writer, e, -LE_INVAL);
     }
 }
@@ -342,15 +352,62 @@ refuse_verdicts(struct core *c)
     }
 }
 
+bool
+core_is_unsynced(const struct core *c)
+{
+    return ring_unsynced(&c->ring) > 0;
+}
+
+// A sync failed, and relaxed groups may be lost: what has parts in them cannot be committed any more.
+static void
+spoil_txs(struct core *c)
+{
+    size_t cursor = 0;
+    uint64_t id;
+    void *value;
+    while (inttab_next(&c->txs, &cursor, &id, &value))
+        ((struct core_tx *)value)->error = -LE_IO;
+}
+
+int
+core_sync(struct core *c)
+{
+    int err = c->is_out ? 0 : ring_sync(&c->ring);
+    if (err != 0) {
+        spoil_txs(c);
+        c->is_out = c->ring.failures > FAILURES_MAX;
+    }
+    return err;
+}
+
 static int
 write_group(struct core *c, bool is_fresh, struct ring_target *t)
 {
-    uint32_t crc;
+    uint32_t crc, bytes = group_padded(c->group.bytes);
+    bool is_relaxed = !c->needs_sync && ring_unsynced(&c->ring) + bytes <= c->unsynced_max;
+    if (LOG_BUG(BUG_MIXED_RELAXED) && ring_unsynced(&c->ring) > 0)
+        is_relaxed = true;
     int err = ring_reserve(&c->ring, group_padded(c->group.bytes), is_fresh, t);
     if (err == 0)
         err = group_encode(&c->group, t, &crc);
     if (err == 0)
-        err = ring_commit(&c->ring, t, c->group.out.ptr, (uint32_t)c->group.out.len, crc);
+        err = ring_commit(&c->ring, t, c->group.out.ptr, (uint32_t)c->group.out.len, crc,
+                          is_relaxed ? RING_RELAXED : RING_SYNC);
+    return err;
+}
+
+// The group to its place, or after a failure to another one.
+static int
+write_somewhere(struct core *c, struct ring_target *t)
+{
+    unsigned failures = c->ring.failures;
+    int err = write_group(c, false, t);
+    if (err != 0 && c->ring.current == NULL && c->ring.prev_synced < c->ring.prev_end)
+        spoil_txs(c);
+    if (err == 0 || c->ring.failures == failures)
+        return err; // for want of room: what is in the old file counts up to here
+    err = c->ring.failures <= FAILURES_MAX ? write_group(c, true, t) : err;
+    c->is_out = err != 0;
     return err;
 }
 
@@ -358,20 +415,18 @@ int
 core_flush(struct core *c)
 {
     uint64_t first = c->is_out ? 0 : checkpoint_due(c);
-    int err = 0;
+    int err = c->is_out ? -LE_IO : 0;
     if (first > c->checkpoint && c->group.bytes < c->group_soft &&
-        ring_fits(&c->ring, group_padded(c->group.bytes + RECORD_HEADER_BYTES + 16), 0))
-        err = group_append(&c->group, NULL, &(struct group_add){.type = RECORD_CHECKPOINT, .number = first});
-    err = c->is_out ? -LE_IO : 0; // without memory for it the CHECKPOINT waits for the next group
-    if (err == 0 && c->group.item_count > 0) {
+        ring_fits(&c->ring, group_padded(c->group.bytes + RECORD_HEADER_BYTES + 16), 0) &&
+        group_append(&c->group, NULL, &(struct group_add){.type = RECORD_CHECKPOINT, .number = first}) == 0)
+        c->needs_sync = c->needs_presync =
+            true; // without memory for it the CHECKPOINT waits for the next group
+    bool is_written = c->group.item_count > 0;
+    if (err == 0 && (is_written ? c->needs_presync && !LOG_BUG(BUG_NO_PRESYNC) : c->needs_sync))
+        err = core_sync(c);
+    if (err == 0 && is_written) {
         struct ring_target t = {0};
-        unsigned failures = c->ring.failures;
-        err = write_group(c, false, &t);
-        if (err != 0 &&
-            c->ring.failures > failures) { // not for want of room: what is in the old file counts up to here
-            err = c->ring.failures <= FAILURES_MAX ? write_group(c, true, &t) : err;
-            c->is_out = err != 0;
-        }
+        err = write_somewhere(c, &t);
         if (LOG_BUG(BUG_ACK_BEFORE_DURABLE) && t.generation != 0)
             err = 0;
         if (err == 0) {
@@ -384,6 +439,7 @@ core_flush(struct core *c)
     for (uint32_t i = 0; i < c->silent_count; i++)
         settle_silent(c, c->silent_writer[i], c->silent[i]);
     c->silent_count = 0;
+    c->needs_sync = c->needs_presync = false;
     group_reset(&c->group);
     if (c->is_out)
         refuse_verdicts(c);
@@ -431,8 +487,12 @@ core_mark_end(struct core *c)
     if (c->is_out || c->ring.current == NULL)
         return 0; // nothing was written since the last recovery
     LV_ASSERT(c->group.item_count == 0);
-    int err = group_append(
-        &c->group, NULL, &(struct group_add){.type = RECORD_CHECKPOINT, .number = c->ring.first_generation});
+    int err = core_sync(c);
+    if (err == 0)
+        err =
+            group_append(&c->group, NULL,
+                         &(struct group_add){.type = RECORD_CHECKPOINT, .number = c->ring.first_generation});
+    c->needs_sync = true;
     return err != 0 ? err : core_flush(c);
 }
 

@@ -15,6 +15,7 @@ enum { MSGLOG_WRITERS_MAX = 64 };
 
 struct core_tx {
     uint64_t first_generation;    // nothing of it lies in an older one
+    uint64_t first_number;        // nor in a group before this
     uint64_t parts;               // seen
     struct msglog_entry *verdict; // COMMIT or ABORT that waits for its parts
     unsigned verdict_writer;
@@ -26,8 +27,11 @@ struct core {
     char large_dir[IO_PATH_MAX];
     struct ring ring;
     struct group group;
-    uint32_t group_soft;  // a group that has so many bytes is written before more is added
-    uint32_t content_max; // larger ones get a file of their own
+    uint32_t group_soft;   // a group that has so many bytes is written before more is added
+    uint32_t content_max;  // larger ones get a file of their own
+    uint32_t unsynced_max; // LIMIT: bytes of groups that wait for a sync: recovery copies them into one group
+    bool needs_sync;       // something in the group is not relaxed, or has to be durable for another reason
+    bool needs_presync;    // something in the group must not be on disk without the groups before it
     unsigned writer_count;
     struct inttab txs;   // → struct core_tx
     struct inttab large; // id → number of references and one, as a pointer
@@ -60,7 +64,9 @@ enum { CORE_HELD = 1 };
 LV_MUST_USE int core_add(struct core *c, unsigned writer, struct msglog_entry *e);
 // 0 or the error that everything in the group got. After it core_is_out may be true.
 int core_flush(struct core *c);
-bool core_has_work(const struct core *c); // a flush would write something
+bool core_has_work(const struct core *c);    // a flush would write something
+bool core_is_unsynced(const struct core *c); // there are relaxed entries that are not durable yet
+int core_sync(struct core *c); // makes them durable; 0 or the error, after which core_is_out may be true
 // A generation the writers have to vacate; 0: none. Told once.
 uint64_t core_vacate_wanted(struct core *c);
 // Makes files ahead of their use, a little at a time.

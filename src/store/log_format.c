@@ -25,6 +25,8 @@ segment_header_encode(struct segment_header *h, uint8_t to[SEGMENT_HEADER_BYTES]
     put_u32(to + 72, h->prev_crc);
     put_u64(to + 80, h->base_generation);
     put_u64(to + 88, h->base_end);
+    put_u64(to + 96, h->prev_synced);
+    put_u64(to + 104, h->base_synced);
     h->crc = crc32c(0, to, SEGMENT_HEADER_BYTES - 4);
     put_u32(to + SEGMENT_HEADER_BYTES - 4, h->crc);
 }
@@ -48,6 +50,8 @@ segment_header_decode(const uint8_t from[SEGMENT_HEADER_BYTES], struct segment_h
         .prev_crc = get_u32(from + 72),
         .base_generation = get_u64(from + 80),
         .base_end = get_u64(from + 88),
+        .prev_synced = get_u64(from + 96),
+        .base_synced = get_u64(from + 104),
         .crc = crc,
     };
     return ret->generation == 0 || ret->generation <= ret->prev_generation ||
@@ -69,6 +73,7 @@ group_header_encode(struct group_header *h, uint8_t to[GROUP_HEADER_BYTES])
     put_u32(to + 40, h->record_count);
     put_u32(to + 44, h->records_crc);
     put_u32(to + 48, h->prev_crc);
+    put_u32(to + 52, h->synced);
     h->crc = crc32c(0, to + 8, GROUP_HEADER_BYTES - 8);
     put_u32(to + 4, h->crc);
 }
@@ -87,6 +92,7 @@ group_header_decode(const uint8_t from[GROUP_HEADER_BYTES], struct group_header 
         .record_count = get_u32(from + 40),
         .records_crc = get_u32(from + 44),
         .prev_crc = get_u32(from + 48),
+        .synced = get_u32(from + 52),
         .crc = get_u32(from + 4),
     };
     return 0;

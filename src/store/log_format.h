@@ -38,6 +38,8 @@ struct segment_header {
     // The same, once the first group here is valid: recovery repeats the last group of the log as the first of a new segment, and its
     // first copy, which may not be on disk, is left out from then on. Otherwise equal to prev_*.
     uint64_t base_generation, base_end;
+    // Bytes of prev and base that a sync had covered: what is missing before them is damage, behind them it may be missing.
+    uint64_t prev_synced, base_synced;
     uint64_t first_generation; // the oldest one still needed when this was written
     uint64_t first_number;     // number of the first group here
     uint32_t prev_crc;         // checksum of the last valid group there
@@ -52,6 +54,7 @@ struct group_header {
     uint32_t record_count;
     uint32_t records_crc; // over all record headers, which hold the checksums of their payloads
     uint32_t prev_crc;    // header checksum of the group before it, or of the segment header
+    uint32_t synced;      // everything before this offset of the segment was durable when this was written
     uint32_t crc;         // of this header
 };
 

@@ -292,7 +292,8 @@ group_encode(struct group *g, const struct ring_target *t, uint32_t *ret_crc)
                              .number = t->number,
                              .offset = t->offset,
                              .record_count = g->item_count,
-                             .prev_crc = t->prev_crc};
+                             .prev_crc = t->prev_crc,
+                             .synced = t->synced};
     uint32_t at = GROUP_HEADER_BYTES;
     for (uint32_t i = 0; i < g->item_count; i++) {
         struct group_item *it = &g->items[i];

@@ -4,75 +4,128 @@
 #include "src/base/mem.h"
 #include "src/store/log_recover.h"
 
-// --- the last group ---
+// --- the end of the log ---
 
-// Gives a copy of a group the headers of another place. Offsets within it stay; the checksums of its records were good.
-static void
-readdress(uint8_t *bytes, const struct group_header *old, const struct ring_target *t, uint32_t *ret_crc)
+// Copies the records of a group, checked again, with headers for another place.
+static int
+readdress(const uint8_t *from, const struct group_header *old, uint8_t *to, const struct ring_target *t,
+          uint32_t offset, struct group_header *g)
 {
-    struct group_header g = *old;
-    g.generation = t->generation;
-    g.salt = t->salt;
-    g.number = t->number;
-    g.offset = t->offset;
-    g.prev_crc = t->prev_crc;
-    g.records_crc = 0;
-    uint32_t at = GROUP_HEADER_BYTES, end = at + g.payload_bytes;
-    while (at + RECORD_HEADER_BYTES <= end) {
+    uint32_t at = 0;
+    while (at + RECORD_HEADER_BYTES <= old->payload_bytes) {
         struct record_header h;
-        int err = record_header_decode(bytes + at, record_place(old->generation, old->offset + at), &h);
-        LV_ASSERT(err == 0); // checked by the caller
-        record_header_encode(&h, record_place(t->generation, t->offset + at), bytes + at);
-        g.records_crc = crc32c(g.records_crc, bytes + at, RECORD_HEADER_BYTES);
-        at += align_up(RECORD_HEADER_BYTES + h.payload_bytes, RECORD_ALIGN_BYTES);
+        const uint8_t *record = from + GROUP_HEADER_BYTES + at;
+        uint32_t place = record_place(old->generation, old->offset + GROUP_HEADER_BYTES + at);
+        if (record_header_decode(record, place, &h) != 0 ||
+            (uint64_t)at + RECORD_HEADER_BYTES + h.payload_bytes > old->payload_bytes)
+            return -LE_CORRUPT;
+        uint32_t bytes = align_up(RECORD_HEADER_BYTES + h.payload_bytes, RECORD_ALIGN_BYTES);
+        memcpy(to + at, record, LV_MIN(bytes, old->payload_bytes - at));
+        record_header_encode(&h, record_place(t->generation, offset + at), to + at);
+        g->records_crc = crc32c(g->records_crc, to + at, RECORD_HEADER_BYTES);
+        g->record_count++;
+        at += bytes;
     }
-    group_header_encode(&g, bytes);
-    *ret_crc = g.crc;
+    return at == old->payload_bytes ? 0 : -LE_CORRUPT;
 }
 
 struct relocation {
     const struct recovered_tail *tail;
-    struct ring_target target;
+    uint64_t generation;
+    const uint32_t *to; // of each group of the tail: where its records begin now
 };
 
 static int
 relocate(void *ctx, uint64_t queue, struct msglog_live_entry *e)
 {
     const struct relocation *r = ctx;
-    if (e->place.file == r->tail->generation && e->place.offset >= r->tail->start) {
-        e->place.file = r->target.generation;
-        e->place.offset = e->place.offset - (uint32_t)r->tail->start + r->target.offset;
+    if (e->place.file != r->tail->generation || e->place.offset < r->tail->start)
+        return 0;
+    size_t low = 0, high = r->tail->count; // the last group that begins before it
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (r->tail->groups[middle].offset < e->place.offset)
+            low = middle;
+        else
+            high = middle;
     }
+    e->place.file = r->generation;
+    e->place.offset = e->place.offset - r->tail->groups[low].offset - GROUP_HEADER_BYTES + r->to[low];
     return 0;
 }
 
-// Copies what lies between start and end, if it is one good group, into the new segment.
+// The groups of the tail as one, in `out`; `bytes` are what lies between its start and its end. `to` as in struct relocation.
+static int
+join_groups(const struct recovered_tail *tail, const uint8_t *bytes, const struct ring_target *t,
+            uint8_t *out, uint32_t *to, uint32_t *ret_crc)
+{
+    struct group_header g = {.generation = t->generation,
+                             .salt = t->salt,
+                             .number = t->number,
+                             .offset = t->offset,
+                             .prev_crc = t->prev_crc,
+                             .synced = t->synced};
+    uint32_t at = GROUP_HEADER_BYTES;
+    for (size_t i = 0; i < tail->count; i++) {
+        struct group_header old;
+        const struct recovered_group *from = &tail->groups[i];
+        const uint8_t *header = bytes + (from->offset - tail->start);
+        if (group_header_decode(header, &old) != 0 || old.offset != from->offset ||
+            old.payload_bytes != from->payload_bytes)
+            return -LE_CORRUPT;
+        to[i] = t->offset + at;
+        int err = readdress(header, &old, out + at, t, to[i], &g);
+        if (err != 0)
+            return err;
+        at += old.payload_bytes;
+    }
+    g.payload_bytes = at - GROUP_HEADER_BYTES;
+    group_header_encode(&g, out);
+    *ret_crc = g.crc;
+    return 0;
+}
+
+static uint32_t
+joined_bytes(const struct recovered_tail *tail)
+{
+    uint32_t bytes = 0;
+    for (size_t i = 0; i < tail->count; i++)
+        bytes += tail->groups[i].payload_bytes;
+    return group_padded(bytes);
+}
+
+// Copies what is in the tail into the new segment. `bytes` has room for the tail and for the group made of it.
 static int
 copy_tail(struct core *c, struct msglog_live *live, const struct recovered_tail *tail, uint8_t *bytes,
-          size_t len)
+          uint32_t *to)
 {
-    struct group_header g;
-    struct relocation r = {.tail = tail};
-    size_t n = 0;
-    uint32_t crc;
+    size_t n = 0, len = (size_t)(tail->end - tail->start);
+    uint8_t *out = bytes + len;
+    uint32_t crc = 0, out_bytes = joined_bytes(tail);
+    struct ring_target target;
     struct ring *ring = &c->ring;
     int err = io_read_all(c->io, tail->segment->fd, bytes, len, tail->start, &n);
-    if (err != 0 || n != len || group_header_decode(bytes, &g) != 0 || g.offset != tail->start ||
-        group_padded(g.payload_bytes) != len)
+    if (err != 0 || n != len)
         return err != 0 ? err : -LE_CORRUPT;
+    ring->has_base = true;
     ring->base_generation = tail->prev_generation;
     ring->base_end = tail->prev_end;
-    err = ring_reserve(ring, (uint32_t)len, false, &r.target);
+    ring->base_synced = tail->prev_synced;
+    err = ring_reserve(ring, out_bytes, false, &target);
     if (err == 0) {
-        readdress(bytes, &g, &r.target, &crc);
-        err = ring_commit(ring, &r.target, bytes, (uint32_t)len, crc);
+        memset(out, 0, out_bytes);
+        err = join_groups(tail, bytes, &target, out, to, &crc);
+        if (err == 0)
+            err = ring_commit(ring, &target, out, out_bytes, crc, RING_SYNC);
+        else
+            ring_abandon(ring); // its header leaves out what is not copied
     }
-    ring->base_generation = 0;
+    ring->has_base = false;
     if (err != 0)
         return err;
     if (tail->is_alone)
         ring_void(ring, tail->segment);
-    return msglog_live_each(live, UINT64_MAX, relocate, &r);
+    return msglog_live_each(live, UINT64_MAX, relocate, &(struct relocation){tail, target.generation, to});
 }
 
 static int
@@ -83,12 +136,14 @@ secure_tail(struct core *c, struct msglog_live *live, const struct recovered_tai
         return 0;
     // A CHECKPOINT in it may have freed the very segment that the copy goes to.
     int err = c->io->fdatasync(c->io->ctx, tail->segment->fd);
-    if (err != 0 || len == 0 || len > ring_group_max(&c->ring))
+    if (err != 0 || tail->count == 0 || joined_bytes(tail) > ring_group_max(&c->ring))
         return err;
-    uint8_t *bytes = mem_alloc(len);
-    err = bytes != NULL ? copy_tail(c, live, tail, bytes, len) : -LE_NOMEM;
+    uint8_t *bytes = mem_alloc(len + joined_bytes(tail));
+    uint32_t *to = mem_alloc(tail->count * sizeof(*to));
+    err = bytes != NULL && to != NULL ? copy_tail(c, live, tail, bytes, to) : -LE_NOMEM;
     mem_free(bytes);
-    // No room, or its end is known to be damaged: then the sync has to do.
+    mem_free(to);
+    // No room, or it cannot be read any more: then the sync has to do.
     return err == -LE_NOSPACE || err == -LE_CORRUPT ? 0 : err;
 }
 
@@ -143,6 +198,7 @@ core_open(struct core *c, const struct msglog_config *config, struct msglog_live
     c->writer_count = config->writer_count;
     c->group_soft = LV_MIN(segment / 4, 4u << 20);
     c->content_max = segment / 4;
+    c->unsynced_max = segment / 4;
     c->next_large = 1;
     snprintf(path, sizeof path, "%s/log", config->dir);
     snprintf(c->large_dir, sizeof c->large_dir, "%s/large", config->dir);
@@ -167,6 +223,7 @@ core_open(struct core *c, const struct msglog_config *config, struct msglog_live
             break;
     if (err == 0)
         err = secure_tail(c, live, &tail);
+    mem_free(tail.groups);
     c->is_damaged = ret->bad_spots > 0 || ret->missing_segments > 0;
     if (err == 0 && LOG_BUG(BUG_SWEEP_EARLY))
         err = large_sweep(c);

@@ -3,12 +3,13 @@
 // 1. Every file of the folder is opened and its header read. A header of a newer version ends recovery before anything is changed.
 // 2. The newest valid header names its predecessor and how much of that is valid, and so on back to the first generation that is needed
 //    (header, or a later CHECKPOINT). Segments outside this chain are void: their groups were written again elsewhere, or never counted.
-// 3. Each segment of the chain is read from its oldest to its newest group. The newest one ends at the first group that is not valid,
-//    unless valid groups of it follow: then, and anywhere before the known end of an older segment, that is damage: reported, records with
-//    good checksums in it are used, and reading goes on at the next valid group.
-// 4. The last valid group is copied to the head of the new segment and synced: a process that died before its fdatasync, or after a failed
-//    one, left it in the page cache alone, and what recovery has seen must not be lost by the next power cut. Not in place: a
-//    torn write would spoil a group that was durable.
+// 3. Each group says how much of its segment was durable when it was written, each header the same of the predecessor. Each segment of
+//    the chain is read from its oldest to its newest group. Where no valid group is although it was durable there is damage: reported,
+//    records with good checksums in it are used, and reading goes on at the next valid group. Where nothing says that it was durable a
+//    power cut may have left any subset of the groups: what is not valid is passed over.
+// 4. The groups that nobody says are durable are copied, as one group, to the head of the new segment and synced: a process that died
+//    before its fdatasync, or after a failed one, left them in the page cache alone, and what recovery has seen must not be lost by the
+//    next power cut. Not in place: a torn write would spoil what was durable. As one group: half of them would be worse than none.
 // The log goes on in a new segment, whose header says where the valid part ends; so the torn tail is void for ever.
 #include "src/store/log_recover.h"
 #include "src/base/crc.h"
@@ -19,6 +20,7 @@ struct found { // a file with a valid header
     struct segment *segment;
     struct segment_header header;
     uint64_t limit;  // end of its valid part, as its successor in the chain says
+    uint64_t synced; // of that, what was durable; of the newest one as its own groups say
     bool is_guessed; // the header is unreadable: generation and salt are those of its first group
 };
 
@@ -31,11 +33,12 @@ struct scan {
     uint8_t *bytes;       // of the segment being read
     uint64_t size, limit; // bytes there; end as its successor says, or size
     struct found *at;
-    bool is_newest;
-    uint64_t last_number; // of the last valid group
+    uint64_t unreadable, first_unreadable; // of these bytes
+    uint64_t last_number;                  // of the last valid group
     bool has_last;
-    uint64_t tail_start, tail_end; // the last valid group, in its segment
-    struct segment *tail;
+    bool is_damaged_behind;      // the last valid group
+    uint64_t synced;             // of `at`
+    struct recovered_tail *tail; // segment, end, groups
     uint32_t tail_crc;
     int error;
 };
@@ -101,16 +104,62 @@ next_group(struct scan *s, uint64_t offset, struct group_header *ret)
     return 0;
 }
 
+// The log ends in this segment, as far as is known.
+static void
+set_tail_segment(struct scan *s)
+{
+    struct recovered_tail *t = s->tail;
+    if (t->segment == s->at->segment)
+        return;
+    t->segment = s->at->segment;
+    t->start = t->synced = s->synced;
+    t->count = 0;
+}
+
+// Groups that no sync is known to have covered are kept in mind, and if there are none the last one: that the log ends behind it has to
+// become durable too, or what a failed write left there may count at the next start.
+static void
+note_for_tail(struct scan *s, const struct group_header *g)
+{
+    struct recovered_tail *t = s->tail;
+    bool is_synced = g->offset < s->synced;
+    set_tail_segment(s);
+    if (is_synced || LOG_BUG(BUG_SECURE_ONE_GROUP) || (t->count > 0 && t->groups[0].offset < s->synced))
+        t->count = 0;
+    t->start = is_synced || LOG_BUG(BUG_SECURE_ONE_GROUP) ? g->offset : s->synced;
+    t->end = g->offset + group_padded(g->payload_bytes);
+    if (t->count == t->cap) {
+        size_t cap = t->cap == 0 ? 64 : t->cap * 2;
+        struct recovered_group *groups = mem_realloc(t->groups, cap * sizeof(*groups));
+        if (groups == NULL) {
+            s->error = -LE_NOMEM;
+            return;
+        }
+        t->groups = groups;
+        t->cap = cap;
+    }
+    t->groups[t->count++] = (struct recovered_group){g->offset, g->payload_bytes};
+}
+
 static void
 accept(struct scan *s, const struct group_header *g)
 {
     s->last_number = g->number;
     s->has_last = true;
+    s->is_damaged_behind = false;
     s->report->groups++;
-    s->tail = s->at->segment;
-    s->tail_start = g->offset;
-    s->tail_end = g->offset + group_padded(g->payload_bytes);
     s->tail_crc = g->crc;
+    note_for_tail(s, g);
+}
+
+// What a sync had covered is not valid: uses what is good of it, and says so.
+static void
+damage(struct scan *s, const struct group_header *linked, uint64_t at, uint64_t end)
+{
+    s->is_damaged_behind = true;
+    if (linked != NULL)
+        (void)walk_records(s, linked, true);
+    bad_spot(s, at, LV_MIN(end, s->synced) - at);
 }
 
 static void
@@ -131,17 +180,15 @@ scan_segment(struct scan *s)
             is_chained = true;
             continue;
         }
-        // Damage, or the end of what was written.
         struct group_header later;
         uint64_t next = next_group(s, at + MSGLOG_SECTOR_BYTES, &later);
-        if (s->is_newest && next == 0) {
-            uint64_t torn = is_here ? group_padded(g.payload_bytes) : 0;
-            s->report->torn_bytes += LV_MIN(torn, s->limit - at);
-            return;
-        }
-        if (is_linked)
-            (void)walk_records(s, &g, true); // what is good of it
-        bad_spot(s, at, (next != 0 ? next : s->limit) - at);
+        if (at < s->synced)
+            damage(s, is_linked ? &g : NULL, at, next != 0 ? next : s->limit);
+        else // never durable; perhaps never written
+            s->report->torn_bytes += next != 0 ? next - at
+                                     : is_here
+                                         ? LV_MIN((uint64_t)group_padded(g.payload_bytes), s->limit - at)
+                                         : 0;
         if (next == 0)
             return;
         at = next;
@@ -157,6 +204,7 @@ read_segment(struct scan *s, uint64_t bytes)
     const struct io *io = s->c->io;
     size_t n = 0;
     s->size = bytes;
+    s->unreadable = 0;
     s->bytes = mem_realloc(s->bytes, LV_MAX(bytes, 1u));
     if (s->bytes == NULL)
         return -LE_NOMEM;
@@ -167,8 +215,11 @@ read_segment(struct scan *s, uint64_t bytes)
     memset(s->bytes, 0, bytes);
     for (uint64_t at = 0; at < bytes; at += 4096) {
         err = io_read_all(io, s->at->segment->fd, s->bytes + at, LV_MIN((uint64_t)4096, bytes - at), at, &n);
-        if (err != 0)
-            memset(s->bytes + at, 0, LV_MIN((uint64_t)4096, bytes - at));
+        if (err == 0)
+            continue;
+        memset(s->bytes + at, 0, LV_MIN((uint64_t)4096, bytes - at));
+        s->first_unreadable = s->unreadable == 0 ? at : s->first_unreadable;
+        s->unreadable += LV_MIN((uint64_t)4096, bytes - at);
     }
     return 0;
 }
@@ -187,26 +238,43 @@ find_generation(struct scan *s, uint64_t generation)
     return guessed;
 }
 
+// Reads the segment, and takes as last number the one before its first.
 static int
-scan_one(struct scan *s, struct found *f, uint64_t limit, bool is_newest)
+begin_segment(struct scan *s, struct found *f)
 {
     s->at = f;
-    s->is_newest = is_newest;
+    s->limit = s->size = 0;
     int err = read_segment(s, f->segment->bytes);
+    s->limit = s->size;
+    if (!f->is_guessed && f->header.first_number != 0)
+        s->last_number = f->header.first_number - 1;
+    return err;
+}
+
+static int
+scan_one(struct scan *s, struct found *f, bool is_newest)
+{
+    int err = begin_segment(s, f);
     if (err != 0)
         return err;
-    s->limit = is_newest || LOG_BUG(BUG_IGNORE_PREV_END) ? s->size : LV_MIN(limit, s->size);
-    s->last_number =
-        f->is_guessed || f->header.first_number == 0 ? s->last_number : f->header.first_number - 1;
+    s->limit = is_newest || LOG_BUG(BUG_IGNORE_PREV_END) ? s->size : LV_MIN(f->limit, s->size);
+    s->synced = LV_MIN(f->synced, s->limit);
+    s->is_damaged_behind = false;
     s->report->segments++;
     if (f->is_guessed)
         bad_spot(s, 0, SEGMENT_HEADER_BYTES);
+    if (is_newest && s->unreadable > 0) // nobody can say what was there
+        bad_spot(s, s->first_unreadable, s->unreadable);
     scan_segment(s);
-    f->segment->end = s->limit;
-    if (!is_newest) { // valid up to there by its successor's word, whatever was unreadable
-        s->tail_start = s->tail == f->segment ? s->tail_start : s->limit;
-        s->tail = f->segment;
-        s->tail_end = s->limit;
+    f->segment->end = f->segment->synced = s->limit;
+    if (!is_newest) {
+        set_tail_segment(s);
+        if (s->is_damaged_behind || s->tail->count == 0) {
+            // It reaches as far as that by its successor's word, and what is good of the damaged is used: all stays where it is.
+            s->tail->count = 0;
+            s->tail->end = s->limit;
+            s->tail->start = s->synced;
+        }
     }
     return s->error;
 }
@@ -216,7 +284,7 @@ static size_t
 build_chain(struct scan *s, struct found *newest, bool has_group, uint64_t first, struct found **chain)
 {
     size_t n = 0;
-    uint64_t generation = newest->header.generation, limit = UINT64_MAX;
+    uint64_t generation = newest->header.generation, limit = UINT64_MAX, synced = newest->synced;
     while (generation >= first && generation != 0 && n < s->count) {
         struct found *f = find_generation(s, generation);
         if (f == NULL) {
@@ -224,9 +292,11 @@ build_chain(struct scan *s, struct found *newest, bool has_group, uint64_t first
             return n;
         }
         chain[n] = f;
+        f->synced = synced;
         chain[n++]->limit = limit;
         bool is_based = f != newest || has_group;
         limit = is_based ? f->header.base_end : f->header.prev_end;
+        synced = is_based ? f->header.base_synced : f->header.prev_synced;
         generation = is_based ? f->header.base_generation : f->header.prev_generation;
     }
     return n;
@@ -243,26 +313,39 @@ newest_of(struct scan *s)
     return newest;
 }
 
-// CHECKPOINTs behind the newest header count too: they are in that segment. Only they are looked for here.
-static int
-find_first(struct scan *s, struct found *newest, uint64_t *ret_first, bool *ret_has_group)
+// The highest CHECKPOINT of a valid group.
+static uint64_t
+checkpoint_of(const struct scan *s, const struct group_header *g)
 {
-    struct msglog_live none;
-    struct msglog_report report = {0}, *real = s->report;
-    struct replay replay = s->replay;
-    msglog_live_init(&none);
-    replay_init(&s->replay, &none);
-    s->report = &report;
-    int err = scan_one(s, newest, UINT64_MAX, true);
-    *ret_first = LV_MAX(s->replay.first_generation, newest->header.first_generation);
-    *ret_has_group = s->has_last;
-    replay_fini(&s->replay);
-    msglog_live_fini(&none);
-    s->replay = replay;
-    s->report = real;
+    uint64_t first = 0, at = g->offset + GROUP_HEADER_BYTES, end = at + g->payload_bytes;
+    while (at < end) {
+        struct record_header h;
+        if (record_header_decode(s->bytes + at, record_place(g->generation, (uint32_t)at), &h) != 0)
+            break;
+        if (h.type == RECORD_CHECKPOINT && h.payload_bytes == 16)
+            first = LV_MAX(first, get_u64(s->bytes + at + RECORD_HEADER_BYTES));
+        at += align_up(RECORD_HEADER_BYTES + h.payload_bytes, RECORD_ALIGN_BYTES);
+    }
+    return first;
+}
+
+// What the groups of the newest segment say about the log, before it is read in order: CHECKPOINTs, and how much was durable.
+static int
+survey(struct scan *s, struct found *newest, uint64_t *ret_first, bool *ret_has_group)
+{
+    struct group_header g;
+    uint64_t at = SEGMENT_HEADER_BYTES;
+    int err = begin_segment(s, newest);
+    *ret_first = newest->header.first_generation;
+    newest->synced = SEGMENT_HEADER_BYTES;
+    while (err == 0 && (at = next_group(s, at, &g)) != 0) {
+        *ret_first = LV_MAX(*ret_first, checkpoint_of(s, &g));
+        *ret_has_group = true;
+        newest->synced = LV_MAX(newest->synced, LV_MIN((uint64_t)g.synced, at));
+        s->last_number = g.number;
+        at += group_padded(g.payload_bytes);
+    }
     s->last_number = 0;
-    s->has_last = false;
-    s->tail = NULL;
     return err;
 }
 
@@ -274,18 +357,20 @@ scan_chain(struct scan *s, uint64_t *ret_first)
     *ret_first = 1;
     if (newest == NULL)
         return 0;
-    int err = find_first(s, newest, ret_first, &has_group);
+    int err = survey(s, newest, ret_first, &has_group);
     chain = mem_calloc(s->count, sizeof(*chain));
     if (chain == NULL)
         err = err != 0 ? err : -LE_NOMEM;
     size_t n = err == 0 ? build_chain(s, newest, has_group, *ret_first, chain) : 0;
     for (size_t i = n; i > 0 && err == 0; i--) {
         chain[i - 1]->segment->state = SEGMENT_SEALED;
-        err = scan_one(s, chain[i - 1], chain[i - 1]->limit, chain[i - 1] == newest);
+        err = scan_one(s, chain[i - 1], chain[i - 1] == newest);
     }
-    if (err == 0 && s->tail == NULL) { // not one valid group: the newest header says where the log ended
+    if (err == 0 &&
+        s->tail->segment == NULL) { // not one valid group: the newest header says where the log ended
         s->c->ring.prev_generation = newest->header.prev_generation;
         s->c->ring.prev_end = newest->header.prev_end;
+        s->c->ring.prev_synced = newest->header.prev_synced;
         s->c->ring.prev_crc = newest->header.prev_crc;
     }
     s->c->ring.next_number = LV_MAX(s->has_last ? s->last_number + 1 : 1, newest->header.first_number);
@@ -343,35 +428,38 @@ read_header(struct scan *s, struct segment *seg)
         f->header = (struct segment_header){.generation = g.generation,
                                             .salt = g.salt,
                                             .base_generation = g.generation - 1,
-                                            .base_end = UINT64_MAX};
+                                            .base_end = UINT64_MAX,
+                                            .base_synced = UINT64_MAX};
     }
     atomic_store_explicit(&seg->generation, f->header.generation, memory_order_relaxed);
     s->count++;
     return 0;
 }
 
-// Where the log goes on. The last group is taken out of the valid part when it can be copied (recover_tail): see 4 above.
+// Where the log goes on. What may not be on disk is taken out of the valid part when it can be copied (secure_tail): see 4 above.
 static void
-set_tail(struct scan *s, struct recovered_tail *tail)
+set_tail(struct scan *s)
 {
     struct ring *r = &s->c->ring;
-    if (s->tail == NULL)
+    struct recovered_tail *t = s->tail;
+    if (t->segment == NULL)
         return;
-    r->prev_generation = s->tail->generation;
-    r->prev_end = s->tail_end;
+    t->generation = t->segment->generation;
+    t->start = LV_MIN(t->start, t->end);
+    r->prev_generation = t->generation;
+    r->prev_end = t->end;
+    r->prev_synced = LV_MIN(t->synced, t->end);
     r->prev_crc = s->tail_crc;
-    *tail = (struct recovered_tail){
-        .segment = s->tail, .generation = s->tail->generation, .start = s->tail_start, .end = s->tail_end};
-    const struct found *f = find_generation(s, tail->generation);
-    if (f != NULL && !f->is_guessed && tail->start == SEGMENT_HEADER_BYTES &&
-        f->header.prev_generation != 0) {
+    const struct found *f = find_generation(s, t->generation);
+    if (f != NULL && !f->is_guessed && t->start == SEGMENT_HEADER_BYTES) {
         // Nothing else is in that segment: it is left out altogether, or each crash at start would use up one.
-        tail->prev_generation = f->header.base_generation;
-        tail->prev_end = f->header.base_end;
-        tail->is_alone = true;
+        t->prev_generation = f->header.base_generation;
+        t->prev_end = f->header.base_end;
+        t->prev_synced = f->header.base_synced;
+        t->is_alone = true;
     } else {
-        tail->prev_generation = tail->generation;
-        tail->prev_end = tail->start;
+        t->prev_generation = t->generation;
+        t->prev_end = t->prev_synced = t->start;
     }
 }
 
@@ -403,6 +491,7 @@ recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *rep
         return -LE_NOMEM;
     s->c = c;
     s->report = report;
+    s->tail = tail;
     replay_init(&s->replay, live);
     uint64_t first = 1;
     int err = c->io->list(c->io->ctx, c->ring.dir, add_file, s);
@@ -411,7 +500,7 @@ recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *rep
     if (err == 0)
         err = scan_chain(s, &first);
     if (err == 0) {
-        set_tail(s, tail);
+        set_tail(s);
         for (size_t i = 0; i < s->count; i++)
             c->ring.next_generation = LV_MAX(c->ring.next_generation, s->found[i].header.generation + 1);
         report->messages = s->replay.messages;

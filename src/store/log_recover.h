@@ -3,15 +3,24 @@
 
 #include "src/store/log_core.h"
 
-// The last valid group, and what the log would end with if that were not there.
+// A valid group near the end of the log.
+struct recovered_group {
+    uint32_t offset, payload_bytes;
+};
+
+// The end of the log that may be in the page cache alone, and what the log would end with if that were not there.
 struct recovered_tail {
     struct segment *segment; // NULL: no group at all
     uint64_t generation, start, end;
-    uint64_t prev_generation, prev_end;
+    uint64_t synced;                // up to here it is known to be durable
+    struct recovered_group *groups; // valid ones between start and end; mem_free
+    size_t count, cap;
+    uint64_t prev_generation, prev_end, prev_synced;
     bool is_alone; // the segment has no other group
 };
 
 // Fills the ring (files, tail, numbers) and `live`. The log goes on in a new generation. core_open (log_open.c) calls it.
+// tail->groups is the caller's also after an error.
 LV_MUST_USE int recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *report,
                              struct recovered_tail *tail);
 

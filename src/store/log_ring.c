@@ -1,8 +1,10 @@
 // log_ring.c: segments and the writing of groups.
 //
 // A group: ring_reserve picks the place (the current segment, or a free one with a new header), the caller encodes for that place,
-// ring_commit writes header and group with one call and syncs. Only then `end`, and the end of the durable log, move.
+// ring_commit writes header and group with one call and syncs, or leaves that to a later one. Only then `end` moves, and `synced` with
+// the sync: each group and each header says how far the log was durable when it was written.
 // Failure: the segment is closed at `end`; the next header says so (prev_end), which makes void whatever did reach the disk behind it.
+// Groups without a sync stay valid there, as far as they are still found (prev_synced).
 // A segment that failed before its first group was durable is not part of the log: the next header names the one before it.
 // Not enough space is no verdict on the pages of the file, but they are not tried again either.
 #include "src/store/log_ring.h"
@@ -257,6 +259,9 @@ ring_reserve(struct ring *r, uint32_t bytes, bool is_fresh, struct ring_target *
     LV_ASSERT(bytes <= ring_group_max(r) && bytes % MSGLOG_SECTOR_BYTES == 0);
     struct segment *s = r->current;
     if (s != NULL && s->end + bytes > s->bytes) {
+        int err = ring_sync(r);
+        if (err != 0)
+            return err;
         s->state = SEGMENT_SEALED;
         s = r->current = NULL;
     }
@@ -266,15 +271,17 @@ ring_reserve(struct ring *r, uint32_t bytes, bool is_fresh, struct ring_target *
             return err;
         uint8_t scratch[SEGMENT_HEADER_BYTES];
         s->state = SEGMENT_CURRENT;
-        s->end = 0;
+        s->end = s->synced = 0;
         s->header = (struct segment_header){
             .generation = r->next_generation,
             .salt = rng_next(&r->rng),
             .segment_bytes = s->bytes,
             .prev_generation = r->prev_generation,
             .prev_end = r->prev_end,
-            .base_generation = r->base_generation != 0 ? r->base_generation : r->prev_generation,
-            .base_end = r->base_generation != 0 ? r->base_end : r->prev_end,
+            .base_generation = r->has_base ? r->base_generation : r->prev_generation,
+            .base_end = r->has_base ? r->base_end : r->prev_end,
+            .prev_synced = r->prev_synced,
+            .base_synced = r->has_base ? r->base_synced : r->prev_synced,
             .first_generation = r->first_generation,
             .first_number = r->next_number,
             .prev_crc = r->prev_crc,
@@ -290,11 +297,23 @@ ring_reserve(struct ring *r, uint32_t bytes, bool is_fresh, struct ring_target *
         .number = r->next_number,
         .offset = s->end == 0 ? SEGMENT_HEADER_BYTES : (uint32_t)s->end,
         .prev_crc = s->end == 0 ? s->header.crc : r->prev_crc,
+        .synced = s->end == 0 ? SEGMENT_HEADER_BYTES : (uint32_t)s->synced,
     };
+    if (LOG_BUG(BUG_CLAIM_SYNCED))
+        ret->synced = ret->offset;
     return 0;
 }
 
-// The current segment takes no more groups. What was durable in it stays; without any it is not part of the log.
+void
+ring_abandon(struct ring *r)
+{
+    if (r->current == NULL || r->current->end != 0)
+        return;
+    r->current->state = SEGMENT_FREE;
+    r->current = NULL;
+}
+
+// The current segment takes no more groups. What was written in it before stays; without anything it is not part of the log.
 static void
 close_failed(struct ring *r, int err)
 {
@@ -312,31 +331,63 @@ close_failed(struct ring *r, int err)
         s->state = SEGMENT_FREE;
 }
 
+uint64_t
+ring_unsynced(const struct ring *r)
+{
+    return r->current != NULL ? r->current->end - r->current->synced : 0;
+}
+
+static int
+sync_current(struct ring *r)
+{
+    int err = LOG_BUG(BUG_NO_FDATASYNC) ? 0 : r->io->fdatasync(r->io->ctx, r->current->fd);
+    if (err != 0 && LOG_BUG(BUG_RETRY_SAME_PAGES))
+        err = r->io->fdatasync(r->io->ctx, r->current->fd);
+    return err;
+}
+
 int
-ring_commit(struct ring *r, const struct ring_target *t, const void *group, uint32_t bytes, uint32_t crc)
+ring_sync(struct ring *r)
+{
+    if (ring_unsynced(r) == 0)
+        return 0;
+    int err = LOG_BUG(BUG_LEAVE_UNSYNCED) ? 0 : sync_current(r);
+    if (err != 0) {
+        close_failed(r, err);
+        return err;
+    }
+    r->prev_synced = r->current->synced = r->current->end;
+    return 0;
+}
+
+int
+ring_commit(struct ring *r, const struct ring_target *t, const void *group, uint32_t bytes, uint32_t crc,
+            enum ring_durability durability)
 {
     struct segment *s = r->current;
     LV_ASSERT(s != NULL && s->header.generation == t->generation && r->next_number == t->number);
     uint8_t header[SEGMENT_HEADER_BYTES];
     struct iovec parts[2] = {{header, SEGMENT_HEADER_BYTES}, {(void *)(uintptr_t)group, bytes}};
-    bool is_first = s->end == 0;
+    bool is_first = s->end == 0, is_synced = is_first || durability == RING_SYNC;
     if (is_first)
         segment_header_encode(&s->header, header);
     int err =
         io_write_all(r->io, s->fd, is_first ? parts : parts + 1, is_first ? 2 : 1, is_first ? 0 : t->offset);
-    if (err == 0 && !LOG_BUG(BUG_NO_FDATASYNC))
-        err = r->io->fdatasync(r->io->ctx, s->fd);
-    if (err != 0 && LOG_BUG(BUG_RETRY_SAME_PAGES))
-        err = r->io->fdatasync(r->io->ctx, s->fd);
+    if (err != 0 && ring_unsynced(r) > 0 && r->io->fdatasync(r->io->ctx, s->fd) == 0)
+        r->prev_synced = s->synced = s->end; // the groups before it are not at fault
+    if (err == 0 && is_synced)
+        err = sync_current(r);
     if (err != 0) {
         close_failed(r, err);
         return err;
     }
     s->end = (uint64_t)t->offset + bytes;
+    s->synced = is_synced ? s->end : s->synced;
     r->prev_generation = t->generation;
     r->prev_end = s->end;
+    r->prev_synced = s->synced;
     r->prev_crc = crc;
-    r->base_generation = 0;
+    r->has_base = false;
     r->next_number++;
     return 0;
 }

@@ -3,7 +3,8 @@
 // A segment is a file <dir>/<slot>.seg, written full of zeros and synced once, then used again and again, each time with a new
 // generation. Invariants: at most one is CURRENT; groups go only behind the last durable one; a header is written together with the
 // first group; a segment becomes FREE only after a CHECKPOINT above its generation is durable. A file on which a write or sync
-// failed is never written again (condemned), and unlinked when nothing in it is needed. Owner: the log thread (before that, recovery).
+// failed is never written again (condemned), and unlinked when nothing in it is needed. A group may be written without a sync, but not
+// the first one of a segment, and the segment is synced before it is left. Owner: the log thread (before that, recovery).
 #pragma once
 
 #include <stdatomic.h>
@@ -21,7 +22,8 @@ struct segment {
     bool is_condemned;            // a write or sync failed: never written again
     _Atomic uint64_t generation;  // 0: none. Partner: ring_find on reading threads (acquire)
     uint64_t bytes;               // size of the file
-    uint64_t end;                 // of the last durable group; 0: not even the header
+    uint64_t end;                 // of the last group; 0: not even the header
+    uint64_t synced;              // everything before it is durable
     uint64_t prepared;            // PREPARING: bytes of zeros written
     struct segment_header header; // CURRENT with end 0: to be written
 };
@@ -40,8 +42,9 @@ struct ring {
     struct segment *current;
     struct segment *preparing;
     uint64_t next_generation, next_number, first_generation;
-    uint64_t prev_generation, prev_end; // where the durable log ends
-    uint64_t base_generation, base_end; // of the next header, when they differ from prev_*; 0: they do not
+    uint64_t prev_generation, prev_end, prev_synced; // where the log ends
+    bool has_base;                                   // the next header gets these, which differ from prev_*
+    uint64_t base_generation, base_end, base_synced;
     uint32_t prev_crc;
     unsigned failures; // failed writes and syncs of groups
 };
@@ -49,7 +52,7 @@ struct ring {
 // Where the next group goes; what its encoding depends on.
 struct ring_target {
     uint64_t generation, salt, number;
-    uint32_t offset, prev_crc;
+    uint32_t offset, prev_crc, synced;
 };
 
 void ring_init(struct ring *r, const struct io *io, const char *dir);
@@ -69,10 +72,19 @@ uint32_t ring_group_max(const struct ring *r);
 // Finds room for `bytes`, going on to the next segment when needed. -LE_NOSPACE: none free, and none can be made.
 // is_fresh: only a file that was never written counts (after a failure).
 LV_MUST_USE int ring_reserve(struct ring *r, uint32_t bytes, bool is_fresh, struct ring_target *ret);
-// Writes the encoded group where ring_reserve said, and makes it durable. `crc` is that of its header. On failure the segment takes no
-// more groups, and the target is void.
+enum ring_durability {
+    RING_SYNC,
+    RING_RELAXED
+}; // RELAXED: synced nevertheless when it is the first one of a segment
+// Writes the encoded group where ring_reserve said, and makes it durable, with all groups before it, or not yet. `crc` is that of its
+// header. On failure the segment takes no more groups, and the target is void.
 LV_MUST_USE int ring_commit(struct ring *r, const struct ring_target *t, const void *group, uint32_t bytes,
-                            uint32_t crc);
+                            uint32_t crc, enum ring_durability durability);
+// The target will not be written after all: a segment that was begun for it is free again.
+void ring_abandon(struct ring *r);
+uint64_t ring_unsynced(const struct ring *r); // bytes of groups that are not durable yet
+// Makes them durable. On failure the segment takes no more groups, and they may be lost when the power goes.
+LV_MUST_USE int ring_sync(struct ring *r);
 
 // A CHECKPOINT with this number is durable: older segments are free.
 void ring_release(struct ring *r, uint64_t first_generation);
@@ -100,6 +112,12 @@ enum {
     BUG_ACK_PLACE_WRONG = 1u << 12,
     BUG_FORGET_DELETED = 1u << 13,
     BUG_SWEEP_EARLY = 1u << 14,
+    BUG_LEAVE_UNSYNCED = 1u << 15,
+    BUG_NO_PRESYNC = 1u << 16,
+    BUG_CLAIM_SYNCED = 1u << 17,
+    BUG_RELEASE_UNSYNCED = 1u << 18,
+    BUG_MIXED_RELAXED = 1u << 19,
+    BUG_SECURE_ONE_GROUP = 1u << 20,
 };
 extern unsigned msglog_planted_bugs;
 #define LOG_BUG(bug) ((msglog_planted_bugs & (bug)) != 0)

@@ -6,101 +6,19 @@
 // or several queues), ack, purge, delete and use transactions, while faults come by plan; then the process dies, by itself or with
 // the power. After each start the recovered set is compared with the model: what was reported durable is there with its content;
 // what was gone durably is not; what was open is there or not, transactions as a whole, and stays so from then on; nothing else is
-// there. Every third queue keeps what it has to move in a backlog file, of which the log knows only the acks: recovery has to name them.
-// The status is 1 at the first seed that fails, which is printed.
+// there. What was relaxed survives a kill, and may be gone after a power cut as long as no sync covered it. Every third queue keeps what
+// it has to move in a backlog file, of which the log knows only the acks: recovery has to name them. The status is 1 at the first seed
+// that fails, which is printed.
 #include <stdlib.h>
 
-#include "src/base/crc.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
-#include "src/store/log_core.h"
-#include "tests/sim/powercut.h"
-
-enum { WRITERS = 3, QUEUES = 6, SEQS = 600, TXS = 200, QUEUE_IDS = 40 };
-
-enum state { NEVER, OPEN, SURE, GONE }; // OPEN: a crash may keep it or not
-
-struct message {
-    enum state state;
-    uint64_t id;        // makes the content
-    uint32_t tx;        // index of the transaction that published it and is not decided, or 0
-    uint32_t ack_tx;    // that acks it
-    bool is_dying;      // acked, purged or deleted, durably or not
-    bool is_filed;      // it lies in a backlog file; the log knows its acks alone
-    bool is_stated;     // that it is gone is known without the log
-    uint64_t gone_file; // segment in which the log says that it is gone
-    uint64_t large_file;
-};
-
-struct tx {
-    uint64_t id;
-    bool is_open; // not decided
-};
-
-struct job { // an entry and what it means
-    struct msglog_entry e;
-    struct msglog_content content;
-    uint8_t *bytes; // owned by the last job of a publish
-    unsigned writer;
-    uint32_t tx;
-    struct job *next;
-};
-
-struct sim {
-    struct powercut *disk;
-    struct rng rng;
-    struct core core;
-    struct msglog_live live; // what the owners know
-    struct message messages[QUEUE_IDS + 1][SEQS + 1];
-    uint64_t next_seq[QUEUE_IDS + 1];
-    unsigned queues[QUEUES], next_queue;
-    struct tx txs[TXS];
-    uint32_t tx_count;
-    struct job *jobs, *last; // waiting to be added, in order
-    struct job *flying;      // added, not settled
-    uint64_t next_id, vacating, seed;
-    const char *failure;
-    uint64_t durable, recovered, refused, cuts, outs, moved, filed;
-};
-
-#define CHECK(s, x, text) ((x) || ((s)->failure != NULL) ? (void)0 : (void)((s)->failure = (text)))
+#include "tests/sim/sim_log.h"
 
 static uint64_t
 chance(struct sim *s, uint64_t n)
 {
     return rng_below(&s->rng, n);
-}
-
-// Queues that put into a backlog file what they have to move. The files are beside the simulated disk: what is put there is safe.
-static bool
-has_files(void *ctx, uint64_t queue)
-{
-    return queue % 3 == 0;
-}
-
-// The content of a message follows from its number.
-static size_t
-make_content(uint64_t id, struct msglog_content *c, uint8_t **ret_bytes)
-{
-    struct rng r;
-    rng_init(&r, id);
-    uint64_t kind = rng_below(&r, 20);
-    size_t len = kind == 0  ? 4000 + rng_below(&r, 5000)
-                 : kind < 4 ? rng_below(&r, 3000)
-                            : 8 + rng_below(&r, 200);
-    uint8_t *bytes = mem_xalloc(len + 16);
-    for (size_t i = 0; i < len + 16; i++)
-        bytes[i] = (uint8_t)rng_next(&r);
-    *c = (struct msglog_content){.flags = 1,
-                                 .priority = (uint8_t)kind,
-                                 .route_bytes = 6,
-                                 .header_bytes = 10,
-                                 .body_bytes = (uint32_t)len,
-                                 .expiry_ms = (uint32_t)id,
-                                 .published_ms = (int64_t)id,
-                                 .bytes = bytes};
-    *ret_bytes = bytes;
-    return len + 16;
 }
 
 // --- what the writers do ---
@@ -125,13 +43,20 @@ pick_queue(struct sim *s)
     return s->queues[chance(s, QUEUES)];
 }
 
+// In some lives nearly everything is relaxed, so that many groups in a row are.
+static bool
+pick_relaxed(struct sim *s, uint32_t tx)
+{
+    return (tx != 0 && s->txs[tx].is_relaxed) || chance(s, 100) < s->relaxed_percent;
+}
+
 static void
 publish(struct sim *s, uint32_t tx)
 {
     struct msglog_content content;
     uint8_t *bytes;
     uint64_t id = s->next_id++;
-    make_content(id, &content, &bytes);
+    sim_make_content(id, &content, &bytes);
     struct job *last = NULL;
     uint64_t refs = chance(s, 3) == 0 ? 1 + chance(s, 4) : 1;
     for (uint64_t i = 0; i < refs; i++) {
@@ -147,7 +72,9 @@ publish(struct sim *s, uint32_t tx)
         j->e.epoch = 7;
         j->tx = tx;
         j->e.tx = tx != 0 ? s->txs[tx].id : 0;
-        s->messages[q][j->e.seq] = (struct message){.state = OPEN, .id = id, .tx = tx};
+        j->e.is_relaxed = pick_relaxed(s, tx);
+        s->messages[q][j->e.seq] =
+            (struct message){.state = OPEN, .id = id, .tx = tx, .is_relaxed = j->e.is_relaxed};
     }
     if (last != NULL)
         last->bytes = bytes; // settled after the others
@@ -190,6 +117,7 @@ ack(struct sim *s, uint32_t tx)
         j->e.count = 1;
         j->tx = tx;
         j->e.tx = tx != 0 ? s->txs[tx].id : 0;
+        j->e.is_relaxed = pick_relaxed(s, tx);
         m->ack_tx = tx;
         if (tx == 0)
             forget(s, q, seq);
@@ -204,7 +132,8 @@ transaction(struct sim *s)
     if (s->tx_count + 1 >= TXS)
         return;
     uint32_t tx = ++s->tx_count;
-    s->txs[tx] = (struct tx){.id = s->core.next_tx++, .is_open = true};
+    s->txs[tx] = (struct tx){
+        .id = s->core.next_tx++, .is_open = true, .is_relaxed = chance(s, 100) < s->relaxed_percent};
     bool is_abort = chance(s, 5) == 0, is_early = chance(s, 2) == 0;
     struct job *verdict = is_early ? push(s, is_abort ? MSGLOG_ABORT : MSGLOG_COMMIT, 0) : NULL;
     for (uint64_t n = 1 + chance(s, 6); n > 0; n--) {
@@ -222,6 +151,7 @@ transaction(struct sim *s)
     verdict->e.tx = s->txs[tx].id;
     verdict->e.count = WRITERS;
     verdict->tx = tx;
+    verdict->e.is_relaxed = s->txs[tx].is_relaxed;
 }
 
 static bool
@@ -261,6 +191,7 @@ move_one(void *ctx, uint64_t queue, struct msglog_live_entry *e)
     j->e.flags = e->flags;
     j->e.expires_ms = e->expires_ms;
     j->e.place = e->place;
+    j->e.is_relaxed = s->messages[queue][e->seq].is_relaxed;
     return 0;
 }
 
@@ -289,7 +220,7 @@ vacate(struct sim *s)
     if (s->vacating == 0 || has_open_tx(s))
         return;
     for (unsigned q = 1; q <= s->next_queue; q++)
-        if (has_files(NULL, q))
+        if (sim_has_files(NULL, q))
             file_away(s, q);
     if (msglog_live_each(&s->live, s->vacating, move_one, s) != 0)
         abort();
@@ -299,6 +230,49 @@ vacate(struct sim *s)
 }
 
 // --- results ---
+
+// The entry was reported, and may be undone by a power cut until it is synced.
+static void
+add_soft(struct sim *s, uint64_t queue, uint64_t seq, bool is_move)
+{
+    if (s->soft_count == s->soft_cap) {
+        s->soft_cap = s->soft_cap == 0 ? 256 : s->soft_cap * 2;
+        s->softs = mem_xrealloc(s->softs, s->soft_cap * sizeof(*s->softs));
+    }
+    s->softs[s->soft_count++] =
+        (struct soft){queue, seq, s->core.ring.prev_generation, s->core.ring.prev_end, is_move};
+    s->relaxed++;
+}
+
+// After each flush and sync: what is durable by now is as good as any other; what lies in a segment that is closed and was not synced
+// never will be.
+static void
+promote(struct sim *s)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->soft_count; i++) {
+        const struct soft *soft = &s->softs[i];
+        struct message *m = &s->messages[soft->queue][soft->seq];
+        const struct segment *in = ring_find(&s->core.ring, soft->generation);
+        if (in != NULL && in->synced >= soft->end) {
+            m->soft_tx = m->soft_ack_tx = 0;
+            s->promoted++;
+        } else if (in == NULL || in != s->core.ring.current) {
+            m->is_weak = true;
+        } else {
+            s->softs[kept++] = *soft;
+        }
+    }
+    s->soft_count = kept;
+}
+
+static void
+undo_softs(struct sim *s)
+{
+    for (size_t i = 0; i < s->soft_count; i++)
+        if (!s->softs[i].is_move) // the message lies where it came from, too
+            s->messages[s->softs[i].queue][s->softs[i].seq].is_either = true;
+}
 
 static void
 message_done(struct sim *s, const struct job *j)
@@ -317,18 +291,26 @@ message_done(struct sim *s, const struct job *j)
     }
     struct msglog_live_entry e = {
         .seq = j->e.seq, .place = j->e.place, .large_file = j->e.large_file, .epoch = j->e.epoch};
+    if (j->e.is_relaxed && j->tx == 0)
+        add_soft(s, j->e.queue, j->e.seq, false);
+    if (j->e.is_relaxed && chance(s, 8) == 0 && core_is_unsynced(&s->core))
+        CHECK(s, sim_is_content_right(s, &e, m->id) || powercut_is_off(s->disk),
+              "what is not synced cannot be read");
     if (!m->is_dying && msglog_live_put(&s->live, j->e.queue, &e) != 0)
         abort();
 }
 
 static void
-each_of_tx(struct sim *s, uint32_t tx, bool is_committed)
+each_of_tx(struct sim *s, uint32_t tx, bool is_committed, bool is_soft)
 {
     for (unsigned q = 1; q <= s->next_queue; q++)
         for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++) {
             struct message *m = &s->messages[q][seq];
+            if (is_soft && (m->tx == tx || m->ack_tx == tx))
+                add_soft(s, q, seq, false);
             if (m->tx == tx) {
                 m->tx = 0;
+                m->soft_tx = is_soft ? tx : 0;
                 m->state = is_committed ? SURE : m->state;
                 m->is_dying |= !is_committed;
                 if (!is_committed)
@@ -336,6 +318,7 @@ each_of_tx(struct sim *s, uint32_t tx, bool is_committed)
             }
             if (m->ack_tx == tx) {
                 m->ack_tx = 0;
+                m->soft_ack_tx = is_soft ? tx : 0;
                 m->is_dying = is_committed;
                 if (is_committed) {
                     forget(s, q, seq);
@@ -362,14 +345,18 @@ job_done(struct sim *s, struct job *j)
             if (msglog_live_put(&s->live, e->queue, &moved) != 0)
                 abort();
         }
+        if (e->result == 0 && e->is_relaxed)
+            add_soft(s, e->queue, e->seq, true);
         s->moved += e->result == 0;
         break;
     }
     case MSGLOG_ACK:
         m->gone_file = e->place.file;
-        if (j->tx == 0 && e->result == 0)
+        if (j->tx == 0 && e->result == 0) {
+            if (e->is_relaxed)
+                add_soft(s, e->queue, e->seq, false);
             is_gone(s, (unsigned)e->queue, m);
-        else if (j->tx == 0)
+        } else if (j->tx == 0)
             m->state = OPEN;
         break;
     case MSGLOG_PURGE:
@@ -387,7 +374,7 @@ job_done(struct sim *s, struct job *j)
     case MSGLOG_ABORT:
         if (e->result != 0 && e->kind == MSGLOG_COMMIT)
             break; // open: a crash decides, and until then nothing of it is delivered
-        each_of_tx(s, j->tx, e->kind == MSGLOG_COMMIT);
+        each_of_tx(s, j->tx, e->kind == MSGLOG_COMMIT, e->kind == MSGLOG_COMMIT && e->is_relaxed);
         s->txs[j->tx].is_open = false;
         break;
     default: break;
@@ -419,6 +406,7 @@ flush(struct sim *s)
 {
     (void)core_flush(&s->core);
     settle_jobs(s);
+    promote(s);
     if (chance(s, 2) == 0)
         core_prepare(&s->core);
 }
@@ -525,112 +513,16 @@ live_on(struct sim *s)
             purge_or_delete(s);
         vacate(s);
         add_jobs(s);
+        if (chance(s, 8) == 0 && !powercut_is_off(s->disk)) { // the log is idle for a moment
+            (void)core_sync(&s->core);
+            promote(s);
+        }
         if (!powercut_is_off(s->disk))
             flush(s);
         if (turn == 25)
             powercut_set_capacity(s->disk, UINT64_MAX / 2); // space comes back
     }
     s->outs += s->core.is_out;
-}
-
-static bool
-is_content_right(struct sim *s, const struct msglog_live_entry *e, uint64_t id)
-{
-    struct msglog_content want;
-    uint8_t *bytes;
-    struct msglog_record got;
-    size_t len = make_content(id, &want, &bytes);
-    bool is_right = core_read(&s->core, &e->place, &got) == 0;
-    if (is_right) {
-        is_right = memcmp(got.content.bytes, bytes, len) == 0 && got.content.body_bytes == want.body_bytes &&
-                   got.content.expiry_ms == want.expiry_ms && got.content.published_ms == want.published_ms;
-        mem_free(got.buffer);
-    }
-    mem_free(bytes);
-    return is_right && e->epoch == 7;
-}
-
-static bool
-is_gone_by_log(const struct sim *s, unsigned q, uint64_t seq)
-{
-    const struct msglog_live_queue *known = inttab_get(&s->live.queues, q);
-    uint64_t first, end;
-    msglog_live_next_gone(&s->live, q, seq, &first, &end);
-    return first <= seq || (known != NULL && known->is_deleted);
-}
-
-// It was recovered: it lies in the log, or in a file and nothing says that it is gone.
-static bool
-is_alive(const struct sim *s, unsigned q, uint64_t seq)
-{
-    const struct message *m = &s->messages[q][seq];
-    return msglog_live_find(&s->live, q, seq) != NULL ||
-           (m->is_filed && !m->is_stated && !is_gone_by_log(s, q, seq));
-}
-
-// Its large body must be there too.
-static bool
-is_filed_content_right(struct sim *s, const struct message *m)
-{
-    struct msglog_content want;
-    uint8_t *bytes;
-    size_t len = make_content(m->id, &want, &bytes);
-    uint8_t *got = mem_xalloc(len);
-    bool is_right = m->large_file == 0 ||
-                    large_read(&s->core, m->large_file, (uint32_t)len, crc32c(0, bytes, len), got) == 0;
-    mem_free(got);
-    mem_free(bytes);
-    return is_right;
-}
-
-// All parts of an undecided transaction came back, or none.
-static void
-check_txs(struct sim *s)
-{
-    uint32_t there[TXS] = {0}, away[TXS] = {0};
-    for (unsigned q = 1; q <= s->next_queue; q++)
-        for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++) {
-            const struct message *m = &s->messages[q][seq];
-            bool is_there = is_alive(s, q, seq);
-            if (m->tx != 0)
-                *(is_there ? &there[m->tx] : &away[m->tx]) += 1;
-            if (m->ack_tx != 0 && m->state == SURE)
-                *(is_there ? &away[m->ack_tx] : &there[m->ack_tx]) += 1;
-        }
-    for (uint32_t t = 1; t <= s->tx_count; t++)
-        CHECK(s, there[t] == 0 || away[t] == 0, "half a transaction came back");
-}
-
-static void
-compare(struct sim *s)
-{
-    uint64_t count = 0;
-    check_txs(s);
-    for (unsigned q = 1; q <= s->next_queue && s->failure == NULL; q++)
-        for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++) {
-            struct message *m = &s->messages[q][seq];
-            const struct msglog_live_entry *e = msglog_live_find(&s->live, q, seq);
-            bool is_sure = m->state == SURE && m->ack_tx == 0;
-            bool is_there = is_alive(s, q, seq);
-            CHECK(s, is_there || !is_sure, "a durable message is lost");
-            CHECK(s, !is_there || m->state == OPEN || m->state == SURE, "a message came back");
-            CHECK(s, !is_sure || !is_gone_by_log(s, q, seq), "a message is said to be gone that is not");
-            CHECK(s, e == NULL || is_content_right(s, e, m->id),
-                  "a message cannot be read as it was written");
-            CHECK(s, e != NULL || !is_there || is_filed_content_right(s, m), "a large body is lost");
-            if (e == NULL && is_there && m->large_file != 0 && large_hold(&s->core, m->large_file) != 0)
-                abort();
-            m->state = is_there ? SURE : GONE;
-            m->large_file = e != NULL ? e->large_file : is_there ? m->large_file : 0;
-            m->gone_file = 0; // anywhere: its queue writes it down when it is asked next
-            m->is_dying = !is_there;
-            m->tx = m->ack_tx = 0;
-            count += e != NULL;
-        }
-    CHECK(s, count == s->live.count, "there are messages that nobody published");
-    for (uint32_t t = 1; t <= s->tx_count; t++)
-        s->txs[t].is_open = false;
-    s->recovered += count;
 }
 
 static bool
@@ -643,7 +535,7 @@ start(struct sim *s)
                                    .segment_max = 7,
                                    .seed = rng_next(&s->rng),
                                    .writer_count = WRITERS,
-                                   .wants_gone = has_files};
+                                   .wants_gone = sim_has_files};
     int err = core_open(&s->core, &config, &s->live, &report);
     if (err != 0) {
         CHECK(s, powercut_is_off(s->disk), "the log does not open");
@@ -664,7 +556,7 @@ one_life(struct sim *s)
     bool is_open = start(s);
     if (is_open && !powercut_is_off(s->disk)) {
         powercut_clear_plan(s->disk);
-        compare(s);
+        sim_compare(s);
         if (chance(s, 8) == 0) // dies while it sweeps
             powercut_plan(s->disk,
                           &(struct powercut_fault){.calls = CUT_ANY, .at = 1 + chance(s, 4), .is_off = true});
@@ -673,20 +565,26 @@ one_life(struct sim *s)
         if (!powercut_is_off(s->disk)) {
             plan_faults(s);
             s->vacating = 0;
+            s->core.unsynced_max = 2048u << chance(s, 4);
+            s->relaxed_percent = chance(s, 3) == 0 ? 0 : chance(s, 2) == 0 ? 30 : 97;
             live_on(s);
         }
     }
     if (is_open) {
         if (chance(s, 4) == 0 && !powercut_is_off(s->disk) && s->jobs == NULL)
             (void)core_mark_end(&s->core);
+        if (!powercut_is_off(s->disk))
+            promote(s);
         drop_jobs(s);
         core_fini(&s->core);
         msglog_live_fini(&s->live);
     }
-    if (chance(s, 4) == 0)
+    if (chance(s, 4) == 0) {
         powercut_kill(s->disk);
-    else
+    } else {
         powercut_cut(s->disk);
+        undo_softs(s);
+    }
     s->cuts++;
 }
 
@@ -707,10 +605,11 @@ run_seed(struct sim *s, uint64_t seed)
     for (uint64_t lives = 2 + chance(s, 5); lives > 0 && s->failure == NULL; lives--)
         one_life(s);
     if (s->failure == NULL && start(s)) {
-        compare(s);
+        sim_compare(s);
         core_fini(&s->core);
         msglog_live_fini(&s->live);
     }
+    mem_free(s->softs);
     powercut_free(s->disk);
     return s->failure;
 }
@@ -732,11 +631,12 @@ main(int argc, char **argv)
             status = 1;
         }
     }
-    printf("%llu durable, %llu recovered, %llu refused, %llu moved, %llu filed, %llu deaths, %llu out of "
-           "service\n",
-           (unsigned long long)s->durable, (unsigned long long)s->recovered, (unsigned long long)s->refused,
-           (unsigned long long)s->moved, (unsigned long long)s->filed, (unsigned long long)s->cuts,
-           (unsigned long long)s->outs);
+    printf("%llu durable, %llu relaxed (%llu synced later), %llu recovered, %llu refused, %llu moved, %llu "
+           "filed, "
+           "%llu deaths, %llu out of service\n",
+           (unsigned long long)s->durable, (unsigned long long)s->relaxed, (unsigned long long)s->promoted,
+           (unsigned long long)s->recovered, (unsigned long long)s->refused, (unsigned long long)s->moved,
+           (unsigned long long)s->filed, (unsigned long long)s->cuts, (unsigned long long)s->outs);
     mem_free(s);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -444,6 +445,160 @@ test_large_files_named_elsewhere(void **state)
     }
 }
 
+// --- relaxed entries ---
+
+static _Atomic unsigned syncs;
+static const struct io *counted;
+
+static int
+count_sync(void *ctx, int fd)
+{
+    syncs++;
+    return counted->fdatasync(ctx, fd);
+}
+
+static struct io
+counting(const struct io *io)
+{
+    struct io copy = *io;
+    counted = io;
+    syncs = 0;
+    copy.fdatasync = count_sync;
+    return copy;
+}
+
+// A group of one message each; returns the store killed, with nothing synced that need not be.
+static struct powercut *
+make_groups(const char *kinds, unsigned *ret_syncs)
+{
+    struct powercut *p = powercut_new(1);
+    struct msglog_config config = sim_config(p);
+    struct io io = counting(config.io);
+    struct msglog_live live;
+    struct msglog_report report;
+    struct core *c = mem_xcalloc(1, sizeof(*c));
+    static uint8_t bytes[400];
+    struct msglog_content content = {.body_bytes = 300, .bytes = bytes};
+    assert_int_equal(config.io->mkdir(config.io->ctx, "/d"), 0);
+    assert_int_equal(config.io->sync_dir(config.io->ctx, "/"), 0);
+    config.io = &io;
+    assert_int_equal(core_open(c, &config, &live, &report), 0);
+    c->unsynced_max = 8192;
+    for (uint64_t i = 0; kinds[i] != 0; i++) {
+        struct msglog_entry e = {.kind = MSGLOG_MESSAGE,
+                                 .is_relaxed = kinds[i] == 'r',
+                                 .queue = 1,
+                                 .seq = i + 1,
+                                 .content = &content};
+        assert_int_equal(core_add(c, 0, &e), 0);
+        assert_int_equal(core_flush(c), 0);
+        assert_int_equal(e.result, 0);
+        struct msglog_record record;
+        assert_int_equal(core_read(c, &e.place, &record), 0); // synced or not
+        mem_free(record.buffer);
+    }
+    *ret_syncs = syncs;
+    core_fini(c);
+    mem_free(c);
+    msglog_live_fini(&live);
+    powercut_kill(p);
+    return p;
+}
+
+static void
+test_relaxed_groups_are_not_synced(void **state)
+{
+    static const struct {
+        const char *kinds;
+        unsigned syncs;
+    } cases[] = {
+        {"h", 1}, {"r", 1}, {"hrrrr", 1}, {"rrrrr", 1}, {"hrrhrr", 2}, {"hhh", 3}, {"rrrrrrrrrrrrrrrrrr", 2},
+    };
+    for (size_t i = 0; i < LV_ARRAY_LEN(cases); i++) {
+        unsigned got;
+        struct msglog_report report;
+        struct powercut *p = make_groups(cases[i].kinds, &got);
+        assert_int_equal(got, cases[i].syncs);
+        assert_int_equal(count_recovered(p, &report),
+                         strlen(cases[i].kinds)); // the process died, nothing else
+        powercut_cut(p);
+        assert_int_equal(count_recovered(p, &report), strlen(cases[i].kinds)); // recovery made it durable
+        assert_int_equal(report.bad_spots + report.missing_segments, 0);
+        powercut_free(p);
+    }
+}
+
+// What nothing says was durable may be missing without a word, and what follows it counts; what a later group says was durable may not.
+static void
+test_a_hole_is_damage_only_where_a_sync_was(void **state)
+{
+    static const struct {
+        const char *kinds;
+        unsigned group; // that rots; each takes 512 bytes
+        bool is_damage;
+    } cases[] = {
+        {"hrrr", 2, false}, {"hrrr", 0, true},   {"hhh", 1, true},   {"hrrh", 2, false},
+        {"hrrhr", 2, true}, {"hrrhr", 4, false}, {"hrrhh", 3, true}, {"rrr", 0, true},
+    };
+    for (size_t i = 0; i < LV_ARRAY_LEN(cases); i++) {
+        unsigned ignored;
+        struct msglog_report report;
+        struct powercut *p = make_groups(cases[i].kinds, &ignored);
+        assert_true(powercut_rot(p, "/d/log/00000.seg", 512 + cases[i].group * 512 + 20, 1)); // its header
+        assert_int_equal(count_recovered(p, &report), strlen(cases[i].kinds) - 1);
+        assert_int_equal(report.bad_spots, cases[i].is_damage);
+        // The same again: what is left was copied, and the hole stays what it was.
+        powercut_cut(p);
+        assert_int_equal(count_recovered(p, &report), strlen(cases[i].kinds) - 1);
+        assert_int_equal(report.bad_spots, cases[i].is_damage);
+        powercut_free(p);
+    }
+}
+
+static void
+test_the_idle_log_syncs(void **state)
+{
+    char dir[] = "/tmp/leveret-log-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct io io = counting(io_system());
+    struct msglog_config config = {
+        .io = &io, .dir = dir, .segment_bytes = 1 << 20, .segment_max = 5, .seed = 1, .writer_count = 1};
+    struct msglog_live live;
+    struct msglog_report report;
+    struct msglog *log;
+    struct side *s = mem_xcalloc(1, sizeof(*s));
+    assert_int_equal(msglog_open(&config, &live, &report, &log), 0);
+    s->content = (struct msglog_content){.route_bytes = 2, .body_bytes = 500, .bytes = s->bytes};
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->is_woken, NULL);
+    msglog_live_init(&s->live);
+    s->writer =
+        msglog_writer_new(log, &(struct msglog_writer_config){side_wake, side_vacate, side_returned, s});
+    assert_int_equal(msglog_start(log, never_out, NULL), 0);
+    for (unsigned i = 0; i < 2; i++) { // the second one is not the first of its segment
+        s->batches[i] = (struct msglog_batch){.entries = s->entries[i], .count = 1, .ctx = s};
+        s->entries[i][0] = (struct msglog_entry){
+            .kind = MSGLOG_MESSAGE, .is_relaxed = true, .queue = 1, .seq = i + 1, .content = &s->content};
+        msglog_submit(s->writer, &s->batches[i]);
+        while (s->returned <= i) {
+            pthread_mutex_lock(&s->lock);
+            while (!s->wake)
+                pthread_cond_wait(&s->is_woken, &s->lock);
+            s->wake = false;
+            pthread_mutex_unlock(&s->lock);
+            (void)msglog_writer_poll(s->writer);
+        }
+    }
+    for (int i = 0; i < 10000 && syncs < 2; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_true(syncs >= 2); // nobody submitted anything any more
+    msglog_close(log);
+    msglog_live_fini(&live);
+    msglog_live_fini(&s->live);
+    mem_free(s);
+    remove_dirs(dir);
+}
+
 int
 main(void)
 {
@@ -455,6 +610,9 @@ main(void)
         cmocka_unit_test(test_newer_version_is_refused_untouched),
         cmocka_unit_test(test_every_entry_says_where_its_record_is),
         cmocka_unit_test(test_large_files_named_elsewhere),
+        cmocka_unit_test(test_relaxed_groups_are_not_synced),
+        cmocka_unit_test(test_a_hole_is_damage_only_where_a_sync_was),
+        cmocka_unit_test(test_the_idle_log_syncs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
