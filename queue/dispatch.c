@@ -6,8 +6,8 @@
 // the list. Shared limits: no more grants are asked for than there are messages (queue->offers), so that one
 // message does not wake a thousand consumers; while a question of a higher group is open, lower groups wait
 // for the answer.
+#include "queue/durable.h"
 #include "queue/queue_worker.h"
-
 #include "src/base/clock.h"
 
 enum {
@@ -31,9 +31,10 @@ is_runnable(const struct queue *q)
 {
     if (q->returning > 0)
         return true;
-    if (q->ready.count == 0 || q->fetch != NULL || q->top == NULL)
+    if (q->top == NULL || (list_is_empty(&q->top->active) && !may_ask(q)))
         return false;
-    return !list_is_empty(&q->top->active) || may_ask(q);
+    enum next_message next = queue_next(q);
+    return next == NEXT_HERE || next == NEXT_ABSENT;
 }
 
 // Grants wait for nothing: not for an empty queue, not behind a higher group.
@@ -77,16 +78,17 @@ static bool
 run_step(struct queue_worker *qw, struct queue *q)
 {
     struct consumer_group *top = q->top;
+    enum next_message next = queue_next(q);
+    if (LV_UNLIKELY(next == NEXT_ABSENT))
+        next = durable_load(qw, q); // without memory it is tried again in the next turn
+    if (next != NEXT_HERE)
+        return false;
     if (may_ask(q)) {
         consumer_ask(qw, LV_CONTAINER_OF(list_first(&top->askable), struct consumer, run));
         return true;
     }
     if (list_is_empty(&top->active))
         return false;
-    if (LV_UNLIKELY(ready_entry_is(ready_peek(&q->ready), READY_PAGED))) {
-        (void)!queue_fetch_start(qw, q); // without memory it is tried again in the next turn
-        return false;
-    }
     struct consumer *c = LV_CONTAINER_OF(top->active.next, struct consumer, run);
     struct delivery d = {.session = c->session, .queue = q->handle, .consumer_id = c->consumer_id};
     unsigned flags = (c->flags & CONSUMER_NO_ACK) != 0 ? QUEUE_TAKE_NO_ACK : 0;
@@ -104,11 +106,13 @@ queue_run(struct queue_worker *qw, struct queue *q)
     if (q->returning > 0)
         queue_retry_returning(qw, q);
     size_t done = 0;
-    while (done < QUEUE_SHARE && !q->is_dead && q->ready.count > 0 && q->fetch == NULL && q->top != NULL) {
+    while (done < QUEUE_SHARE && !q->is_dead && q->top != NULL) {
         if (!run_step(qw, q))
             break;
         done++;
     }
+    if (LV_UNLIKELY(q->disk != NULL) && !q->is_dead && done > 0)
+        durable_read_ahead(qw, q);
     queue_touch(qw, q);
     queue_leave(qw, q);
     return done;

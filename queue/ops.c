@@ -2,7 +2,9 @@
 //
 // Payloads hold two queue handles or four sequence numbers; more go into a heap array that the receiver
 // frees. Without memory for the array a publish is refused as a whole, settles go out as several mails.
+#include "queue/durable.h"
 #include "queue/queue_worker.h"
+#include "queue/tx.h"
 #include "src/base/mem.h"
 
 static struct worker *
@@ -15,7 +17,7 @@ owner_of(struct worker *w, lv_handle h)
 
 // --- publish ---
 
-enum { PUBLISH_INLINE = 2, SETTLE_INLINE = 4 };
+enum { PUBLISH_INLINE = 2, SETTLE_INLINE = 4, TX_ACK_INLINE = 3 };
 
 struct publish_mail {
     struct message *msg; // a reference
@@ -29,32 +31,56 @@ struct publish_mail {
 };
 static_assert(sizeof(struct publish_mail) <= MAIL_PAYLOAD_BYTES, "a publish is one mail");
 
-// A queue that has gone counts as accepted: PROTOCOL: RabbitMQ confirms publishes to queues that vanished
-// meanwhile.
-static unsigned
-publish_here(struct queue_worker *qw, struct message *msg, const lv_handle *queues, unsigned count)
+struct publish_call {
+    struct message *msg;
+    const lv_handle *queues;
+    unsigned count;
+    lv_handle session;
+    uint64_t number;
+};
+
+// Answers at once, or when what is to be stored is durable. A queue that has gone counts as accepted: PROTOCOL:
+// RabbitMQ confirms publishes to queues that vanished meanwhile.
+static void
+publish_here(struct queue_worker *qw, const struct publish_call *c)
 {
-    unsigned refused = 0;
-    for (unsigned i = 0; i < count; i++) {
-        struct queue *q = queue_worker_find(qw, queues[i]);
-        if (q != NULL && !queue_push(qw, q, msg))
-            refused++;
+    struct publish_asker asker = {.session = c->session, .number = c->number};
+    bool is_asked = c->session != 0, is_persistent = (c->msg->flags & MESSAGE_PERSISTENT) != 0;
+    unsigned accepted = 0, refused = 0, waiting = 0;
+    for (unsigned i = 0; i < c->count; i++) {
+        struct queue *q = queue_worker_find(qw, c->queues[i]);
+        enum push_result result = PUSH_DONE;
+        if (LV_UNLIKELY(q != NULL && is_persistent && q->durability != DURABILITY_NONE)) {
+            if (is_asked && c->count > 1 && asker.wait == NULL)
+                asker.wait = durable_wait_new(qw->durable, c->session, c->number);
+            bool can_wait = c->count == 1 || asker.wait != NULL || !is_asked;
+            result = can_wait ? durable_push(qw, q, c->msg, is_asked ? &asker : NULL) : PUSH_REFUSED;
+        } else if (q != NULL && !queue_push(qw, q, c->msg)) {
+            result = PUSH_REFUSED;
+        }
+        accepted += result == PUSH_DONE;
+        refused += result == PUSH_REFUSED;
+        waiting += result == PUSH_WAITS;
     }
-    return refused;
+    if (asker.wait != NULL) {
+        asker.wait->accepted += accepted;
+        asker.wait->refused += refused;
+        durable_wait_answer(qw->durable, asker.wait);
+    } else if (is_asked && waiting == 0) {
+        notify_published(qw, c->session, c->number, accepted, refused);
+    }
 }
 
 static void
 publish_arrived(struct worker *to, void *payload)
 {
     const struct publish_mail *m = payload;
-    struct queue_worker *qw = queue_worker_of(to);
     bool is_inline = m->count <= PUBLISH_INLINE;
-    unsigned refused = publish_here(qw, m->msg, is_inline ? m->inlined : m->array, m->count);
+    struct publish_call call = {m->msg, is_inline ? m->inlined : m->array, m->count, m->session, m->number};
+    publish_here(queue_worker_of(to), &call);
     message_unref(m->msg);
     if (!is_inline)
         mem_free(m->array);
-    if (m->session != 0)
-        notify_published(qw, m->session, m->number, m->count - refused, refused);
 }
 
 void
@@ -66,9 +92,8 @@ queue_publish(struct message *msg, const lv_handle *queues, unsigned count, lv_h
     LV_ASSERT(count > 0);
     struct worker *owner = owner_of(w, queues[0]);
     if (owner == w) {
-        unsigned refused = publish_here(qw, msg, queues, count);
-        if (session != 0)
-            qw->client->published(w, session, number, count - refused, refused);
+        struct publish_call call = {msg, queues, count, session, number};
+        publish_here(qw, &call);
         return;
     }
     struct publish_mail m = {.session = session, .number = number, .count = count};
@@ -85,6 +110,87 @@ queue_publish(struct message *msg, const lv_handle *queues, unsigned count, lv_h
     }
     m.msg = message_ref(msg);
     worker_post(owner, publish_arrived, &m, sizeof(m), message_weight(msg));
+}
+
+// --- publish and acknowledge in a transaction ---
+
+struct tx_publish_mail {
+    uint64_t tx;
+    struct message *msg; // a reference
+    lv_handle session;
+    uint64_t number;
+    lv_handle *queues; // heap
+    uint32_t count;
+};
+static_assert(sizeof(struct tx_publish_mail) <= MAIL_PAYLOAD_BYTES, "one mail");
+
+static void
+tx_publish_arrived(struct worker *to, void *payload)
+{
+    const struct tx_publish_mail *m = payload;
+    struct queue_worker *qw = queue_worker_of(to);
+    unsigned refused = tx_publish_here(qw, m->tx, m->msg, m->queues, m->count);
+    notify_published(qw, m->session, m->number, m->count - refused, refused);
+    message_unref(m->msg);
+    mem_free(m->queues);
+}
+
+void
+queue_tx_publish(uint64_t tx, struct message *msg, const lv_handle *queues, unsigned count, lv_handle session,
+                 uint64_t number)
+{
+    struct worker *w = worker_self;
+    struct queue_worker *qw = queue_worker_of(w);
+    struct worker *owner = owner_of(w, queues[0]);
+    LV_ASSERT(count > 0 && session != 0);
+    if (owner == w) {
+        unsigned refused = tx_publish_here(qw, tx, msg, queues, count);
+        qw->client->published(w, session, number, count - refused, refused);
+        return;
+    }
+    struct tx_publish_mail m = {.tx = tx, .session = session, .number = number, .count = count};
+    m.queues = mem_alloc(count * sizeof(*queues));
+    if (m.queues == NULL) {
+        qw->client->published(w, session, number, 0, count);
+        return;
+    }
+    memcpy(m.queues, queues, count * sizeof(*queues));
+    m.msg = message_ref(msg);
+    worker_post(owner, tx_publish_arrived, &m, sizeof(m), message_weight(msg));
+}
+
+struct tx_ack_mail {
+    uint64_t tx;
+    lv_handle queue;
+    uint32_t count;
+    uint64_t seqs[TX_ACK_INLINE];
+};
+static_assert(sizeof(struct tx_ack_mail) <= MAIL_PAYLOAD_BYTES, "one mail");
+
+static void
+tx_ack_arrived(struct worker *to, void *payload)
+{
+    const struct tx_ack_mail *m = payload;
+    tx_ack_here(queue_worker_of(to), m->tx, m->queue, m->seqs, m->count);
+}
+
+void
+queue_tx_ack(uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count)
+{
+    struct worker *w = worker_self;
+    struct worker *owner = owner_of(w, queue);
+    if (owner == w) {
+        tx_ack_here(queue_worker_of(w), tx, queue, seqs, count);
+        return;
+    }
+    while (count > 0) {
+        struct tx_ack_mail m = {.tx = tx, .queue = queue};
+        m.count = (uint32_t)LV_MIN(count, LV_ARRAY_LEN(m.seqs));
+        memcpy(m.seqs, seqs, m.count * sizeof(*seqs));
+        worker_post(owner, tx_ack_arrived, &m, sizeof(m), 0);
+        seqs += m.count;
+        count -= m.count;
+    }
 }
 
 // --- settle ---

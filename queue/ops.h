@@ -20,10 +20,36 @@
 // Offers the message to `count` queues that all live on one worker. Takes its own references: the caller
 // keeps its one. `session` 0: no answer is wanted. Otherwise queue_client.published(session, number, …) is
 // called once for this call, on the caller's thread, after every one of the queues has taken the message as
-// durably as it promises, or refused it. For local queues without a disk that is before this function
-// returns.
+// durably as it promises, or refused it. For local queues, when nothing has to be written, that is before this
+// function returns.
 void queue_publish(struct message *msg, const lv_handle *queues, unsigned count, lv_handle session,
                    uint64_t number);
+
+// --- transactions (tx.h) ---
+
+uint64_t queue_tx_new(void); // a number for one; any worker
+// LIMIT: bytes of messages that one transaction may write.
+size_t queue_tx_max_bytes(void);
+// As queue_publish, but the messages are held by their owners until the verdict. `published` comes when they have them, not
+// when they are durable.
+void queue_tx_publish(uint64_t tx, struct message *msg, const lv_handle *queues, unsigned count,
+                      lv_handle session, uint64_t number);
+// Writes acks as part of it. The deliveries stay out: they are settled by queue_settle after the verdict.
+void queue_tx_ack(uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count);
+
+struct queue_tx {
+    uint64_t tx;
+    uint64_t workers; // bit i: worker i has a part
+    bool is_logged;   // something of it may be durable; else the verdict comes at once
+    bool is_abort;
+    unsigned waiting; // tx.c: owners that have not carried out the verdict
+    int result; // out: 0, or why it was refused: then nothing of it happened
+    void (*done)(struct queue_tx
+                     *t); // on the caller's thread, when all owners have carried it out; owns t from then on
+    void (*abandon)(struct queue_tx *t); // the process ends: frees t
+};
+// After all of its publishes were answered.
+void queue_tx_end(struct queue_tx *t);
 
 // --- settling ---
 
@@ -140,7 +166,7 @@ struct queue_request {
     uint32_t delivery_count;         // get: how often it was delivered before
     struct queue_stats stats;        // stats
     struct consumer_info *consumers; // stats: heap array of stats.consumers entries, freed with the request
-    struct queue_request *next;      // the owner's: gets that wait for a body
+    struct queue_request *next;      // the owner's: gets that wait for a message to come into memory
 };
 
 // Zeroed; NULL when out of memory. Owner: the caller until it is sent, then `done`.
@@ -178,36 +204,23 @@ struct queue_client {
     void (*is_unused)(struct worker *owner, const struct queue_def *def);
 };
 
-// Where a queue gets a message body from that it does not hold in memory. The log (next) implements it; test
-// builds have a double that answers in a later turn. All on the owner's thread.
-struct queue_store {
-    // May the body of this entry leave memory? Returns a non-zero location when the store now holds it (and a
-    // reference).
-    uint64_t (*page_out)(void *ctx, struct message *msg);
-    // Asks for it again; calls queue_store_fetched(token, msg) later, never before returning. The reference
-    // of msg passes to the queue; msg NULL: it cannot be read.
-    void (*fetch)(void *ctx, uint64_t location, uint64_t token);
-    // The queue does not need it any more: it has the body back, or drops the message. May come while a fetch
-    // of it is under way, which is answered all the same.
-    void (*forget)(void *ctx, uint64_t location);
-    void *ctx;
-};
-
 // --- per worker ---
 
 struct queue_worker_config {
-    const struct queue_client *client; // must outlive the crew
-    const struct queue_store *store;   // NULL: everything stays in memory
+    const struct queue_client *client;    // must outlive the crew
+    const struct durable_config *durable; // durable.h; NULL: everything stays in memory
 };
 
 // Start-up: makes w->queue_state and hooks PHASE_DISPATCH. Every crew member that uses queues needs it
 // (owners and users).
 void queue_worker_init(struct worker *w, const struct queue_worker_config *config);
-void queue_worker_fini(struct worker *w); // drops all queues and messages
+// The threads have ended: waits until what was submitted to the log is written. Queues and messages are still there.
+void queue_worker_stop(struct worker *w);
+void queue_worker_fini(struct worker *w);          // drops all queues and messages
+bool queue_worker_is_full(const struct worker *w); // the log has no room for its messages; any thread
 // Numbers of this worker, for placement and metrics (any thread, relaxed).
 uint64_t queue_worker_queue_count(const struct worker *w);
 uint64_t queue_worker_message_bytes(const struct worker *w);
 // The next free handle on worker `w`: called by the topology writer alone, before QUEUE_REQUEST_CREATE.
 lv_handle queue_handle_alloc(struct worker *w);
 void queue_handle_release(lv_handle h); // writer alone, after the delete was answered
-void queue_store_fetched(struct worker *w, uint64_t token, struct message *msg);

@@ -1,4 +1,4 @@
-// queue.c: taking messages in, settling them, purging, ending a queue.
+// queue.c: taking messages in, settling them, purging, ending a queue. What is on disk of them: durable.h.
 //
 // A message enters by queue_push (ready), goes out by dispatch.c or a get (unacked, or gone with no-ack), and
 // is settled here: acked and rejected ones are dropped, the others go back to ready at their sequence number.
@@ -8,13 +8,15 @@
 // marked, and is put back in a later turn.
 #include "queue/queue.h"
 
+#include "queue/durable.h"
 #include "queue/queue_worker.h"
 #include "src/base/mem.h"
 
 static uint64_t
 entry_weight(const struct ready_entry *e)
 {
-    return ready_entry_is(e, READY_PAGED) ? 0 : message_weight(e->msg);
+    const struct message *msg = ready_entry_message(e);
+    return msg != NULL ? message_weight(msg) : 0;
 }
 
 static void
@@ -46,30 +48,46 @@ queue_new(struct queue_worker *qw, const struct queue_def *def)
     q->def = def;
     q->handle = def->handle;
     q->next_seq = 1;
+    q->tail = &q->ready;
     q->active_ms = qw->w->now_ms;
+    if (qw->durable != NULL && (def->flags & QUEUE_DURABLE) != 0)
+        q->durability = (def->flags & QUEUE_RELAXED_MEMORY) != 0 ? DURABILITY_MEMORY
+                        : (def->flags & QUEUE_RELAXED_OS) != 0   ? DURABILITY_OS
+                                                                 : DURABILITY_FSYNC;
     return q;
 }
 
-// Lets the store take the body, if there is one that wants it.
-static void
-page_out(struct queue_worker *qw, struct ready_entry *e)
+void
+queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
 {
-    const struct queue_store *store = qw->store;
-    uint64_t location = store->page_out(store->ctx, e->msg);
-    if (location == 0)
-        return;
-    queue_worker_sub_bytes(qw, message_weight(e->msg));
-    message_unref(e->msg);
-    e->location = location;
-    e->count_flags |= READY_PAGED;
+    LV_ASSERT(ready_push(q->tail, &qw->ready_pools, e));
+    sum_add(&q->ready_sum, e, weight);
+    q->counters.published++;
+    q->active_ms = qw->w->now_ms;
+    if (!list_is_linked(&q->run))
+        queue_touch(qw, q);
+}
+
+bool
+queue_enter_late(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
+{
+    struct ready *r = q->tail;
+    bool is_last = r->tail == NULL || r->tail->entries[r->tail_pos - 1].seq < e->seq;
+    if (r->tail == NULL && r != &q->ready)
+        is_last = e->seq >= q->disk->backlog.cursor; // behind the chain
+    if (is_last ? !ready_push(r, &qw->ready_pools, e) : !ready_push_returned(&q->ready, e))
+        return false;
+    sum_add(&q->ready_sum, e, weight);
+    q->counters.published++;
+    q->active_ms = qw->w->now_ms;
+    queue_touch(qw, q);
+    return true;
 }
 
 bool
 queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
 {
-    // First the room, then the store: what it has taken need not be taken back.
-    if (LV_UNLIKELY(q->ready.tail == NULL || q->ready.tail_pos == q->ready.tail->cap) &&
-        !ready_grow(&q->ready, &qw->ready_pools))
+    if (!ready_reserve_push(q->tail, &qw->ready_pools))
         return false;
     struct ready_entry e = {
         .seq = q->next_seq++,
@@ -79,16 +97,7 @@ queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
     };
     uint64_t weight = message_weight(msg);
     queue_worker_add_bytes(qw, weight);
-    if (LV_UNLIKELY(qw->store != NULL)) {
-        page_out(qw, &e);
-        weight = entry_weight(&e);
-    }
-    LV_ASSERT(ready_push(&q->ready, &qw->ready_pools, &e));
-    sum_add(&q->ready_sum, &e, weight);
-    q->counters.published++;
-    q->active_ms = qw->w->now_ms;
-    if (!list_is_linked(&q->run))
-        queue_touch(qw, q);
+    queue_enter_entry(qw, q, &e, weight);
     return true;
 }
 
@@ -100,24 +109,35 @@ queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned f
     if (!is_no_ack && !unacked_reserve(&q->unacked, &qw->unacked_tables))
         return false;
     struct ready_entry e = *ready_peek(&q->ready);
-    LV_ASSERT_HOT(!ready_entry_is(&e, READY_PAGED));
+    struct message *msg = ready_entry_message(&e);
+    LV_ASSERT_HOT(msg != NULL);
     ready_pop(&q->ready, &qw->ready_pools);
-    uint64_t weight = message_weight(e.msg);
+    uint64_t weight = message_weight(msg);
     sum_sub(&q->ready_sum, &e, weight);
     ret->seq = e.seq;
-    ret->msg = e.msg;
+    ret->msg = msg;
     ret->delivery_count = ready_entry_count(&e);
     ret->is_redelivered = ready_entry_is(&e, READY_REDELIVERED);
     q->counters.redelivered += ret->is_redelivered;
     q->active_ms = qw->w->now_ms;
     if (is_no_ack) {
         *(is_get ? &q->counters.got_no_ack : &q->counters.delivered_no_ack) += 1;
-        queue_worker_sub_bytes(qw, weight);
-        return true; // the queue's reference is the receiver's now
+        if (LV_UNLIKELY(ready_entry_is(&e, READY_STORED))) {
+            message_ref(msg);
+            durable_drop(qw, q, e.seq, e.stored);
+        } else {
+            queue_worker_sub_bytes(qw, weight); // the queue's reference is the receiver's now
+        }
+        return true;
     }
     *(is_get ? &q->counters.got : &q->counters.delivered) += 1;
-    message_ref(e.msg);
+    message_ref(msg);
     sum_add(&q->unacked_sum, &e, weight);
+    if (LV_UNLIKELY(ready_entry_is(&e, READY_STORED))) {
+        e.stored->flags |= STORED_UNACKED;
+        if (durable_is_over(qw->durable))
+            durable_let_go(qw, q, e.seq, e.stored);
+    }
     if (is_get)
         e.count_flags |= UNACKED_IS_GET;
     unacked_put(&q->unacked, &e, owner);
@@ -134,10 +154,8 @@ put_back(struct queue_worker *qw, struct queue *q, const struct ready_entry *fro
         return false;
     uint64_t weight = entry_weight(&e);
     sum_sub(&q->unacked_sum, &e, weight);
-    if (qw->store != NULL) {
-        page_out(qw, &e);
-        weight = entry_weight(&e);
-    }
+    if (ready_entry_is(&e, READY_STORED))
+        e.stored->flags &= (uint16_t)~STORED_UNACKED;
     ready_push_reserved(&q->ready, &e);
     sum_add(&q->ready_sum, &e, weight);
     return true;
@@ -184,7 +202,10 @@ discard(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struct 
     struct ready_entry e = record->entry;
     unacked_remove(&q->unacked, &qw->unacked_tables, record);
     sum_sub(&q->unacked_sum, &e, entry_weight(&e));
-    queue_worker_drop_entry(qw, &e);
+    if (ready_entry_is(&e, READY_STORED))
+        durable_drop(qw, q, e.seq, e.stored);
+    else
+        queue_worker_drop_entry(qw, &e);
     if (kind == SETTLE_ACK)
         q->counters.acked++;
     else
@@ -222,8 +243,8 @@ queue_settle_here(struct queue_worker *qw, struct queue *q, enum settle_kind kin
 }
 
 // Empties `r`; the dropping itself is spread over later turns.
-static void
-drop_later(struct queue_worker *qw, struct ready *r)
+void
+queue_drop_later(struct queue_worker *qw, struct ready *r)
 {
     struct purged_part *part = mem_alloc(sizeof(*part));
     if (part == NULL) {
@@ -242,28 +263,25 @@ uint64_t
 queue_purge(struct queue_worker *qw, struct queue *q)
 {
     uint64_t count = queue_ready_count(q);
-    if (q->fetch != NULL && !q->fetch->is_dropped) {
-        q->fetch->is_dropped = true;
-        ready_cancel_reserved(&q->ready);
-    }
+    if (q->disk != NULL)
+        durable_purge(qw, q);
     q->ready_sum = (struct queue_sum){0};
     q->counters.purged += count;
     q->active_ms = qw->w->now_ms;
     if (q->ready.count > 0)
-        drop_later(qw, &q->ready);
+        queue_drop_later(qw, &q->ready);
     queue_touch(qw, q);
     return count;
 }
 
 void
-queue_kill(struct queue_worker *qw, struct queue *q, const char *reason)
+queue_kill(struct queue_worker *qw, struct queue *q, const char *reason, struct queue_request *request)
 {
     queue_enter(q);
     q->is_dead = true;
     handle_slots_remove(&qw->queues, q->handle);
     atomic_fetch_sub_explicit(&qw->queue_count, 1, memory_order_relaxed);
-    if (q->fetch != NULL)
-        queue_fetch_abort(qw, q);
+    queue_gets_end(qw, q);
     for (struct list *first; (first = list_first(&q->consumers)) != NULL;) {
         struct consumer *c = LV_CONTAINER_OF(first, struct consumer, all);
         lv_handle session = c->session;
@@ -272,6 +290,10 @@ queue_kill(struct queue_worker *qw, struct queue *q, const char *reason)
         notify_cancelled(qw, session, consumer_id, reason);
     }
     LV_ASSERT(q->groups == NULL && q->top == NULL && q->offers == 0);
+    if (q->disk != NULL)
+        durable_delete(qw, q, request);
+    else
+        request_answer(qw->w, request, QUEUE_OK);
     q->def = NULL; // the writer may free it once the delete was answered
     q->bury_cursor = 0;
     queue_leave(qw, q);
@@ -291,7 +313,7 @@ queue_leave(struct queue_worker *qw, struct queue *q)
 bool
 queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
 {
-    LV_ASSERT(q->is_dead && q->busy == 0 && q->fetch == NULL);
+    LV_ASSERT(q->is_dead && q->busy == 0 && q->get_first == NULL && q->disk == NULL);
     if (!queue_worker_drop_ready(qw, &q->ready, budget))
         return false;
     // Emptied by a cursor, not by taking: nothing looks anything up in it any more.
@@ -338,7 +360,7 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .persistent = (uint64_t)q->ready_sum.persistent + q->unacked_sum.persistent,
         .consumers = q->consumer_count,
         .memory_bytes = sizeof(*q) + ready_memory(&q->ready) + unacked_memory(&q->unacked) +
-                        q->ready_sum.weight + q->unacked_sum.weight,
+                        q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q),
         .idle_since_ms = idle_ms >= IDLE_AFTER_MS ? q->active_ms : 0,
     };
 }

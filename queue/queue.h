@@ -1,6 +1,6 @@
 // queue.h: the running queue: what waits, what is out, who consumes. Owned by one worker, found by handle.
 //
-// Invariants: every message is in exactly one of ready, fetch and unacked; `run` is linked in
+// Invariants: every message is in exactly one of ready, the disk side's chain and `behind`, and unacked; `run` is linked in
 // queue_worker.runnable while there is something to do for the dispatcher; a queue that was deleted (is_dead)
 // has no consumers and is out of the handle table, and its memory goes when no function works on it any more
 // (`busy`) and its messages have been dropped bit by bit. An empty idle queue costs its struct and a slot in
@@ -16,12 +16,12 @@ enum unacked_extra_flags {
     UNACKED_RETURNING = 1u << 7, // given back already, but there was no memory to put it back; retried
 };
 
-// A body on its way from the store: the entry is out of `ready` meanwhile, but counted there.
-struct queue_fetch {
-    struct ready_entry entry;
-    bool is_dropped;               // purged meanwhile
-    struct queue_request *waiting; // basic.get's that wait, oldest first
-    struct queue_request *waiting_last;
+// What a confirm of a persistent message means.
+enum queue_durability {
+    DURABILITY_NONE,   // the queue is not durable, or there is no store
+    DURABILITY_FSYNC,  // on disk, synced
+    DURABILITY_OS,     // handed to the operating system: survives the process, not the power
+    DURABILITY_MEMORY, // taken; written when it suits
 };
 
 struct queue_counters {
@@ -44,9 +44,11 @@ struct queue {
     lv_handle handle;
     struct ready ready;
     struct unacked unacked;
-    struct consumer_group *groups; // highest priority first
-    struct consumer_group *top;    // highest one that is not blocked, or NULL
-    struct queue_fetch *fetch;     // one at a time; NULL: none
+    struct consumer_group *groups;              // highest priority first
+    struct consumer_group *top;                 // highest one that is not blocked, or NULL
+    struct ready *tail;                         // where publishes go: `ready`, or disk->behind
+    struct queue_disk *disk;                    // NULL: nothing of it was ever stored
+    struct queue_request *get_first, *get_last; // basic.get's that wait for a message to come into memory
     union {
         uint64_t next_seq;    // of the next publish
         uint64_t bury_cursor; // dead: how far the walk through `unacked` is
@@ -56,23 +58,36 @@ struct queue {
     uint32_t offers;    // grants asked for or held: no more than there are messages
     uint32_t returning; // unacked records with UNACKED_RETURNING
     uint16_t busy;      // functions that call back and go on with this queue
+    uint8_t durability; // enum queue_durability
     bool is_dead;
-    bool has_exclusive;                      // its one consumer is exclusive
-    struct queue_sum ready_sum, unacked_sum; // the first includes the body being fetched
+    bool has_exclusive; // its one consumer is exclusive
+    struct queue_sum ready_sum, unacked_sum;
     struct queue_counters counters;
 };
 
-// Ready messages, the one being fetched included.
+uint64_t queue_disk_waiting(const struct queue_disk *k); // messages that are ready, but not in `ready`
+size_t durable_memory(const struct queue *q);
+
 static inline uint64_t
 queue_ready_count(const struct queue *q)
 {
-    return q->ready.count + (q->fetch != NULL && !q->fetch->is_dropped ? 1 : 0);
+    return q->ready.count + (LV_UNLIKELY(q->disk != NULL) ? queue_disk_waiting(q->disk) : 0);
 }
+
+static inline struct message *
+ready_entry_message(const struct ready_entry *e)
+{
+    return LV_UNLIKELY(ready_entry_is(e, READY_STORED)) ? e->stored->msg : e->msg;
+}
+
+// The message that is to go out next: nowhere, in memory, to be brought there, or on its way.
+enum next_message { NEXT_NONE, NEXT_HERE, NEXT_ABSENT, NEXT_COMING };
+enum next_message queue_next(const struct queue *q);
 
 LV_MUST_USE struct queue *queue_new(struct queue_worker *qw, const struct queue_def *def);
 // Ends a queue: answers waiting gets with QUEUE_GONE, tells its consumers `reason`, takes it out of the
-// tables; messages are dropped in later turns.
-void queue_kill(struct queue_worker *qw, struct queue *q, const char *reason);
+// tables; messages are dropped in later turns. `request` is answered with QUEUE_OK when that is durable.
+void queue_kill(struct queue_worker *qw, struct queue *q, const char *reason, struct queue_request *request);
 // Drops up to `budget` messages of a dead queue; true when it is gone altogether.
 bool queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget);
 
@@ -85,8 +100,14 @@ queue_enter(struct queue *q)
 
 void queue_leave(struct queue_worker *qw, struct queue *q);
 
-// Takes the message in (a reference of its own); false when out of memory.
+// Takes the message in (a reference of its own), in memory alone; false when out of memory.
 LV_MUST_USE bool queue_push(struct queue_worker *qw, struct queue *q, struct message *msg);
+// Puts a fresh entry at the end; there is room (ready_reserve_push), and `weight` bytes of it are in memory.
+void queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e,
+                       uint64_t weight);
+// An entry whose number was taken earlier comes in now; false when out of memory.
+LV_MUST_USE bool queue_enter_late(struct queue_worker *qw, struct queue *q, const struct ready_entry *e,
+                                  uint64_t weight);
 // Takes the next ready message, which is in memory, for `owner`: counts it as delivered or got, enters it in
 // `unacked` unless QUEUE_TAKE_NO_ACK. Fills seq, msg (a reference), delivery_count and is_redelivered. False
 // when out of memory.
@@ -107,11 +128,10 @@ void queue_touch(struct queue_worker *qw, struct queue *q);
 // Puts back what could not be put back earlier for want of memory, as far as there is some now.
 void queue_retry_returning(struct queue_worker *qw, struct queue *q);
 
-// The next message lies in the store: asks for it. False when out of memory (tried again in a later turn).
-LV_MUST_USE bool queue_fetch_start(struct queue_worker *qw, struct queue *q);
-// The store's answer: the reference of `msg` passes over; NULL: it cannot be read and is dropped.
-void queue_fetch_done(struct queue_worker *qw, struct queue *q, struct message *msg);
-// Ends the fetch of a queue that is being killed.
-void queue_fetch_abort(struct queue_worker *qw, struct queue *q);
+// Messages have come into memory: gets that waited go on.
+void queue_gets_continue(struct queue_worker *qw, struct queue *q);
+// Answers them with QUEUE_GONE.
+void queue_gets_end(struct queue_worker *qw, struct queue *q);
+void queue_drop_later(struct queue_worker *qw, struct ready *r);
 
 void queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct queue_stats *ret_stats);

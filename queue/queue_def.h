@@ -42,7 +42,9 @@ enum queue_flags {
     QUEUE_DURABLE = 1u << 0,
     QUEUE_EXCLUSIVE = 1u << 1,
     QUEUE_AUTO_DELETE = 1u << 2,
-    QUEUE_SINGLE_ACTIVE = 1u << 3, // x-single-active-consumer
+    QUEUE_SINGLE_ACTIVE = 1u << 3,  // x-single-active-consumer
+    QUEUE_RELAXED_OS = 1u << 4,     // x-durability: os
+    QUEUE_RELAXED_MEMORY = 1u << 5, // x-durability: memory
 };
 
 enum queue_type { QUEUE_CLASSIC, QUEUE_QUORUM, QUEUE_STREAM };

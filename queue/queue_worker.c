@@ -1,16 +1,20 @@
 // queue_worker.c: start-up and end of a worker's queues, the handle tables, and dropping messages bit by bit.
 #include "queue/queue_worker.h"
 
+#include "queue/durable.h"
+#include "queue/tx.h"
 #include "src/base/mem.h"
 
 // LIMIT: objects kept for reuse; messages dropped of purged and deleted queues in one turn.
-enum { KEEP_CONSUMERS = 1024, KEEP_GROUPS = 256, KEEP_FETCHES = 256, DROP_A_TURN = 2000 };
+enum { KEEP_CONSUMERS = 1024, KEEP_GROUPS = 256, DROP_A_TURN = 2000 };
 
 static bool
 reap_hook(struct worker *w, void *ctx)
 {
     struct queue_worker *qw = ctx;
     size_t budget = DROP_A_TURN;
+    if (!list_is_empty(&qw->txs))
+        tx_step(qw);
     for (struct list *at; budget > 0 && (at = list_first(&qw->purged)) != NULL;) {
         struct purged_part *part = LV_CONTAINER_OF(at, struct purged_part, node);
         if (!queue_worker_drop_ready(qw, &part->ready, &budget))
@@ -31,17 +35,18 @@ queue_worker_init(struct worker *w, const struct queue_worker_config *config)
     LV_ASSERT(w->queue_state == NULL && config->client != NULL);
     struct queue_worker *qw = mem_aligned(LV_CACHE_LINE, sizeof(*qw));
     LV_ASSERT(qw != NULL);
-    *qw = (struct queue_worker){
-        .w = w, .client = config->client, .store = config->store, .dispatched_turn = UINT64_MAX};
+    *qw = (struct queue_worker){.w = w, .client = config->client, .dispatched_turn = UINT64_MAX};
     list_init(&qw->runnable);
     list_init(&qw->dead);
     list_init(&qw->purged);
+    list_init(&qw->txs);
     ready_pools_init(&qw->ready_pools);
     unacked_pool_init(&qw->unacked_tables);
     pool_init(&qw->consumer_pool, sizeof(struct consumer), KEEP_CONSUMERS);
     pool_init(&qw->group_pool, sizeof(struct consumer_group), KEEP_GROUPS);
-    pool_init(&qw->fetch_pool, sizeof(struct queue_fetch), KEEP_FETCHES);
     w->queue_state = qw;
+    if (config->durable != NULL)
+        durable_init(qw, config->durable);
     worker_add_hook(w, PHASE_DISPATCH, queue_dispatch_hook, qw);
     worker_add_hook(w, PHASE_REAP, reap_hook, qw);
 }
@@ -50,13 +55,9 @@ queue_worker_init(struct worker *w, const struct queue_worker_config *config)
 static void
 end_queue(struct queue_worker *qw, struct queue *q)
 {
-    if (q->fetch != NULL) {
-        struct queue_fetch *f = q->fetch;
-        for (struct queue_request *r; (r = f->waiting) != NULL;) {
-            f->waiting = r->next;
-            queue_request_free(r);
-        }
-        queue_fetch_abort(qw, q);
+    for (struct queue_request *r; (r = q->get_first) != NULL;) {
+        q->get_first = r->next;
+        queue_request_free(r);
     }
     for (struct list *at; (at = list_pop_front(&q->consumers)) != NULL;) {
         struct consumer *c = LV_CONTAINER_OF(at, struct consumer, all);
@@ -68,10 +69,27 @@ end_queue(struct queue_worker *qw, struct queue *q)
     }
     LV_ASSERT(q->busy == 0);
     list_remove(&q->run);
+    if (q->disk != NULL)
+        durable_forget(qw, q);
     q->is_dead = true;
     q->bury_cursor = 0;
     size_t budget = SIZE_MAX;
     LV_ASSERT(queue_bury(qw, q, &budget));
+}
+
+void
+queue_worker_stop(struct worker *w)
+{
+    struct queue_worker *qw = queue_worker_of(w);
+    if (qw->durable != NULL && !qw->durable->is_ending)
+        durable_end(qw);
+}
+
+bool
+queue_worker_is_full(const struct worker *w)
+{
+    const struct durable *d = queue_worker_of(w)->durable;
+    return d != NULL && atomic_load_explicit(&d->is_full, memory_order_relaxed);
 }
 
 void
@@ -80,6 +98,8 @@ queue_worker_fini(struct worker *w)
     struct queue_worker *qw = queue_worker_of(w);
     if (qw == NULL)
         return;
+    queue_worker_stop(w);
+    tx_drop_all(qw);
     while (reap_hook(w, qw))
         ;
     for (uint32_t i = 0; i < qw->queues.cap; i++) {
@@ -95,7 +115,8 @@ queue_worker_fini(struct worker *w)
     pool_fini(&qw->unacked_tables);
     pool_fini(&qw->consumer_pool);
     pool_fini(&qw->group_pool);
-    pool_fini(&qw->fetch_pool);
+    if (qw->durable != NULL)
+        durable_fini(qw);
     mem_free(qw);
     w->queue_state = NULL;
 }
@@ -123,8 +144,8 @@ queue_worker_find(struct queue_worker *qw, lv_handle h)
 void
 queue_worker_drop_entry(struct queue_worker *qw, const struct ready_entry *e)
 {
-    if (ready_entry_is(e, READY_PAGED)) {
-        qw->store->forget(qw->store->ctx, e->location);
+    if (ready_entry_is(e, READY_STORED)) {
+        stored_gone(qw, e->stored);
         return;
     }
     queue_worker_sub_bytes(qw, message_weight(e->msg));
@@ -173,16 +194,4 @@ queue_handle_release(lv_handle h)
     struct worker *self = worker_self;
     LV_ASSERT(self != NULL && (int)handle_worker(h) < self->crew->n_workers);
     handle_numbers_give(&queue_worker_of(self->crew->members[handle_worker(h)])->numbers, h);
-}
-
-void
-queue_store_fetched(struct worker *w, uint64_t token, struct message *msg)
-{
-    struct queue_worker *qw = queue_worker_of(w);
-    struct queue *q = handle_slots_find(&qw->queues, token); // the token is the handle: one fetch at a time
-    if (q == NULL || q->fetch == NULL) {
-        message_unref(msg); // deleted meanwhile
-        return;
-    }
-    queue_fetch_done(qw, q, msg);
 }

@@ -13,16 +13,17 @@
 struct queue_worker {
     struct worker *w;
     const struct queue_client *client;
-    const struct queue_store *store; // NULL: everything stays in memory
-    struct handle_slots queues;      // handle → struct queue
-    struct handle_slots consumers;   // handle → struct consumer
+    struct durable *durable;       // NULL: everything stays in memory
+    struct handle_slots queues;    // handle → struct queue
+    struct handle_slots consumers; // handle → struct consumer
     struct handle_numbers consumer_numbers;
     struct list runnable;     // queue.run
     struct list dead;         // queue.run: deleted, messages still to be dropped
     struct list purged;       // struct purged_part.node
+    struct list txs;          // tx_work.node
     uint64_t dispatched_turn; // worker.turn of the last PHASE_DISPATCH
     struct ready_pools ready_pools;
-    struct pool unacked_tables, consumer_pool, group_pool, fetch_pool;
+    struct pool unacked_tables, consumer_pool, group_pool;
     bool is_waiting_topology;                                              // inside worker_drain_from
     _Atomic uint64_t queue_count;                                          // readers: any thread, relaxed
     _Atomic uint64_t message_bytes;                                        // readers: any thread, relaxed
@@ -70,7 +71,7 @@ queue_worker_sub_bytes(struct queue_worker *qw, uint64_t bytes)
 // PHASE_DISPATCH (dispatch.c).
 bool queue_dispatch_hook(struct worker *w, void *ctx);
 
-// Lets go of a message that will not be needed any more, in memory or in the store.
+// Lets go of a message of a queue that was purged or deleted.
 void queue_worker_drop_entry(struct queue_worker *qw, const struct ready_entry *e);
 // Drops up to *budget entries of what was ready; true when nothing is left.
 bool queue_worker_drop_ready(struct queue_worker *qw, struct ready *r, size_t *budget);

@@ -64,10 +64,9 @@ heap_up(struct ready_entry *heap, uint32_t at)
 }
 
 static void
-heap_down(struct ready_entry *heap, uint32_t count)
+heap_down(struct ready_entry *heap, uint32_t count, uint32_t at)
 {
-    struct ready_entry e = heap[0];
-    uint32_t at = 0;
+    struct ready_entry e = heap[at];
     for (;;) {
         uint32_t child = 2 * at + 1;
         if (child >= count)
@@ -110,10 +109,23 @@ heap_trim(struct ready *r)
     r->heap_cap = 0;
 }
 
+void
+ready_remove_heap(struct ready *r, uint32_t at)
+{
+    LV_ASSERT(at < r->heap_count);
+    r->heap_count--;
+    r->count--;
+    if (at < r->heap_count) {
+        r->heap[at] = r->heap[r->heap_count];
+        heap_up(r->heap, at);
+        heap_down(r->heap, r->heap_count, at);
+    }
+    heap_trim(r);
+}
+
 static void
 heap_add(struct ready *r, const struct ready_entry *e)
 {
-    LV_ASSERT_HOT(r->head == NULL || e->seq < r->head->entries[r->head_pos].seq);
     r->heap[r->heap_count] = *e;
     heap_up(r->heap, r->heap_count);
     r->heap_count++;
@@ -155,19 +167,10 @@ ready_cancel_reserved(struct ready *r)
 }
 
 void
-ready_pop_slow(struct ready *r, struct ready_pools *p)
+ready_pop_fifo(struct ready *r, struct ready_pools *p)
 {
-    LV_ASSERT(r->count > 0);
+    LV_ASSERT(r->head != NULL);
     r->count--;
-    if (r->heap_count > 0) {
-        r->heap_count--;
-        r->heap[0] = r->heap[r->heap_count];
-        if (r->heap_count > 0)
-            heap_down(r->heap, r->heap_count);
-        else
-            heap_trim(r);
-        return;
-    }
     r->head_pos++;
     struct ready_chunk *chunk = r->head;
     uint32_t end = chunk == r->tail ? r->tail_pos : chunk->cap;
@@ -180,6 +183,52 @@ ready_pop_slow(struct ready *r, struct ready_pools *p)
         r->tail_pos = 0;
     }
     pool_give(chunk->cap == READY_CHUNK_SMALL ? &p->small : &p->large, chunk);
+}
+
+void
+ready_pop_slow(struct ready *r, struct ready_pools *p)
+{
+    LV_ASSERT(r->count > 0);
+    if (r->heap_count == 0 || ready_peek(r) != &r->heap[0]) {
+        ready_pop_fifo(r, p);
+        return;
+    }
+    r->count--;
+    r->heap_count--;
+    r->heap[0] = r->heap[r->heap_count];
+    if (r->heap_count > 0)
+        heap_down(r->heap, r->heap_count, 0);
+    else
+        heap_trim(r);
+}
+
+struct ready_entry *
+ready_next(const struct ready *r, struct ready_cursor *at)
+{
+    if (at->chunk == NULL) {
+        at->chunk = r->head;
+        at->pos = r->head_pos;
+    } else if (++at->pos == at->chunk->cap) {
+        at->chunk = at->chunk->next;
+        at->pos = 0;
+    }
+    bool is_end = at->chunk == NULL || (at->chunk == r->tail && at->pos == r->tail_pos);
+    return is_end ? NULL : &at->chunk->entries[at->pos];
+}
+
+void
+ready_move_fifo(struct ready *to, struct ready *from)
+{
+    LV_ASSERT(to->head == NULL);
+    uint64_t count = ready_fifo_count(from);
+    to->head = from->head;
+    to->tail = from->tail;
+    to->head_pos = from->head_pos;
+    to->tail_pos = from->tail_pos;
+    to->count += count;
+    from->count -= count;
+    from->head = from->tail = NULL;
+    from->head_pos = from->tail_pos = 0;
 }
 
 size_t

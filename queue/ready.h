@@ -1,17 +1,18 @@
 // ready.h: the messages of one queue that wait for a consumer, ordered by sequence number.
 //
 // Two parts: a FIFO of fresh messages (a chain of chunks taken from pools and given back as it drains) and a
-// min-heap of messages that came back. Invariants: sequence numbers in the FIFO ascend; everything in the
-// heap has a lower one than the first of the FIFO, because it was in front of it once; so the next message is
-// the top of the heap if there is one. An empty one holds no memory beside the struct. Entries own a
-// reference of their message, or a store location. One thread: the owner of the queue.
+// min-heap of messages that came back, or that a transaction let in late. Invariants: sequence numbers in the
+// FIFO ascend; the next message is the one with the lower number of the top of the heap and the first of the
+// FIFO. An empty one holds no memory beside the struct. Entries own a reference of their message, or a struct
+// stored. One thread: the owner of the queue.
 #pragma once
 
 #include "queue/message.h"
+#include "queue/stored.h"
 #include "src/base/pool.h"
 
 enum ready_flags {
-    READY_PAGED = 1u << 0,       // the body lies in the store: `location` counts, not `msg`
+    READY_STORED = 1u << 0,      // it is, or will be, on disk: `stored` counts, not `msg`
     READY_REDELIVERED = 1u << 1, // was delivered to a client before
     READY_PERSISTENT = 1u << 2,
 };
@@ -19,8 +20,8 @@ enum ready_flags {
 struct ready_entry {
     uint64_t seq; // in the queue, from 1
     union {
-        struct message *msg;
-        uint64_t location;
+        struct message *msg;   // a reference
+        struct stored *stored; // READY_STORED
     };
     uint32_t body_len;    // bytes
     uint32_t count_flags; // delivery count << 8 | enum ready_flags
@@ -80,12 +81,19 @@ struct ready {
 // Makes room for one ready_push; false when out of memory.
 LV_MUST_USE bool ready_grow(struct ready *r, struct ready_pools *p);
 
+// Room for one ready_push.
+LV_MUST_USE static inline bool
+ready_reserve_push(struct ready *r, struct ready_pools *p)
+{
+    return LV_LIKELY(r->tail != NULL && r->tail_pos < r->tail->cap) || ready_grow(r, p);
+}
+
 // Appends a fresh message: its sequence number is the highest so far. False when out of memory (nothing
 // changed).
 LV_MUST_USE static inline bool
 ready_push(struct ready *r, struct ready_pools *p, const struct ready_entry *e)
 {
-    if (LV_UNLIKELY(r->tail == NULL || r->tail_pos == r->tail->cap) && !ready_grow(r, p))
+    if (!ready_reserve_push(r, p))
         return false;
     r->tail->entries[r->tail_pos++] = *e;
     r->count++;
@@ -103,9 +111,29 @@ void ready_cancel_reserved(struct ready *r);
 static inline struct ready_entry *
 ready_peek(const struct ready *r)
 {
-    if (LV_UNLIKELY(r->heap_count > 0))
+    struct ready_entry *first = r->head == NULL ? NULL : &r->head->entries[r->head_pos];
+    if (LV_UNLIKELY(r->heap_count > 0) && (first == NULL || r->heap[0].seq < first->seq))
         return &r->heap[0];
-    return r->head == NULL ? NULL : &r->head->entries[r->head_pos];
+    return first;
+}
+
+// Visits the FIFO from its front: start with `chunk` NULL; NULL at the end. The FIFO must not change meanwhile.
+struct ready_cursor {
+    struct ready_chunk *chunk;
+    uint32_t pos;
+};
+struct ready_entry *ready_next(const struct ready *r, struct ready_cursor *at);
+// Removes the first of the FIFO, whatever the heap holds; there must be one.
+void ready_pop_fifo(struct ready *r, struct ready_pools *p);
+// Takes one out of the middle of the heap.
+void ready_remove_heap(struct ready *r, uint32_t at);
+// Moves the FIFO of `from` to `to`, which has none.
+void ready_move_fifo(struct ready *to, struct ready *from);
+
+static inline uint64_t
+ready_fifo_count(const struct ready *r)
+{
+    return r->count - r->heap_count;
 }
 
 void ready_pop_slow(struct ready *r, struct ready_pools *p);

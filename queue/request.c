@@ -1,7 +1,8 @@
 // request.c: the operations that are a struct queue_request: to the owner, carried out, back to `done`.
 //
-// Each request is answered exactly once: gets may wait for a body (fetch.c), all others are answered where
-// they are carried out. A request for a handle that names nothing is answered with QUEUE_GONE.
+// Each request is answered exactly once: gets may wait for a body (fetch.c), deletes for the disk, all others are
+// answered where they are carried out. A request for a handle that names nothing is answered with QUEUE_GONE.
+#include "queue/durable.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
@@ -69,6 +70,8 @@ run_create(struct queue_worker *qw, struct queue_request *r)
     if (q == NULL)
         return QUEUE_NO_MEMORY;
     handle_slots_put(&qw->queues, r->queue, q);
+    if (q->durability != DURABILITY_NONE && durable_adopt(qw, q) < 0)
+        return QUEUE_NO_MEMORY; // at start only: the process ends
     atomic_fetch_add_explicit(&qw->queue_count, 1, memory_order_relaxed);
     return QUEUE_OK;
 }
@@ -112,7 +115,7 @@ run_delete(struct queue_worker *qw, struct queue *q, struct queue_request *r)
         return QUEUE_NOT_EMPTY;
     if ((r->delete_conditions & DELETE_IF_UNUSED) != 0 && r->consumer_count > 0)
         return QUEUE_IN_USE;
-    queue_kill(qw, q, "queue deleted");
+    queue_kill(qw, q, "queue deleted", r); // answers when that is durable
     return QUEUE_OK;
 }
 
@@ -185,7 +188,10 @@ request_run(struct queue_worker *qw, struct queue_request *r)
         return;
     }
     queue_enter(q);
-    request_answer(qw->w, r, run_on_queue(qw, q, r));
+    bool is_delete = r->kind == QUEUE_REQUEST_DELETE;
+    enum queue_outcome outcome = run_on_queue(qw, q, r);
+    if (!is_delete || outcome != QUEUE_OK)
+        request_answer(qw->w, r, outcome);
     queue_touch(qw, q);
     queue_leave(qw, q);
 }

@@ -28,6 +28,7 @@ enum daemon_exit {
     DAEMON_SOFTWARE = 70,    // out of memory, a thread cannot be started
     DAEMON_OSERR = 71,       // the system refuses something
     DAEMON_CANTCREAT = 73,   // data directory or log file cannot be made
+    DAEMON_IOERR = 74,       // the disk does not take or give what it should
     DAEMON_TEMPFAIL = 75,    // the data directory is in use by another process
     DAEMON_NOPERM = 77,      // permissions
     DAEMON_CONFIG = 78,      // the configuration

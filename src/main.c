@@ -39,14 +39,15 @@ static const char usage[] =
     "SIGHUP reloads the configuration and reopens the log file.\n"
     "\n"
     "Exit status: 0 after a shutdown; 64 command line; 69 address in use; 70 out of memory; 71 the\n"
-    "system refused something; 73 data directory or log file cannot be made; 75 data directory in\n"
-    "use; 77 permissions; 78 configuration.\n";
+    "system refused something; 73 data directory or log file cannot be made; 74 the disk does not\n"
+    "take what is written; 75 data directory in use; 77 permissions; 78 configuration.\n";
 // clang-format on
 
 // The modules put their stages between crew and listeners, in the order in which they need each other.
 static const struct daemon_stage *const stage_order[] = {
-    &daemon_stage_log, &daemon_stage_limits, &daemon_stage_data_dir, &daemon_stage_crew,      &stage_broker,
-    &stage_amqp,       &stage_management,    &stage_alarms,          &daemon_stage_listeners,
+    &daemon_stage_log, &daemon_stage_limits, &daemon_stage_data_dir,  &daemon_stage_crew,
+    &stage_store,      &stage_broker,        &stage_store_ready,      &stage_amqp,
+    &stage_management, &stage_alarms,        &daemon_stage_listeners,
 };
 
 static int

@@ -4,7 +4,7 @@
 // (connection.blocked); acknowledgements and deliveries go on (RabbitMQ documentation, "Memory Alarms", "Free Disk Space Alarms").
 //
 // Failure modes: memory use that cannot be read is 0; free space that cannot be asked sets the disk alarm: a file system that does
-// not answer takes no messages either.
+// not answer takes no messages either; so does a message log without room.
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +20,7 @@ enum { MEMORY_LOOK_MS = 100 };
 
 static ev_timer timer;         // on the main loop
 static uint32_t since_look_ms; // main thread: how long ago everything was looked at
+static bool was_full;          // main thread: the message log had no room then
 // Written by the main thread alone; partner: the HTTP member's relaxed loads, which show them.
 static _Atomic unsigned alarms_set;
 static _Atomic uint64_t watermark_now;
@@ -83,15 +84,21 @@ look_at_memory(const struct config *c, unsigned before)
 }
 
 static unsigned
-look_at_disk(const struct config *c, unsigned before)
+look_at_disk(const struct daemon *d, unsigned before)
 {
+    const struct config *c = d->config;
     uint64_t limit = disk_limit_bytes(c), free_bytes = 0;
     int error = resources_disk_free(c->data_dir, &free_bytes);
-    unsigned now = error < 0 || free_bytes < limit ? STAGE_ALARM_DISK : 0;
+    bool is_full = stage_store_is_full(d);
+    unsigned now = error < 0 || free_bytes < limit || is_full ? STAGE_ALARM_DISK : 0;
     atomic_store_explicit(&disk_limit_now, limit, memory_order_relaxed);
     if (now > before && error < 0)
         log_error(LOG_DEFAULT, "disk: free space of %s is unknown: %s: publishers are blocked", c->data_dir,
                   err_text(error));
+    else if (now > before && is_full)
+        log_warn(LOG_DEFAULT,
+                 "disk: the message log in %s has no room: publishers are blocked (%" PRIu64 " bytes free)",
+                 c->data_dir, free_bytes);
     else if (now > before)
         log_warn(LOG_DEFAULT,
                  "disk: %s has %" PRIu64 " bytes free, the limit is %" PRIu64 ": publishers are blocked",
@@ -116,8 +123,8 @@ static void
 look(struct daemon *d)
 {
     unsigned before = stage_alarms_now();
-    unsigned now = look_at_memory(d->config, before & STAGE_ALARM_MEMORY) |
-                   look_at_disk(d->config, before & STAGE_ALARM_DISK);
+    unsigned now =
+        look_at_memory(d->config, before & STAGE_ALARM_MEMORY) | look_at_disk(d, before & STAGE_ALARM_DISK);
     if (now == before)
         return;
     if (now == 0)
@@ -135,9 +142,11 @@ on_timer(struct ev_loop *loop, struct ev_timer *watcher, int events)
     since_look_ms += LV_MIN(interval, (uint32_t)MEMORY_LOOK_MS);
     bool is_flooded = (stage_alarms_now() & STAGE_ALARM_MEMORY) == 0 &&
                       resources_resident_bytes() > stage_alarms_watermark_bytes();
+    is_flooded |= stage_store_is_full(d) != was_full;
     if (since_look_ms < interval && !is_flooded)
         return;
     since_look_ms = 0;
+    was_full = stage_store_is_full(d);
     look(d);
 }
 

@@ -10,22 +10,6 @@
 #include "src/broker/session.h"
 #include "src/broker/topology.h"
 #include "src/stages.h"
-#ifdef LV_TEST_HOOKS
-#include "queue/store_double.h"
-
-// Test builds: bodies leave memory at random and come back in a later turn. One for each worker.
-static struct store_double *store_doubles[CREW_MAX];
-static uint64_t page_out_seed;
-
-static const struct queue_store *
-test_store_for(struct worker *w)
-{
-    struct store_double_config config = {
-        .seed = page_out_seed + (uint64_t)w->index, .page_percent = 30, .delay_max = 4};
-    store_doubles[w->index] = store_double_new(w, &config);
-    return store_double_store(store_doubles[w->index]);
-}
-#endif
 
 void
 stages_post_workers(struct crew *crew, mail_fn fn, const void *payload, size_t len)
@@ -186,32 +170,20 @@ members_fini(struct daemon *d)
     for (int i = 0; i < d->crew->n_workers; i++)
         broker_worker_fini(d->crew->members[i]);
     broker_worker_fini(crew_extra_member(d->crew, CREW_HTTP));
-#ifdef LV_TEST_HOOKS
-    for (int i = 0; i < d->crew->n_workers; i++) {
-        if (store_doubles[i] != NULL)
-            store_double_free(store_doubles[i]);
-        store_doubles[i] = NULL;
-    }
-#endif
 }
 
 static int
 broker_start(struct daemon *d, struct buf *problem)
 {
     const struct config *c = d->config;
-    struct broker_config broker = {.default_prefetch = 0};
+    struct broker_config broker = {.default_prefetch = 0, .durable = stage_store_config()};
     struct worker *http = crew_extra_member(d->crew, CREW_HTTP);
     int status = password_rule_start(c, problem);
     if (status != 0)
         return status;
-#ifdef LV_TEST_HOOKS
-    page_out_seed = c->test_page_out_seed;
-    if (page_out_seed != 0)
-        broker.store_for = test_store_for;
-#endif
     for (int i = 0; i < d->crew->n_workers; i++)
         broker_worker_init(d->crew->members[i], &broker);
-    broker.store_for = NULL;
+    broker.durable = NULL;
     broker_worker_init(http, &broker);
     status = topology_stage_start(d, problem);
     if (status != 0) {

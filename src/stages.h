@@ -3,8 +3,11 @@
 
 #include "src/daemon.h"
 
+struct durable_config;
 struct password_rule;
 
+extern const struct daemon_stage stage_store;       // message log and backlog files, read
+extern const struct daemon_stage stage_store_ready; // the same, behind the broker: running
 extern const struct daemon_stage stage_broker; // topology and metadata, queues and sessions of every worker
 extern const struct daemon_stage stage_amqp;   // connections; gives the acceptor its sink
 extern const struct daemon_stage stage_management; // the control socket
@@ -15,6 +18,10 @@ enum { STAGE_ALARM_MEMORY = 1, STAGE_ALARM_DISK = 2 };
 unsigned stage_alarms_now(void); // the bits
 uint64_t stage_alarms_watermark_bytes(void);
 uint64_t stage_alarms_disk_limit_bytes(void);
+
+// For the workers' queues; NULL before stage_store has started.
+const struct durable_config *stage_store_config(void);
+bool stage_store_is_full(const struct daemon *d); // the log has no room for messages
 
 // Which passwords users may be given; NULL: all. From the stage broker's start to its stop, constant.
 const struct password_rule *stages_password_rule(void);

@@ -60,7 +60,7 @@ system_open(void *ctx, const char *path, unsigned flags, int *ret_fd)
         mode |= O_CREAT | O_EXCL;
     int fd;
     do
-        fd = open(path, mode | O_CLOEXEC, 0640);
+        fd = open(path, mode | O_CLOEXEC, 0600);
     while (fd < 0 && errno == EINTR);
     if (fd >= 0)
         *ret_fd = fd;
@@ -164,7 +164,7 @@ system_unlink(void *ctx, const char *path)
 static int
 system_mkdir(void *ctx, const char *path)
 {
-    return result(mkdir(path, 0750));
+    return result(mkdir(path, 0700));
 }
 
 static int

@@ -127,6 +127,19 @@ check_queue_mode(const struct field *f, struct slice arguments, char *why, size_
     return false;
 }
 
+// Leveret's own: what a confirm of a durable queue means (docs/compatibility.md).
+static bool
+check_durability(const struct field *f, struct slice arguments, char *why, size_t len)
+{
+    static const char *const choices[] = {"fsync", "os", "memory"};
+    if (f->type != FIELD_LONGSTR)
+        return bad_type(f, why, len);
+    if (is_one_of(f->bytes, choices, LV_ARRAY_LEN(choices)))
+        return true;
+    snprintf(why, len, "\"unsupported durability '%.*s'\"", SLICE_FMT(f->bytes));
+    return false;
+}
+
 static bool
 check_queue_version(const struct field *f, struct slice arguments, char *why, size_t len)
 {
@@ -215,6 +228,7 @@ static const struct argument_rule queue_rules[] = {
     {"x-overflow", check_overflow, CLASSIC | QUORUM},
     {"x-queue-mode", check_queue_mode, CLASSIC},
     {"x-queue-version", check_queue_version, CLASSIC},
+    {"x-durability", check_durability, CLASSIC | QUORUM},
     {"x-single-active-consumer", check_bool, CLASSIC | QUORUM},
     {"x-queue-type", check_queue_type, ANY},
     {"x-queue-master-locator", check_locator, CLASSIC},
@@ -331,6 +345,11 @@ arguments_check_queue(struct slice vhost, struct slice queue, struct slice argum
     table_find_bool(arguments, SLICE_LIT("x-single-active-consumer"), &is_single_active);
     *ret_type = type;
     *ret_flags = is_single_active ? QUEUE_SINGLE_ACTIVE : 0;
+    struct slice durability;
+    if (table_find_longstr(arguments, SLICE_LIT("x-durability"), &durability))
+        *ret_flags |= slice_eq_str(durability, "os")       ? QUEUE_RELAXED_OS
+                      : slice_eq_str(durability, "memory") ? QUEUE_RELAXED_MEMORY
+                                                           : 0u;
     return true;
 }
 

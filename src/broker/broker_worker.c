@@ -171,7 +171,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     w->broker_state = b;
     struct queue_worker_config queue_config = {
         .client = &queue_client_table,
-        .store = config->store_for != NULL ? config->store_for(w) : NULL,
+        .durable = config->durable,
     };
     queue_worker_init(w, &queue_config);
     worker_add_hook(w, PHASE_COMPLETE, phase_complete, b);

@@ -142,8 +142,8 @@ bool session_settle(struct session *s, uint64_t delivery_tag, bool is_multiple, 
 
 // Start-up, after topology_worker_init and before crew_start: makes w->broker_state and queue_state, hooks the phases.
 struct broker_config {
-    const struct queue_store *(*store_for)(struct worker *w); // NULL: messages stay in memory
-    uint32_t default_prefetch;                                // default_consumer_prefetch; 0: none
+    const struct durable_config *durable; // queue/durable.h; NULL: messages stay in memory
+    uint32_t default_prefetch;            // default_consumer_prefetch; 0: none
 };
 void broker_worker_init(struct worker *w, const struct broker_config *config);
 void broker_worker_fini(struct worker *w);

@@ -154,10 +154,11 @@ struct tx_settle {
 struct tx_state {
     bool is_on;
     struct tx_publish *publishes;
-    size_t publish_count, publish_cap;
+    size_t publish_count, publish_cap, publish_bytes;
     struct tx_settle *settles;
     size_t settle_count, settle_cap;
-    uint64_t outstanding; // answers a commit waits for
+    struct commit *commit; // being made; NULL: none, or its verdict is awaited
+    uint64_t outstanding;  // answers a commit waits for
     bool is_refused;
 };
 
@@ -320,11 +321,15 @@ void confirm_note(struct session *s, uint64_t number, uint64_t outstanding, bool
 void confirm_send(struct session *s);
 void confirm_free(struct session *s);
 
-// session_tx.c: -LE_NOMEM, or -LE_LIMIT: see tx_fault
+// session_tx.c: -LE_NOMEM, -LE_LIMIT or -LE_NOSPACE: see tx_fault
 LV_MUST_USE int tx_add_publish(struct session *s, struct message *msg, bool is_mandatory);
 LV_MUST_USE int tx_add_settle(struct session *s, const struct unacked *entry, enum settle_kind kind);
 void tx_fault(struct fault *f, int err);
+bool tx_check(struct session *s, struct fault *f);
+// session_commit.c
 void tx_published(struct session *s, unsigned refused);
+void commit_publish(struct session *s, struct message *msg, const lv_handle *queues, unsigned count);
+void commit_abandon(struct session *s); // takes back the one that is being made
 void tx_clear(struct session *s, bool give_back);
 void tx_free(struct session *s);
 

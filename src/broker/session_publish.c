@@ -45,7 +45,10 @@ send_to_queues(struct session *s, struct message *msg, const struct route_result
         for (next = i + 1; next < count && handle_worker(handles[next]) == handle_worker(handles[i]);)
             next++;
         s->sync_left++;
-        queue_publish(msg, handles + i, (unsigned)(next - i), number == 0 ? 0 : s->handle, number);
+        if (number == TX_NUMBER)
+            commit_publish(s, msg, handles + i, (unsigned)(next - i));
+        else
+            queue_publish(msg, handles + i, (unsigned)(next - i), number == 0 ? 0 : s->handle, number);
     }
     if (handles != few)
         mem_free(handles);

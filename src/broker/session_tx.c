@@ -1,7 +1,5 @@
-// session_tx.c: transactions (AMQP 0-9-1 §1.9): publishes and settles kept until commit.
+// session_tx.c: transactions (AMQP 0-9-1 §1.9): publishes and settles kept until commit (session_commit.c).
 //
-// Commit sends everything to the queues and waits until each has taken its part; then commit-ok. Routing happens at commit: an
-// exchange that has gone by then routes nowhere.
 // Rollback forgets the publishes and puts the settled deliveries back among the unacknowledged, as RabbitMQ does; it does not
 // requeue them.
 #include <stdlib.h>
@@ -9,10 +7,8 @@
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
 
-// LIMIT: publishes or settles in one transaction.
+// LIMIT: publishes or settles in one transaction; their bytes: queue_tx_max_bytes.
 enum { TX_ENTRIES_MAX = 1 << 20 };
-// Entries whose memory is kept for the next transaction.
-enum { TX_KEEP_MAX = 4096 };
 
 static int
 array_reserve(void **array, size_t *cap, size_t count, size_t item_size)
@@ -33,7 +29,10 @@ array_reserve(void **array, size_t *cap, size_t count, size_t item_size)
 void
 tx_fault(struct fault *f, int err)
 {
-    if (err == -LE_LIMIT)
+    if (err == -LE_NOSPACE)
+        fault_set(f, FAULT_PRECONDITION_FAILED, "a transaction holds at most %zu bytes of messages",
+                  queue_tx_max_bytes());
+    else if (err == -LE_LIMIT)
         fault_set(f, FAULT_PRECONDITION_FAILED,
                   "a transaction holds at most %d publishes and %d acknowledgements", TX_ENTRIES_MAX,
                   TX_ENTRIES_MAX);
@@ -45,10 +44,14 @@ int
 tx_add_publish(struct session *s, struct message *msg, bool is_mandatory)
 {
     struct tx_state *tx = &s->tx;
+    if (tx->publish_bytes + message_weight(msg) > queue_tx_max_bytes())
+        return -LE_NOSPACE;
     int err =
         array_reserve((void **)&tx->publishes, &tx->publish_cap, tx->publish_count, sizeof(*tx->publishes));
-    if (err == 0)
+    if (err == 0) {
         tx->publishes[tx->publish_count++] = (struct tx_publish){.msg = msg, .is_mandatory = is_mandatory};
+        tx->publish_bytes += message_weight(msg);
+    }
     return err;
 }
 
@@ -69,6 +72,9 @@ tx_clear(struct session *s, bool give_back)
     for (size_t i = 0; i < tx->publish_count; i++)
         message_unref(tx->publishes[i].msg);
     tx->publish_count = 0;
+    tx->publish_bytes = 0;
+    if (tx->commit != NULL)
+        commit_abandon(s);
     for (size_t i = 0; i < tx->settle_count && give_back; i++)
         session_settle_entries(s, &tx->settles[i].entry, 1, SETTLE_REQUEUE);
     tx->settle_count = 0;
@@ -92,7 +98,7 @@ session_tx_select(struct session *s, struct fault *ret_fault)
     return true;
 }
 
-static bool
+bool
 tx_check(struct session *s, struct fault *f)
 {
     if (!s->tx.is_on)
@@ -153,107 +159,4 @@ session_tx_rollback(struct session *s, struct fault *ret_fault)
     }
     tx_clear(s, false);
     return true;
-}
-
-static void
-commit_answer(struct session *s)
-{
-    struct fault f;
-    if (!s->tx.is_refused) {
-        session_answer_ok(s);
-        return;
-    }
-    fault_set(&f, FAULT_PRECONDITION_FAILED, "partial tx completion");
-    session_answer_fault(s, &f);
-}
-
-void
-tx_published(struct session *s, unsigned refused)
-{
-    LV_ASSERT(s->tx.outstanding > 0);
-    s->tx.outstanding--;
-    s->tx.is_refused |= refused > 0;
-    if (s->tx.outstanding == 0 && s->op == OP_COMMIT)
-        commit_answer(s);
-}
-
-// Routes and sends one message of the transaction. Its reference is used up.
-static void
-commit_one(struct session *s, const struct tx_publish *tp)
-{
-    struct fault ignored;
-    struct amqp_basic_props props = {0};
-    struct publish_keys keys;
-    struct publish p = {.msg = tp->msg,
-                        .props = &props,
-                        .keys = &keys,
-                        .is_mandatory = tp->is_mandatory,
-                        .number = TX_NUMBER};
-    const struct vhost *v = client_vhost(s->client, &ignored);
-    const struct exchange *x = v != NULL ? vhost_exchange(v, message_exchange(tp->msg)) : NULL;
-    if (x == NULL)
-        p.is_unroutable = tp->is_mandatory;
-    else if (amqp_props_decode_trusted(message_properties(tp->msg), &props) != 0 ||
-             !publish_keys_of(tp->msg, props.headers, &keys, &ignored) ||
-             publish_distribute(s, v, x, &p) != 0)
-        s->sync_refused++;
-    publish_return(s, &p);
-    publish_fini(&p);
-}
-
-// Settles what was kept, runs of one kind together.
-static void
-commit_settles(struct session *s)
-{
-    struct tx_state *tx = &s->tx;
-    struct unacked run[64];
-    size_t len = 0, count = tx->settle_count;
-    tx->settle_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        run[len++] = tx->settles[i].entry;
-        s->stats.acked += tx->settles[i].kind == SETTLE_ACK;
-        if (len < LV_ARRAY_LEN(run) && i + 1 < count && tx->settles[i + 1].kind == tx->settles[i].kind)
-            continue;
-        session_settle_entries(s, run, len, tx->settles[i].kind);
-        len = 0;
-    }
-}
-
-void
-session_tx_commit(struct session *s)
-{
-    struct fault f;
-    LV_ASSERT(s->op == OP_NONE);
-    if (!tx_check(s, &f)) {
-        session_answer_fault(s, &f);
-        return;
-    }
-    struct tx_state *tx = &s->tx;
-    // Taken out of the session: the handler of a return may close it.
-    struct tx_publish *publishes = tx->publishes;
-    size_t count = tx->publish_count, cap = tx->publish_cap;
-    tx->publishes = NULL;
-    tx->publish_count = tx->publish_cap = 0;
-    s->op = OP_COMMIT;
-    publish_begin(s);
-    for (size_t i = 0; i < count; i++) {
-        if (s->is_closed)
-            message_unref(publishes[i].msg);
-        else
-            commit_one(s, &publishes[i]);
-    }
-    s->is_sending = false;
-    if (s->is_closed || cap > TX_KEEP_MAX) {
-        mem_free(publishes);
-    } else {
-        tx->publishes = publishes;
-        tx->publish_cap = cap;
-    }
-    if (s->is_closed)
-        return;
-    commit_settles(s);
-    tx->outstanding = s->sync_left;
-    tx->is_refused = s->sync_refused > 0;
-    if (tx->outstanding == 0)
-        commit_answer(s);
 }

@@ -120,11 +120,16 @@ struct config {
     double memory_watermark_relative;         // 0 … 1 of the memory; used when the absolute one is 0 [0.4]
     uint64_t memory_watermark_absolute_bytes; // 0: not set []
     double
-        memory_paging_ratio; // of the watermark, from here on bodies go to disk, 0 … 1; no effect yet [0.5]
+        memory_paging_ratio; // of the watermark, from here on messages go to disk, 0 … 1 [0.5]
     uint64_t memory_total_override_bytes; // total_memory_available_override_value, 0: what the system says []
     uint32_t memory_monitor_interval_ms;  // [2500]
     double disk_free_relative;            // of total memory; 0: not set []
     uint64_t disk_free_absolute_bytes;    // used when the relative one is 0 [50000000]
+
+    // The message log.
+    uint64_t message_log_segment_bytes; // [16 MiB]
+    uint64_t message_log_segments;      // [64]
+    uint64_t message_log_index_max;     // messages whose places are in memory [1000000]
 
     // Statistics, HTTP API.
     uint32_t statistics_interval_ms;    // collect_statistics_interval; no effect yet [5000]

@@ -120,6 +120,9 @@ const struct config_key config_keys_honoured[] = {
      FIELD(memory_watermark_absolute_bytes), .example = "2GB", .flags = KEY_RELOAD,
      .help = "The same in bytes (kB, MB, GB are powers of 1000; KiB, MiB, GiB of 1024). Used when the relative one "
              "is not set; when both are set the relative one is used, as in RabbitMQ."},
+    {HONOURED("vm_memory_high_watermark_paging_ratio", TYPE_FRACTION, SECTION_RESOURCES), .min = 0, .max = 1,
+     FIELD(memory_paging_ratio), .fallback = "0.5",
+     .help = "Part of the watermark from which on messages leave memory for files."},
     {HONOURED("total_memory_available_override_value", TYPE_SIZE, SECTION_RESOURCES), RANGE(1, EXABYTE),
      FIELD(memory_total_override_bytes), .computed = "what the system or the control group says", .example = "2GB",
      .flags = KEY_RELOAD, .help = "Bytes to take for the machine's memory."},
@@ -202,6 +205,16 @@ const struct config_key config_keys_honoured[] = {
              "prefetch per consumer only with RabbitMQ 3.3 or later."},
     {HONOURED("product.version", TYPE_TEXT, SECTION_NODE), FIELD(product_version), .fallback = "3.10.8",
      .help = "Version told to clients; as product.name."},
+
+    {HONOURED("message_log.segment_size", TYPE_BYTES, SECTION_RESOURCES), RANGE(1048576, 1073741824),
+     FIELD(message_log_segment_bytes), .fallback = "16MB", .flags = KEY_OURS,
+     .help = "Bytes of a file of the message log; a multiple of 512. Files that are there keep their size."},
+    {HONOURED("message_log.segments", TYPE_INT, SECTION_RESOURCES), RANGE(5, 1024), FIELD(message_log_segments),
+     .fallback = "64", .flags = KEY_OURS,
+     .help = "Files of the message log, used in turn. What still waits when one is to be used again moves to a file of its queue."},
+    {HONOURED("message_log.index_max", TYPE_INT, SECTION_RESOURCES), RANGE(16384, 1000000000),
+     FIELD(message_log_index_max), .fallback = "1000000", .flags = KEY_OURS,
+     .help = "Messages of the log that are remembered in memory, some 50 bytes each; beyond it the longest queue moves to files."},
 
     // Test builds.
     {HONOURED("test.placement", TYPE_CHOICE, SECTION_TEST), FIELD(test_placement), .choices = "normal|local|remote",

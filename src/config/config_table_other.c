@@ -119,7 +119,6 @@ const struct config_key config_keys_other[] = {
 
     // Memory.
     {IGNORED("vm_memory_calculation_strategy", TYPE_CHOICE, "memory is measured as resident set size"), .choices = "rss|erlang|allocated|legacy", .fine = "rss|allocated"},
-    {IGNORED("vm_memory_high_watermark_paging_ratio", TYPE_FRACTION, "messages stay in memory in this version; the watermark holds publishers"), .min = 0, .max = 1, FIELD(memory_paging_ratio), .fallback = "0.5"},
     {IGNORED("background_gc_enabled", TYPE_BOOL, NO_ERLANG), .fine = "false,off"},
     {IGNORED("background_gc_target_interval", TYPE_INT, NO_ERLANG), INT_MAX_32},
 

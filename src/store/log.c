@@ -216,31 +216,36 @@ sleep_until_work(struct msglog *log)
         sync_relaxed(log);
 }
 
+// One round: takes what there is, writes it. False: there was nothing to do.
+static bool
+log_round(struct msglog *log)
+{
+    bool has_any = false;
+    for (unsigned i = 0; i < log->count; i++) {
+        collect(log->writers[i]);
+        has_any |= add_all(log, log->writers[i]);
+    }
+    if (!has_any && !core_has_work(&log->core))
+        return false;
+    flush(log);
+    ask_to_vacate(log);
+    core_prepare(&log->core);
+    // A CHECKPOINT that cannot be written: not again before there is something new.
+    return has_any || !core_has_work(&log->core);
+}
+
 static void *
 log_thread(void *arg)
 {
     struct msglog *log = arg;
     for (;;) {
-        bool has_any = false;
-        bool is_stopping =
-            atomic_load(&log->is_stopping); // before collecting: what was submitted earlier is then seen
-        for (unsigned i = 0; i < log->count; i++) {
-            collect(log->writers[i]);
-            has_any |= add_all(log, log->writers[i]);
-        }
-        if (has_any || core_has_work(&log->core)) {
-            flush(log);
-            ask_to_vacate(log);
-            core_prepare(&log->core);
-            if (has_any || !core_has_work(&log->core))
-                continue;
-            // A CHECKPOINT that cannot be written: not again before there is something new.
-        }
-        if (is_stopping) {
+        // Before collecting: what was submitted earlier is then seen.
+        bool is_stopping = atomic_load(&log->is_stopping);
+        if (log_round(log))
+            continue;
+        if (is_stopping)
             break;
-        } else {
-            sleep_until_work(log);
-        }
+        sleep_until_work(log);
     }
     return NULL;
 }
@@ -358,6 +363,13 @@ int
 msglog_read_large(struct msglog *log, uint64_t large_file, uint32_t bytes, uint32_t crc, uint8_t *to)
 {
     return large_read(&log->core, large_file, bytes, crc, to);
+}
+
+void
+msglog_step(struct msglog *log)
+{
+    LV_ASSERT(!log->has_thread);
+    (void)log_round(log);
 }
 
 void

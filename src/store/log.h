@@ -127,6 +127,8 @@ struct msglog_writer *msglog_writer_new(struct msglog *log, const struct msglog_
 // Removes the large files that nothing names (they are kept when recovery met damage), and starts the log thread. `out_of_service` is
 // called on it, once.
 LV_MUST_USE int msglog_start(struct msglog *log, void (*out_of_service)(void *ctx, int error), void *ctx);
+// Tests, instead of msglog_start: what the log thread does, once, on the caller's thread.
+void msglog_step(struct msglog *log);
 // Waits until all that was submitted is done, ends the thread, marks the log as orderly closed.
 void msglog_stop(struct msglog *log);
 void msglog_close(struct msglog *log); // frees; accepts NULL

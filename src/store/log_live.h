@@ -22,6 +22,7 @@ struct msglog_live_entry {
     uint64_t large_file;       // 0: none
     uint32_t epoch;
     uint32_t flags;
+    uint32_t body_bytes;
 };
 
 // Sequence numbers from `first` up to but not including `end`.

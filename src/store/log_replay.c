@@ -132,6 +132,7 @@ replay_message(struct replay *r, struct slice payload, const struct msglog_place
                                    .expires_ms = ref.expires_ms,
                                    .place = *place,
                                    .large_file = m.large_file,
+                                   .body_bytes = m.body_bytes,
                                    .epoch = ref.epoch,
                                    .flags = ref.flags}};
         int err = m.tx != 0 ? tx_add(r, m.tx, &p) : msglog_live_put(r->live, ref.queue, &p.entry);

@@ -214,6 +214,8 @@ class Leveret(Broker):
         env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99")
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1:exitcode=98")
         env.setdefault("TSAN_OPTIONS", "halt_on_error=0:exitcode=97")
+        # Small segments: many brokers are started, and the ring comes round now and then.
+        argv += ["-o", "message_log.segment_size=1MB"]
         return argv + shlex.split(os.environ.get("LEVERETD_ARGS", "")), env
 
     def ctl_command(self):

@@ -431,7 +431,8 @@ test_close_in_events(void **state)
             SF_AS(s, session_tx_commit(s->session));
         }
         sf_expect(s, 1);
-        assert_int_equal(count_of(other, "q"), 1);
+        // A transaction that was being committed is taken back as a whole.
+        assert_int_equal(count_of(other, "q"), is_tx == 1 ? 0 : 1);
         assert_int_equal(SF_DO(other, session_queue_delete(other->session, SLICE_LIT("q"), false, false)), 0);
         sf_end(s);
         sf_end(other);

@@ -1,0 +1,395 @@
+// durable.c: batches of the commit log: gathered during a turn, submitted in PHASE_LOG, given back in a later one.
+//
+// What has come back is handled before the new batch is closed, so that a confirm leaves in the turn in which it became true.
+// Messages that found no room in the log wait in `stalled`, and are submitted again every RETRY_MS; while there are some, is_full says so
+// to whoever blocks publishers.
+#include "queue/durable.h"
+
+#include "queue/queue_worker.h"
+#include "queue/tx.h"
+#include "src/base/err.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+
+enum { RETRY_MS = 250 };
+// LIMIT: batches kept for reuse.
+enum { KEEP_BATCHES = 16, KEEP_STORED = 65536, KEEP_WAITS = 4096 };
+
+static void
+wake_worker(void *ctx)
+{
+    struct durable *d = ctx;
+    ev_async_send(d->qw->w->loop, &d->qw->w->wake);
+}
+
+// --- gathering ---
+
+static struct log_batch *
+batch_of(struct msglog_batch *b)
+{
+    return b == NULL ? NULL : LV_CONTAINER_OF(b, struct log_batch, batch);
+}
+
+static struct log_batch *
+batch_take(struct durable *d)
+{
+    struct log_batch *b = d->spare;
+    if (b != NULL) {
+        d->spare = batch_of(b->batch.next);
+        d->spare_count--;
+    } else {
+        b = mem_alloc(sizeof(*b));
+        if (b == NULL)
+            return NULL;
+    }
+    b->batch = (struct msglog_batch){.entries = b->entries, .ctx = b};
+    list_init(&b->node);
+    return b;
+}
+
+static void
+batch_give(struct durable *d, struct log_batch *b)
+{
+    if (d->spare_count >= KEEP_BATCHES) {
+        mem_free(b);
+        return;
+    }
+    b->batch.next = d->spare != NULL ? &d->spare->batch : NULL;
+    d->spare = b;
+    d->spare_count++;
+}
+
+static void
+close_batch(struct durable *d)
+{
+    struct log_batch *b = d->filling;
+    if (b == NULL)
+        return;
+    d->filling = NULL;
+    b->batch.next = NULL;
+    if (d->last != NULL)
+        d->last->batch.next = &b->batch;
+    else
+        d->first = b;
+    d->last = b;
+    d->closed++;
+}
+
+struct msglog_entry *
+durable_entry(struct durable *d, struct log_item **ret_item)
+{
+    if (d->filling != NULL && d->filling->batch.count == LOG_BATCH_ENTRIES)
+        close_batch(d);
+    if (d->filling == NULL)
+        d->filling = batch_take(d);
+    struct log_batch *b = d->filling;
+    if (b == NULL)
+        return NULL;
+    uint32_t at = b->batch.count++;
+    b->entries[at] = (struct msglog_entry){0};
+    b->items[at] = (struct log_item){0};
+    *ret_item = &b->items[at];
+    return &b->entries[at];
+}
+
+void
+durable_submit(struct durable *d)
+{
+    close_batch(d);
+    struct log_batch *b = d->first;
+    d->first = d->last = NULL;
+    while (b != NULL) {
+        struct log_batch *next = batch_of(b->batch.next);
+        d->open_batches++;
+        msglog_submit(d->writer, &b->batch);
+        b = next;
+    }
+}
+
+// --- large bodies ---
+
+void
+durable_release_later(struct durable *d, uint64_t large_file)
+{
+    struct large_release *r = mem_alloc(sizeof(*r));
+    if (r == NULL)
+        return; // the file goes at the next start
+    // Whatever says that the message is gone is in a batch up to this one.
+    *r = (struct large_release){.large_file = large_file, .due = d->closed + (d->filling != NULL ? 1 : 0)};
+    list_init(&r->node);
+    list_push_back(&d->releases, &r->node);
+}
+
+// Batches come back in the order of submission, so what was submitted earlier is durable.
+static void
+release_due(struct durable *d)
+{
+    for (struct list *at; (at = list_first(&d->releases)) != NULL;) {
+        struct large_release *r = LV_CONTAINER_OF(at, struct large_release, node);
+        struct log_item *item;
+        struct msglog_entry *e = r->due <= d->came_back ? durable_entry(d, &item) : NULL;
+        if (e == NULL)
+            return;
+        e->kind = MSGLOG_RELEASE;
+        e->large_file = r->large_file;
+        list_remove(at);
+        mem_free(r);
+    }
+}
+
+// --- coming back ---
+
+static void
+dispatch(struct durable *d, struct msglog_entry *e, struct log_item *item)
+{
+    switch (e->kind) {
+    case MSGLOG_MESSAGE: durable_message_returned(d, e, item); break;
+    case MSGLOG_MOVE: durable_move_returned(d, e, item); break;
+    case MSGLOG_ACK:
+    case MSGLOG_PURGE: durable_ack_returned(d, e, item); break;
+    case MSGLOG_DELETE: durable_delete_returned(d, e, item); break;
+    case MSGLOG_PART:
+    case MSGLOG_COMMIT:
+    case MSGLOG_ABORT: tx_returned(d, e, item); break;
+    default: break;
+    }
+}
+
+static void
+keep_entry(struct log_batch *b, uint32_t to, uint32_t from)
+{
+    b->entries[to] = b->entries[from];
+    b->items[to] = b->items[from];
+    b->entries[to].content = &b->items[to].content;
+}
+
+// Messages that found no room stay in their batch; everything else of it is done.
+static void
+returned(void *ctx, struct msglog_batch *batch)
+{
+    struct durable *d = ctx;
+    struct log_batch *b = batch->ctx;
+    uint32_t kept = 0;
+    d->open_batches--;
+    d->came_back++;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct msglog_entry *e = &b->entries[i];
+        bool is_stalled = e->kind == MSGLOG_MESSAGE && e->tx == 0 && e->result == -LE_NOSPACE &&
+                          !stored_is(b->items[i].stored, STORED_DEAD);
+        if (!is_stalled) {
+            dispatch(d, e, &b->items[i]);
+            continue;
+        }
+        b->items[i].stored->flags |= STORED_STALLED;
+        keep_entry(b, kept++, i);
+    }
+    if (kept == 0) {
+        batch_give(d, b);
+        return;
+    }
+    b->batch.count = kept;
+    if (!list_is_empty(&d->stalled)) {
+        list_push_back(&d->stalled, &b->node);
+        return;
+    }
+    list_push_back(&d->stalled, &b->node);
+    if (!atomic_load_explicit(&d->is_full, memory_order_relaxed))
+        log_error(LOG_STORE, "message log: no room for more messages: publishers wait until there is");
+    atomic_store_explicit(&d->is_full, true, memory_order_relaxed);
+    d->retry_ns = d->qw->w->now_ns + RETRY_MS * UINT64_C(1000000);
+    ev_timer_again(d->qw->w->loop, &d->retry);
+}
+
+// Consumed, purged or deleted while it waited: it need not be written any more.
+static bool
+is_obsolete(const struct durable *d, const struct msglog_entry *e, const struct log_item *item)
+{
+    const struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
+    const struct stored *s = item->stored;
+    return stored_is(s, STORED_DEAD) || q == NULL ||
+           (e->seq <= q->disk->purged_upto && !stored_is(s, STORED_UNACKED));
+}
+
+// Submits the stalled messages again.
+static void
+retry_stalled(struct durable *d)
+{
+    struct list stalled;
+    if (list_is_empty(&d->stalled) || d->qw->w->now_ns < d->retry_ns)
+        return;
+    list_init(&stalled);
+    list_splice_back(&stalled, &d->stalled);
+    for (struct list *at; (at = list_pop_front(&stalled)) != NULL;) {
+        struct log_batch *b = LV_CONTAINER_OF(at, struct log_batch, node);
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < b->batch.count; i++) {
+            if (is_obsolete(d, &b->entries[i], &b->items[i])) {
+                durable_message_returned(d, &b->entries[i], &b->items[i]);
+                continue;
+            }
+            b->items[i].stored->flags &= (uint16_t)~STORED_STALLED;
+            keep_entry(b, kept++, i);
+        }
+        b->batch.count = kept;
+        d->open_batches++;
+        d->closed++; // it goes round once more
+        msglog_submit(d->writer, &b->batch);
+    }
+    d->is_probing = true;
+}
+
+static void
+on_retry(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    // It only wakes the loop; the turn does the work.
+}
+
+static void
+end_of_full(struct durable *d)
+{
+    if (!d->is_probing || d->open_batches > 0 || !list_is_empty(&d->stalled))
+        return;
+    d->is_probing = false;
+    ev_timer_stop(d->qw->w->loop, &d->retry);
+    atomic_store_explicit(&d->is_full, false, memory_order_relaxed);
+    log_notice(LOG_STORE, "message log: there is room again");
+}
+
+static void
+vacate(void *ctx, uint64_t generation)
+{
+    durable_vacate(ctx, generation);
+}
+
+static bool
+log_hook(struct worker *w, void *ctx)
+{
+    struct durable *d = ctx;
+    msglog_writer_poll(d->writer);
+    retry_stalled(d);
+    end_of_full(d);
+    release_due(d);
+    durable_submit(d);
+    return false;
+}
+
+static bool
+mover_hook(struct worker *w, void *ctx)
+{
+    struct durable *d = ctx;
+    mover_port_poll(d->port);
+    return false;
+}
+
+static bool
+move_hook(struct worker *w, void *ctx)
+{
+    durable_move_step(ctx);
+    durable_submit(ctx); // what this phase has added leaves now, not when somebody else wakes the worker
+    return false;
+}
+
+// --- answers to publishes of several queues ---
+
+struct publish_wait *
+durable_wait_new(struct durable *d, lv_handle session, uint64_t number)
+{
+    struct publish_wait *wait = pool_take(&d->wait_pool);
+    if (wait != NULL)
+        *wait = (struct publish_wait){.session = session, .number = number, .left = 1};
+    return wait;
+}
+
+void
+durable_wait_answer(struct durable *d, struct publish_wait *wait)
+{
+    LV_ASSERT(wait->left > 0);
+    if (--wait->left > 0)
+        return;
+    lv_handle session = wait->session;
+    uint64_t number = wait->number;
+    unsigned accepted = wait->accepted, refused = wait->refused;
+    pool_give(&d->wait_pool, wait);
+    if (session != 0)
+        notify_published(d->qw, session, number, accepted, refused);
+}
+
+// --- start and end ---
+
+void
+durable_init(struct queue_worker *qw, const struct durable_config *config)
+{
+    struct durable *d = mem_xcalloc(1, sizeof(*d));
+    d->qw = qw;
+    d->config = *config;
+    list_init(&d->disks);
+    list_init(&d->stalled);
+    list_init(&d->txs);
+    list_init(&d->releases);
+    inttab_init(&d->large);
+    pool_init(&d->stored_pool, sizeof(struct stored), KEEP_STORED);
+    pool_init(&d->wait_pool, sizeof(struct publish_wait), KEEP_WAITS);
+    rng_init(&d->rng, config->page_out_seed + (uint64_t)qw->w->index + 1);
+    ev_timer_init(&d->retry, on_retry, 0., RETRY_MS / 1000.0);
+    struct msglog_writer_config writer = {
+        .wake = wake_worker, .vacate = vacate, .returned = returned, .ctx = d};
+    d->writer = msglog_writer_new(config->log, &writer);
+    d->port = mover_port_new(config->mover, wake_worker, d);
+    qw->durable = d;
+    worker_add_hook(qw->w, PHASE_TIMERS, mover_hook, d);
+    worker_add_hook(qw->w, PHASE_LOG, log_hook, d);
+    worker_add_hook(qw->w, PHASE_REAP, move_hook, d);
+}
+
+// Drops what a batch holds when nobody is there any more to be told.
+static void
+batch_drop(struct durable *d, struct log_batch *b)
+{
+    for (uint32_t i = 0; i < b->batch.count; i++) {
+        struct log_item *item = &b->items[i];
+        message_unref(item->msg);
+        if (item->stored != NULL)
+            stored_unbusy(d, item->stored);
+        if (item->has_wait && --item->wait->left == 0)
+            pool_give(&d->wait_pool, item->wait);
+    }
+    mem_free(b);
+}
+
+void
+durable_end(struct queue_worker *qw)
+{
+    struct durable *d = qw->durable;
+    d->is_ending = true; // nobody is answered, nothing new is begun
+    ev_timer_stop(qw->w->loop, &d->retry);
+    durable_submit(d);
+    msglog_stop(d->config.log);
+    mover_stop(d->config.mover);
+    msglog_writer_poll(d->writer);
+    mover_port_poll(d->port);
+    for (struct list *at; (at = list_pop_front(&d->stalled)) != NULL;)
+        batch_drop(d, LV_CONTAINER_OF(at, struct log_batch, node));
+}
+
+void
+durable_fini(struct queue_worker *qw)
+{
+    struct durable *d = qw->durable;
+    close_batch(d);
+    for (struct log_batch *b = d->first, *next; b != NULL; b = next) {
+        next = batch_of(b->batch.next);
+        batch_drop(d, b);
+    }
+    for (struct log_batch *b = d->spare, *next; b != NULL; b = next) {
+        next = batch_of(b->batch.next);
+        mem_free(b);
+    }
+    for (struct list *at; (at = list_pop_front(&d->releases)) != NULL;)
+        mem_free(LV_CONTAINER_OF(at, struct large_release, node));
+    LV_ASSERT(list_is_empty(&d->disks) && d->stored_count == 0);
+    inttab_fini(&d->large);
+    pool_fini(&d->stored_pool);
+    pool_fini(&d->wait_pool);
+    mem_free(d);
+    qw->durable = NULL;
+}

@@ -1,0 +1,342 @@
+// durable_load.c: bringing messages back into memory: bodies that were let go of, and the chain of backlog files, a block at a time.
+//
+// Both are jobs of the mover's reader. A fetch names the next messages of `ready` whose bodies are away; they stay where they are, marked, and the
+// queue waits when it gets to one. A block's messages are put behind what is in `ready`. What cannot be read is reported, counted and
+// left out: the queue goes on with the next one.
+#include "queue/durable.h"
+#include "queue/queue_worker.h"
+#include "src/base/err.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+
+// LIMIT: messages and bytes of one fetch.
+enum { FETCH_MAX = 256, FETCH_BYTES = 512 * 1024 };
+// With fewer messages in front of it the next block is asked for.
+enum { READ_AHEAD_MIN = 512 };
+
+struct fetch {
+    struct mover_job job;
+    struct durable *d;
+    lv_handle queue;
+    uint64_t seqs[FETCH_MAX];
+    struct mover_read reads[FETCH_MAX];
+};
+
+struct block_load {
+    struct mover_job job;
+    struct durable *d;
+    struct queue_disk *disk;
+};
+
+static void
+log_unreadable(const struct queue *q, uint64_t seq, int error)
+{
+    log_error(LOG_QUEUE,
+              "queue '%.*s' in vhost '%.*s': message %llu cannot be read from disk (%s), dropping it",
+              SLICE_FMT(q->def->name), SLICE_FMT(q->def->vhost), (unsigned long long)seq, err_text(error));
+}
+
+// --- bodies ---
+
+static void
+take_body(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored *s, struct mover_read *r)
+{
+    struct msglog_place now = stored_place(s);
+    bool has_moved = now.file != r->place.file || now.offset != r->place.offset ||
+                     stored_is(s, STORED_BACKLOG) != r->is_from_backlog;
+    struct message *msg = r->result == 0 ? message_of_content(&r->record.content) : NULL;
+    if (msg != NULL) {
+        stored_body_came(qw, q, s, msg);
+    } else if (r->result != 0 && !has_moved) {
+        s->flags |= STORED_LOST;
+        log_unreadable(q, seq, r->result);
+    } // else it is asked for again: it was moved meanwhile, or there was no memory
+}
+
+static void
+fetch_done(struct mover_job *job)
+{
+    struct fetch *f = job->ctx;
+    struct durable *d = f->d;
+    struct queue *q = handle_slots_find(&d->qw->queues, f->queue);
+    for (size_t i = 0; i < job->reads.count; i++) {
+        struct mover_read *r = &f->reads[i];
+        struct stored *s = r->ctx;
+        s->flags &= (uint16_t)~STORED_FETCHING;
+        bool is_wanted = q != NULL && !stored_is(s, STORED_DEAD) &&
+                         (stored_is(s, STORED_UNACKED) || f->seqs[i] > q->disk->purged_upto);
+        if (is_wanted)
+            take_body(d->qw, q, f->seqs[i], s, r);
+        mem_free(r->record.buffer);
+        stored_unbusy(d, s);
+    }
+    mem_free(f);
+    if (q != NULL && !d->is_ending)
+        queue_gets_continue(d->qw, q);
+}
+
+static bool
+add_read(struct fetch *f, const struct ready_entry *e, size_t *bytes)
+{
+    struct stored *s = e->stored;
+    if (!ready_entry_is(e, READY_STORED) || s->msg != NULL || stored_is(s, STORED_LOST))
+        return true; // passed over
+    if (stored_is(s, STORED_FETCHING) || f->job.reads.count == FETCH_MAX ||
+        (*bytes > 0 && *bytes + s->len > FETCH_BYTES))
+        return false;
+    *bytes += s->len;
+    f->seqs[f->job.reads.count] = e->seq;
+    f->reads[f->job.reads.count++] = (struct mover_read){
+        .place = stored_place(s), .is_from_backlog = stored_is(s, STORED_BACKLOG), .ctx = s};
+    s->flags |= STORED_FETCHING;
+    s->busy++;
+    return true;
+}
+
+// Asks for the body of the next message, and of those behind it.
+static enum next_message
+fetch_start(struct queue_worker *qw, struct queue *q)
+{
+    struct durable *d = qw->durable;
+    struct fetch *f = mem_alloc(sizeof(*f));
+    if (f == NULL)
+        return NEXT_ABSENT;
+    f->job = (struct mover_job){.kind = MOVER_READ, .queue = q->def->id, .done = fetch_done, .ctx = f};
+    f->job.is_transient = q->durability == DURABILITY_NONE;
+    f->job.reads.items = f->reads;
+    f->d = d;
+    f->queue = q->handle;
+    size_t bytes = 0;
+    struct ready_cursor at = {0};
+    bool has_room = add_read(f, ready_peek(&q->ready), &bytes);
+    // In a deep backlog all of them are away: as many looks as reads.
+    for (unsigned looks = 0; has_room && looks < 2 * FETCH_MAX; looks++) {
+        const struct ready_entry *e = ready_next(&q->ready, &at);
+        if (e == NULL)
+            break;
+        if (e != ready_peek(&q->ready))
+            has_room = add_read(f, e, &bytes);
+    }
+    LV_ASSERT(f->job.reads.count > 0);
+    mover_submit(d->port, &f->job);
+    return NEXT_COMING;
+}
+
+// The next message is known to be unreadable.
+static void
+drop_lost(struct queue_worker *qw, struct queue *q)
+{
+    struct ready_entry e = *ready_peek(&q->ready);
+    ready_pop(&q->ready, &qw->ready_pools);
+    q->ready_sum.bytes -= e.body_len;
+    q->ready_sum.persistent -= ready_entry_is(&e, READY_PERSISTENT);
+    durable_drop(qw, q, e.seq, e.stored);
+}
+
+// --- the chain ---
+
+// What the queue knew of a message of an earlier run.
+static uint32_t
+old_flags(struct queue_disk *k, const struct backlog_block *block, const struct backlog_record *r)
+{
+    uint32_t flags = r->flags & ~(uint32_t)(READY_STORED | READY_PERSISTENT);
+    if (block->number >= k->old_blocks)
+        return flags;
+    uintptr_t kept = k->flags.count > 0 ? (uintptr_t)inttab_take(&k->flags, r->seq) : 0;
+    if (kept != 0)
+        flags = (uint32_t)kept - 1;
+    return k->is_redelivered ? flags | READY_REDELIVERED : flags;
+}
+
+// Puts a message of the chain into `ready`. False when out of memory.
+static bool
+enter_record(struct queue_worker *qw, struct queue *q, const struct backlog_block *block,
+             const struct backlog_record *r)
+{
+    struct queue_disk *k = q->disk;
+    bool is_persistent = (r->content.flags & MESSAGE_PERSISTENT) != 0;
+    bool is_stored = is_persistent && q->durability != DURABILITY_NONE;
+    struct message *msg = r->content.bytes != NULL ? message_of_content(&r->content) : NULL;
+    struct stored *s = is_stored && (msg != NULL || r->large_file != 0) ? stored_new(qw->durable, msg) : NULL;
+    bool is_kept = s == NULL || backlog_keep(&k->backlog, block->file, 1) == 0;
+    if ((is_stored ? s == NULL : msg == NULL) || !is_kept ||
+        !ready_reserve_push(&q->ready, &qw->ready_pools)) {
+        message_unref(msg);
+        if (s != NULL) {
+            s->msg = NULL;
+            stored_gone(qw, s);
+        }
+        return false;
+    }
+    struct ready_entry e = {.seq = r->seq, .body_len = r->content.body_bytes};
+    e.count_flags =
+        old_flags(k, block, r) | (is_persistent ? READY_PERSISTENT : 0u) | (is_stored ? READY_STORED : 0u);
+    if (is_stored) {
+        s->file = block->file;
+        s->offset = r->offset;
+        s->len = r->len;
+        s->flags |= STORED_WRITTEN | STORED_BACKLOG;
+        stored_set_large(qw->durable, s, r->large_file);
+        e.stored = s;
+    } else {
+        e.msg = msg;
+    }
+    if (msg != NULL) {
+        queue_worker_add_bytes(qw, message_weight(msg));
+        q->ready_sum.weight += message_weight(msg);
+    }
+    LV_ASSERT(ready_push(&q->ready, &qw->ready_pools, &e));
+    return true;
+}
+
+// Enters what waits in the block; false when out of memory: what came before stays, the cursor stands behind it.
+static bool
+enter_block(struct queue_worker *qw, struct queue *q, const struct backlog_block *block, const uint8_t *bytes)
+{
+    struct queue_disk *k = q->disk;
+    struct backlog_record r;
+    uint32_t at = 0;
+    int rc;
+    while ((rc = backlog_block_next(bytes, block, &at, &r)) != 0) {
+        bool is_persistent = rc > 0 && (r.content.flags & MESSAGE_PERSISTENT) != 0;
+        if (rc < 0 || r.seq < k->backlog.cursor)
+            continue;
+        // Transient ones of an earlier run have gone with it; they were not counted.
+        if (!is_persistent && block->number < k->old_blocks)
+            continue;
+        if (!enter_record(qw, q, block, &r))
+            return false;
+        backlog_taken(&k->backlog, r.seq, r.content.body_bytes, is_persistent);
+    }
+    return true;
+}
+
+static void
+block_done(struct mover_job *job)
+{
+    struct block_load *load = job->ctx;
+    struct durable *d = load->d;
+    struct queue_disk *k = load->disk;
+    struct queue *q = k->queue;
+    const struct backlog_block *block = &job->block.block;
+    k->jobs--;
+    k->is_loading = false;
+    const struct backlog_block *next = q != NULL ? backlog_peek(&k->backlog) : NULL;
+    bool is_next = next != NULL && next->number == block->number; // not purged meanwhile
+    if (is_next && !d->is_ending) {
+        bool is_done = job->result != 0 || enter_block(d->qw, q, block, job->block.bytes);
+        if (is_done) {
+            struct backlog_wait lost = {0};
+            backlog_advance(&k->backlog, &lost);
+            if (lost.count > 0) {
+                log_error(
+                    LOG_QUEUE,
+                    "queue '%.*s' in vhost '%.*s': %llu messages from number %llu on cannot be read from "
+                    "disk (%s), dropping them",
+                    SLICE_FMT(q->def->name), SLICE_FMT(q->def->vhost), (unsigned long long)lost.count,
+                    (unsigned long long)block->first_seq,
+                    err_text(job->result != 0 ? job->result : -LE_CORRUPT));
+                q->ready_sum.bytes -= lost.body_bytes;
+                q->ready_sum.persistent -= (uint32_t)lost.persistent;
+            }
+            durable_unlink_unneeded(d, k);
+        }
+    }
+    mem_free(job->block.bytes);
+    mem_free(load);
+    if (q != NULL && !d->is_ending) {
+        durable_settle_split(k);
+        queue_gets_continue(d->qw, q);
+    }
+    queue_disk_leave(d, k);
+}
+
+static enum next_message
+block_start(struct durable *d, struct queue_disk *k)
+{
+    struct block_load *load = mem_alloc(sizeof(*load));
+    if (load == NULL)
+        return NEXT_ABSENT;
+    load->job = (struct mover_job){.kind = MOVER_BLOCK,
+                                   .queue = k->id,
+                                   .is_transient = k->is_transient,
+                                   .done = block_done,
+                                   .ctx = load};
+    load->job.block.block = *backlog_peek(&k->backlog);
+    load->job.block.bytes = NULL;
+    load->d = d;
+    load->disk = k;
+    k->is_loading = true;
+    k->jobs++;
+    mover_submit(d->port, &load->job);
+    return NEXT_COMING;
+}
+
+void
+durable_settle_split(struct queue_disk *k)
+{
+    struct queue *q = k->queue;
+    if (!k->is_split || k->is_loading || backlog_peek(&k->backlog) != NULL || q->ready.head != NULL)
+        return;
+    // Late messages of transactions are few.
+    while (k->behind.heap_count > 0) {
+        struct ready_entry e = k->behind.heap[k->behind.heap_count - 1];
+        if (!ready_push_returned(&q->ready, &e))
+            return;
+        k->behind.heap_count--;
+        k->behind.count--;
+    }
+    ready_move_fifo(&q->ready, &k->behind);
+    ready_fini(&k->behind);
+    q->tail = &q->ready;
+    k->is_split = false;
+}
+
+enum next_message
+durable_load(struct queue_worker *qw, struct queue *q)
+{
+    enum next_message next;
+    while ((next = queue_next(q)) == NEXT_ABSENT) {
+        const struct ready_entry *e = ready_peek(&q->ready);
+        if (e != NULL && stored_is(e->stored, STORED_LOST)) {
+            drop_lost(qw, q);
+            continue;
+        }
+        if (e != NULL)
+            return fetch_start(qw, q);
+        if (backlog_peek(&q->disk->backlog) != NULL)
+            return block_start(qw->durable, q->disk);
+        durable_settle_split(q->disk);
+        if (q->disk->is_split)
+            return NEXT_ABSENT; // no memory for it now
+    }
+    return next;
+}
+
+void
+durable_read_ahead(struct queue_worker *qw, struct queue *q)
+{
+    struct queue_disk *k = q->disk;
+    if (k->is_split && !k->is_loading && q->ready.count < READ_AHEAD_MIN && backlog_peek(&k->backlog) != NULL)
+        (void)block_start(qw->durable, k);
+    else if (k->is_split)
+        durable_settle_split(k);
+}
+
+uint64_t
+queue_disk_waiting(const struct queue_disk *k)
+{
+    return k->backlog.count + k->behind.count;
+}
+
+size_t
+durable_memory(const struct queue *q)
+{
+    const struct queue_disk *k = q->disk;
+    if (k == NULL)
+        return 0;
+    size_t bytes = sizeof(*k) + ready_memory(&k->behind) + backlog_memory(&k->backlog);
+    if (q->durability != DURABILITY_NONE) // as good as all of them are stored
+        bytes += (q->ready.count + k->behind.count + q->unacked.count) * sizeof(struct stored);
+    return bytes;
+}

@@ -1,0 +1,43 @@
+// durable_start.h: from the directory to the queues: what recovery found, handed to each queue when it is made; and the word about redelivery
+// that an orderly stop leaves.
+//
+// recovery_open replays the log and lists the backlog folders; queues made at start (QUEUE_REQUEST_CREATE before the threads run) take what is theirs; what is left belongs to
+// no queue that the metadata knows: recovery_close sets it aside in lost+found/. `orderly` is written when all queues are at rest (threads ended): which messages had been delivered before.
+// Without it (a crash) every message that comes back counts as redelivered. Main thread.
+#pragma once
+
+#include "src/base/buf.h"
+#include "src/base/inttab.h"
+#include "src/store/backlog.h"
+#include "src/store/log.h"
+
+struct crew;
+struct worker;
+
+struct recovery {
+    const struct io *io;
+    const char *data_dir;
+    struct msglog *log;
+    struct msglog_live live;
+    struct msglog_report report;
+    struct backlog_report backlog;
+    struct inttab folders; // queue id → itself: it has a backlog folder
+    struct inttab flags;   // queue id → struct queue_flags *, of an orderly stop
+    bool is_orderly;
+    uint64_t messages; // handed to queues
+    int error;         // of an adoption
+    bool is_closed;
+};
+
+struct recovery_config {
+    struct msglog_config log; // wants_gone and ctx are filled in here
+    const char *data_dir;
+};
+
+// 0, or an error (-LE_UNSUPPORTED: of a newer version; untouched).
+LV_MUST_USE int recovery_open(struct recovery *r, const struct recovery_config *config);
+// After the queues were made, before the threads run: sets aside what nobody took (the word about it goes to the log from worker
+// `first`); frees. 0, or an error, also of an adoption.
+LV_MUST_USE int recovery_close(struct recovery *r, struct worker *first);
+// The threads have ended, the log is stopped, nothing is unacked.
+LV_MUST_USE int orderly_write(const struct io *io, const char *data_dir, struct crew *crew);

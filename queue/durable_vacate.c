@@ -1,0 +1,393 @@
+// durable_vacate.c: making room: in the ring of the log, when its oldest segment is to be used again, and in memory, when too much waits there.
+//
+// Vacating a generation goes in waves: each wave looks at the queues that have something there and submits moves for it (durable_move.c; little of a
+// queue is written again at the head of the log instead, MOVE); when all of a wave has come back there is another look. When nothing is left, `state` is written
+// for queues whose acks lie there, and then the log is told. Failure: the wave is repeated a little later.
+#include <stdlib.h>
+
+#include "queue/durable_move.h"
+#include "queue/queue_worker.h"
+#include "queue/tx.h"
+#include "src/base/clock.h"
+#include "src/base/err.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+
+// LIMIT: less than this of a queue is rewritten in the log.
+enum { REWRITE_BYTES = 128 * 1024, REWRITE_MAX = 1024 };
+// Under pressure of memory: queues with fewer messages than this in a row are left alone; how often is looked.
+enum { PRESSURE_MIN = 4096, PRESSURE_LOOK_MS = 50, RETRY_MS = 250 };
+
+struct state_job {
+    struct mover_job job;
+    struct durable *d;
+    struct queue_disk *disk;
+    uint64_t acks_oldest; // before
+    uint64_t *kept;
+    size_t kept_count, kept_cap;
+};
+
+// How far the front of the FIFO has to go for a generation: entries, and the bytes of those that lie there. A message whose place is not known yet ends it.
+static size_t
+prefix_of(const struct queue_disk *k, const struct ready *r, uint64_t generation, size_t *ret_bytes)
+{
+    struct ready_cursor at = {0};
+    size_t looked = 0, count = 0, bytes = 0;
+    for (const struct ready_entry *e; looked < APPEND_MAX && (e = ready_next(r, &at)) != NULL; looked++) {
+        const struct stored *s = ready_entry_is(e, READY_STORED) ? e->stored : NULL;
+        if (s == NULL)
+            continue;
+        if (!stored_is(s, STORED_WRITTEN) || stored_is(s, STORED_MOVING))
+            break;
+        if (!stored_is(s, STORED_BACKLOG) && s->file <= generation) {
+            count = looked + 1;
+            bytes += s->len;
+        } else if (!stored_is(s, STORED_BACKLOG) && e->seq > k->moved_upto) {
+            break; // from here on they are younger
+        }
+    }
+    *ret_bytes = bytes;
+    return count;
+}
+
+static bool
+rewrite(struct durable *d, struct queue *q, const struct ready_entry *e)
+{
+    struct log_item *item;
+    struct msglog_entry *entry = durable_entry(d, &item);
+    struct stored *s = e->stored;
+    if (entry == NULL)
+        return false;
+    *entry = (struct msglog_entry){
+        .kind = MSGLOG_MOVE, .epoch = 1, .queue = q->def->id, .seq = e->seq, .place = stored_place(s)};
+    item->queue = q->handle;
+    item->stored = s;
+    s->busy++;
+    s->flags |= STORED_MOVING;
+    d->vacate_moves++;
+    q->disk->moved_upto = LV_MAX(q->disk->moved_upto, e->seq);
+    return true;
+}
+
+void
+durable_move_returned(struct durable *d, struct msglog_entry *e, struct log_item *item)
+{
+    struct stored *s = item->stored;
+    struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
+    d->vacate_moves--;
+    d->is_wave_wanted = true;
+    s->flags &= (uint16_t)~STORED_MOVING;
+    if (e->result == 0)
+        durable_set_place(q != NULL ? q->disk : NULL, s, &e->place);
+    else if (e->result == -LE_NOTFOUND || e->result == -LE_CORRUPT)
+        s->flags |= STORED_LOST; // its reader reports it
+    else
+        d->vacate_failed = true;
+    stored_unbusy(d, s);
+}
+
+static bool
+lies_in(const struct ready_entry *e, uint64_t generation)
+{
+    return ready_entry_is(e, READY_STORED) && stored_is(e->stored, STORED_WRITTEN) &&
+           !stored_is(e->stored, STORED_BACKLOG) && !stored_is(e->stored, STORED_MOVING) &&
+           !stored_is(e->stored, STORED_LOST) && e->stored->file <= generation;
+}
+
+static int
+by_seq(const void *a, const void *b)
+{
+    const struct ready_entry *x = a, *y = b;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+// --- vacating ---
+
+// Messages that are out or were given back and lie there; at most `max`.
+static size_t
+gather_loose(const struct queue_disk *k, uint64_t generation, struct ready_entry *to, size_t max,
+             size_t *ret_bytes)
+{
+    const struct queue *q = k->queue;
+    size_t count = 0, cursor = 0;
+    *ret_bytes = 0;
+    for (const struct unacked_record *u; count < max && (u = unacked_next(&q->unacked, &cursor)) != NULL;)
+        if (lies_in(&u->entry, generation))
+            to[count++] = u->entry;
+    const struct ready *heaps[] = {&q->ready, &k->behind};
+    for (size_t h = 0; h < LV_ARRAY_LEN(heaps); h++)
+        for (uint32_t i = 0; i < heaps[h]->heap_count && count < max; i++)
+            if (lies_in(&heaps[h]->heap[i], generation))
+                to[count++] = heaps[h]->heap[i];
+    for (size_t i = 0; i < count; i++)
+        *ret_bytes += to[i].stored->len;
+    return count;
+}
+
+static bool
+move_loose(struct durable *d, struct queue_disk *k, struct ready_entry *entries, size_t count, size_t bytes)
+{
+    if (bytes <= REWRITE_BYTES && count <= REWRITE_MAX) {
+        for (size_t i = 0; i < count; i++)
+            if (!rewrite(d, k->queue, &entries[i]))
+                return false;
+        return true;
+    }
+    struct append_job *a = append_new(d, k, false, count);
+    if (a == NULL)
+        return false;
+    qsort(entries, count, sizeof(*entries), by_seq);
+    for (size_t i = 0; i < count && append_add(a, &entries[i]); i++)
+        ;
+    return append_submit(d, k, a, true);
+}
+
+// The front of a FIFO that is small: what lies there is written again.
+static bool
+rewrite_front(struct durable *d, struct queue_disk *k, size_t count, uint64_t generation)
+{
+    struct ready_cursor at = {0};
+    for (const struct ready_entry *e; count > 0 && (e = ready_next(fifo_of(k), &at)) != NULL; count--)
+        if (lies_in(e, generation) && !rewrite(d, k->queue, e))
+            return false;
+    return true;
+}
+
+// One step for one queue. False: it could not be done now.
+static bool
+vacate_queue(struct durable *d, struct queue_disk *k, uint64_t generation)
+{
+    size_t bytes, loose_bytes;
+    size_t count = prefix_of(k, fifo_of(k), generation, &bytes);
+    if (count > 0) {
+        bool is_little = bytes <= REWRITE_BYTES && count <= REWRITE_MAX;
+        return is_little ? rewrite_front(d, k, count, generation) : append_front(d, k, count, true);
+    }
+    struct ready_entry *loose = mem_alloc(APPEND_MAX * sizeof(*loose));
+    if (loose == NULL)
+        return false;
+    size_t found = gather_loose(k, generation, loose, APPEND_MAX, &loose_bytes);
+    bool is_good = found == 0 || move_loose(d, k, loose, found, loose_bytes);
+    mem_free(loose);
+    // The FIFO of `ready` beside a split holds messages of files alone; what has been rewritten is younger.
+    if (found == 0)
+        k->oldest = generation + 1;
+    return is_good;
+}
+
+static void
+state_done(struct mover_job *job)
+{
+    struct state_job *j = job->ctx;
+    struct durable *d = j->d;
+    struct queue_disk *k = j->disk;
+    k->jobs--;
+    k->is_state_open = false;
+    d->vacate_moves--;
+    d->is_wave_wanted = true;
+    if (job->result != 0) {
+        log_error(LOG_STORE, "backlog files: the state of a queue could not be written: %s",
+                  err_text(job->result));
+        k->acks_oldest = LV_MIN(k->acks_oldest, j->acks_oldest);
+        d->vacate_failed = true;
+    }
+    mem_free(j->kept);
+    mem_free(j);
+    queue_disk_leave(d, k);
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool
+add_kept(struct state_job *j, const struct ready_entry *e)
+{
+    if (!ready_entry_is(e, READY_STORED) || !stored_is(e->stored, STORED_BACKLOG))
+        return true;
+    if (j->kept_count == j->kept_cap) {
+        size_t cap = j->kept_cap == 0 ? 64 : j->kept_cap * 2;
+        uint64_t *kept = mem_realloc(j->kept, cap * sizeof(*kept));
+        if (kept == NULL)
+            return false;
+        j->kept = kept;
+        j->kept_cap = cap;
+    }
+    j->kept[j->kept_count++] = e->seq;
+    return true;
+}
+
+// Everything of the queue that lives by an address in its files.
+static bool
+gather_kept(const struct queue_disk *k, struct state_job *j)
+{
+    const struct queue *q = k->queue;
+    size_t cursor = 0;
+    bool is_good = true;
+    for (const struct unacked_record *u; is_good && (u = unacked_next(&q->unacked, &cursor)) != NULL;)
+        is_good = add_kept(j, &u->entry);
+    const struct ready *all[] = {&q->ready, &k->behind};
+    for (size_t n = 0; n < LV_ARRAY_LEN(all); n++) {
+        for (uint32_t i = 0; is_good && i < all[n]->heap_count; i++)
+            is_good = add_kept(j, &all[n]->heap[i]);
+        struct ready_cursor at = {0};
+        for (const struct ready_entry *e; is_good && (e = ready_next(all[n], &at)) != NULL;)
+            is_good = add_kept(j, e);
+    }
+    if (is_good && j->kept_count > 1)
+        qsort(j->kept, j->kept_count, sizeof(*j->kept), by_number);
+    return is_good;
+}
+
+static bool
+state_submit(struct durable *d, struct queue_disk *k)
+{
+    struct state_job *j = mem_calloc(1, sizeof(*j));
+    if (j == NULL)
+        return false;
+    j->job = (struct mover_job){.kind = MOVER_STATE, .queue = k->id, .done = state_done, .ctx = j};
+    j->job.state = (struct backlog_state){.block_end = k->backlog.next_block, .cursor = k->backlog.cursor};
+    j->d = d;
+    j->disk = k;
+    j->acks_oldest = k->acks_oldest;
+    if (!gather_kept(k, j)) {
+        mem_free(j->kept);
+        mem_free(j);
+        return false;
+    }
+    j->job.state = (struct backlog_state){.block_end = k->backlog.next_block,
+                                          .cursor = k->backlog.cursor,
+                                          .kept = j->kept,
+                                          .kept_count = j->kept_count};
+    k->acks_oldest = UINT64_MAX;
+    k->is_state_open = true;
+    k->jobs++;
+    d->vacate_moves++;
+    mover_submit(d->port, &j->job);
+    return true;
+}
+
+void
+durable_ack_returned(struct durable *d, const struct msglog_entry *e, const struct log_item *item)
+{
+    struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
+    if (q != NULL && q->disk != NULL && q->disk->has_folder && e->result == 0)
+        q->disk->acks_oldest = LV_MIN(q->disk->acks_oldest, e->place.file);
+}
+
+void
+durable_vacate(struct durable *d, uint64_t generation)
+{
+    if (d->is_ending)
+        return;
+    d->vacating = LV_MAX(d->vacating, generation);
+    d->vacate_failed = false;
+    d->is_wave_wanted = true;
+}
+
+// One wave. True when nothing is left in the generation, and nothing is under way.
+static bool
+vacate_wave(struct durable *d)
+{
+    uint64_t generation = d->vacating;
+    LV_LIST_EACH (it, &d->disks) {
+        struct queue_disk *k = LV_CONTAINER_OF(it, struct queue_disk, node);
+        if (k->is_gone || k->is_appending || k->oldest > generation)
+            continue;
+        if (!vacate_queue(d, k, generation))
+            d->vacate_failed = true;
+    }
+    if (d->vacate_moves > 0 || d->vacate_failed)
+        return false;
+    bool is_clear = tx_oldest(d) > generation && d->removing == 0;
+    LV_LIST_EACH (it, &d->disks) {
+        struct queue_disk *k = LV_CONTAINER_OF(it, struct queue_disk, node);
+        is_clear &= k->is_gone || k->oldest > generation;
+        if (!k->is_gone && k->acks_oldest <= generation && !state_submit(d, k))
+            d->vacate_failed = true;
+    }
+    return is_clear && d->vacate_moves == 0 && !d->vacate_failed;
+}
+
+static void
+tell_vacated(struct durable *d)
+{
+    struct log_item *item;
+    struct msglog_entry *e = durable_entry(d, &item);
+    if (e == NULL)
+        return;
+    e->kind = MSGLOG_VACATED;
+    e->place.file = d->vacating;
+    d->vacating = 0;
+}
+
+// --- pressure of memory ---
+
+// The queue with the longest row in memory.
+static struct queue *
+longest_queue(struct queue_worker *qw, size_t *ret_count)
+{
+    struct queue *longest = NULL;
+    *ret_count = 0;
+    for (uint32_t i = 0; i < qw->queues.cap; i++) {
+        struct queue *q = qw->queues.items[i].object;
+        if (q == NULL || (q->disk != NULL && q->disk->is_appending))
+            continue;
+        size_t count = ready_fifo_count(q->tail);
+        if (count > *ret_count) {
+            longest = q;
+            *ret_count = count;
+        }
+    }
+    return longest;
+}
+
+static void
+relieve(struct durable *d)
+{
+    struct queue_worker *qw = d->qw;
+    uint64_t bytes = atomic_load_explicit(&qw->message_bytes, memory_order_relaxed);
+    bool is_over = d->stored_count > d->config.index_max || bytes > d->config.body_max;
+    if (!is_over || qw->w->now_ns < d->look_ns)
+        return;
+    d->look_ns = qw->w->now_ns + PRESSURE_LOOK_MS * UINT64_C(1000000);
+    size_t count;
+    struct queue *q = longest_queue(qw, &count);
+    // Few but large messages are worth it too, when it is the bytes that are over.
+    if (q == NULL || (count < PRESSURE_MIN &&
+                      (bytes <= d->config.body_max || q->ready_sum.weight < d->config.body_max / 16)))
+        return;
+    struct queue_disk *k = queue_disk_get(qw, q);
+    if (k != NULL && append_front(d, k, count, false))
+        d->look_ns = 0; // when it is done there may be more to do at once
+}
+
+// Whoever ends something that a wave waits for sets is_wave_wanted: moves, states, removals, transactions.
+void
+durable_move_step(struct durable *d)
+{
+    if (d->is_ending)
+        return;
+    relieve(d);
+    if (d->vacating == 0 || d->vacate_moves > 0)
+        return;
+    if (d->vacate_failed) {
+        if (d->move_retry_ns == 0) {
+            d->move_retry_ns = d->qw->w->now_ns + RETRY_MS * UINT64_C(1000000);
+            ev_timer_again(d->qw->w->loop, &d->retry);
+        }
+        if (d->qw->w->now_ns < d->move_retry_ns)
+            return;
+        d->vacate_failed = false;
+        d->is_wave_wanted = true;
+    }
+    d->move_retry_ns = 0;
+    if (!d->is_wave_wanted)
+        return;
+    d->is_wave_wanted = false;
+    if (vacate_wave(d))
+        tell_vacated(d);
+}

@@ -1,0 +1,335 @@
+// tx.c: see tx.h. Messages of a queue that has gone meanwhile are dropped, as those of publishes are.
+//
+// Failure modes: an owner without memory, or a log without room, refuses: the verdict is then no, for all owners. A committed message that cannot be let in for
+// want of memory stays in its tx_work and is tried again.
+#include "queue/tx.h"
+
+#include "queue/durable.h"
+#include "queue/queue_worker.h"
+#include "src/base/err.h"
+#include "src/base/mem.h"
+
+static struct tx_work *
+work_find(const struct queue_worker *qw, uint64_t tx)
+{
+    LV_LIST_EACH (it, &qw->txs) {
+        struct tx_work *work = LV_CONTAINER_OF(it, struct tx_work, node);
+        if (work->tx == tx && !work->is_committed)
+            return work;
+    }
+    return NULL;
+}
+
+static struct tx_work *
+work_get(struct queue_worker *qw, uint64_t tx)
+{
+    struct tx_work *work = work_find(qw, tx);
+    if (work != NULL)
+        return work;
+    work = mem_calloc(1, sizeof(*work));
+    if (work == NULL)
+        return NULL;
+    work->tx = tx;
+    list_init(&work->node);
+    list_push_front(&qw->txs, &work->node);
+    return work;
+}
+
+static void
+item_drop(struct queue_worker *qw, struct tx_item *item)
+{
+    if (item->stored != NULL) {
+        stored_gone(qw, item->stored);
+    } else {
+        queue_worker_sub_bytes(qw, message_weight(item->msg));
+        message_unref(item->msg);
+    }
+}
+
+static void
+work_free(struct queue_worker *qw, struct tx_work *work)
+{
+    for (size_t i = work->applied; i < work->count; i++)
+        item_drop(qw, &work->items[i]);
+    if (qw->durable != NULL)
+        qw->durable->is_wave_wanted = true;
+    list_remove(&work->node);
+    mem_free(work->items);
+    mem_free(work);
+}
+
+// --- publishing ---
+
+static bool
+hold(struct queue_worker *qw, struct tx_work *work, struct queue *q, struct message *msg)
+{
+    bool is_stored = q->durability != DURABILITY_NONE && (msg->flags & MESSAGE_PERSISTENT) != 0;
+    if (work->count == work->cap) {
+        size_t cap = work->cap == 0 ? 16 : work->cap * 2;
+        struct tx_item *items = mem_realloc(work->items, cap * sizeof(*items));
+        if (items == NULL)
+            return false;
+        work->items = items;
+        work->cap = cap;
+    }
+    struct tx_item item = {.queue = q->handle, .seq = q->next_seq};
+    if (is_stored) {
+        item.stored = queue_disk_get(qw, q) != NULL ? stored_new(qw->durable, msg) : NULL;
+        if (item.stored == NULL)
+            return false;
+        message_ref(msg);
+    } else {
+        item.msg = message_ref(msg);
+    }
+    queue_worker_add_bytes(qw, message_weight(msg));
+    if (is_stored && !durable_log_message(qw, q, item.seq, item.stored, work->tx, NULL)) {
+        stored_gone(qw, item.stored);
+        return false;
+    }
+    q->next_seq++;
+    work->written += is_stored;
+    work->items[work->count++] = item;
+    return true;
+}
+
+unsigned
+tx_publish_here(struct queue_worker *qw, uint64_t tx, struct message *msg, const lv_handle *queues,
+                unsigned count)
+{
+    struct tx_work *work = work_get(qw, tx);
+    unsigned refused = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct queue *q = queue_worker_find(qw, queues[i]);
+        if (work == NULL || (q != NULL && !hold(qw, work, q, msg)))
+            refused++;
+    }
+    return refused;
+}
+
+void
+tx_ack_here(struct queue_worker *qw, uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count)
+{
+    struct queue *q = queue_worker_find(qw, queue);
+    for (size_t i = 0; q != NULL && q->disk != NULL && i < count; i++) {
+        const struct unacked_record *record = unacked_find(&q->unacked, seqs[i]);
+        if (record != NULL && ready_entry_is(&record->entry, READY_STORED))
+            durable_log_ack(qw, q, seqs[i], 1, tx);
+    }
+}
+
+// --- the verdict ---
+
+// Lets one in; false when out of memory.
+static bool
+let_in(struct queue_worker *qw, struct tx_item *item)
+{
+    struct queue *q = handle_slots_find(&qw->queues, item->queue);
+    if (q == NULL) {
+        item_drop(qw, item);
+        return true;
+    }
+    struct message *msg = item->stored != NULL ? item->stored->msg : item->msg;
+    struct ready_entry e = {.seq = item->seq, .body_len = msg->body_len};
+    if ((msg->flags & MESSAGE_PERSISTENT) != 0)
+        e.count_flags |= READY_PERSISTENT;
+    if (item->stored != NULL) {
+        e.count_flags |= READY_STORED;
+        e.stored = item->stored;
+    } else {
+        e.msg = msg;
+    }
+    return queue_enter_late(qw, q, &e, message_weight(msg));
+}
+
+static void
+apply(struct queue_worker *qw, struct tx_work *work)
+{
+    while (work->applied < work->count) {
+        if (!let_in(qw, &work->items[work->applied])) {
+            worker_keep_awake(qw->w);
+            return;
+        }
+        work->applied++;
+    }
+    work_free(qw, work);
+}
+
+void
+tx_step(struct queue_worker *qw)
+{
+    LV_LIST_EACH_SAFE (it, &qw->txs) {
+        struct tx_work *work = LV_CONTAINER_OF(it, struct tx_work, node);
+        if (work->is_committed)
+            apply(qw, work);
+    }
+}
+
+static void
+verdict_here(struct queue_worker *qw, uint64_t tx, bool is_committed)
+{
+    struct tx_work *work = work_find(qw, tx);
+    if (work == NULL)
+        return;
+    work->is_committed = is_committed;
+    if (is_committed)
+        apply(qw, work);
+    else
+        work_free(qw, work);
+}
+
+struct verdict_mail {
+    struct queue_tx *t;
+    uint64_t tx;
+    bool is_committed;
+    int asker; // member
+};
+
+static void
+verdict_carried_out(struct queue_tx *t)
+{
+    LV_ASSERT(t->waiting > 0);
+    if (--t->waiting == 0)
+        t->done(t);
+}
+
+static void
+verdict_answered(struct worker *to, void *payload)
+{
+    verdict_carried_out(((const struct verdict_mail *)payload)->t);
+}
+
+static void
+verdict_arrived(struct worker *to, void *payload)
+{
+    const struct verdict_mail *m = payload;
+    struct verdict_mail answer = *m;
+    verdict_here(queue_worker_of(to), m->tx, m->is_committed);
+    worker_post(to->crew->members[m->asker], verdict_answered, &answer, sizeof(answer), 0);
+}
+
+// To every owner; the session is told when all have carried it out: whoever hears of the commit finds the messages there.
+static void
+tell_verdict(struct queue_worker *qw, struct queue_tx *t, int result)
+{
+    struct verdict_mail m = {t, t->tx, result == 0 && !t->is_abort, qw->w->index};
+    uint64_t workers = t->workers;
+    t->result = result;
+    t->waiting = 1;
+    for (unsigned i = 0; i < CREW_WORKERS_MAX; i++) {
+        if ((workers >> i & 1) == 0)
+            continue;
+        struct worker *to = qw->w->crew->members[i];
+        if (to == qw->w) {
+            verdict_here(qw, m.tx, m.is_committed);
+        } else {
+            t->waiting++;
+            worker_post(to, verdict_arrived, &m, sizeof(m), 0);
+        }
+    }
+    verdict_carried_out(t);
+}
+
+void
+tx_returned(struct durable *d, const struct msglog_entry *e, struct log_item *item)
+{
+    if (e->kind == MSGLOG_PART || item->tx == NULL)
+        return;
+    if (d->is_ending)
+        item->tx->abandon(item->tx);
+    else
+        tell_verdict(d->qw, item->tx, e->result);
+}
+
+static void
+part_here(struct queue_worker *qw, uint64_t tx)
+{
+    struct log_item *item;
+    // Without memory for it the verdict would wait for ever: it is one entry, of a batch that is nearly always there.
+    struct msglog_entry *e = durable_entry(qw->durable, &item);
+    LV_ASSERT(e != NULL);
+    *e = (struct msglog_entry){.kind = MSGLOG_PART, .tx = tx};
+}
+
+static void
+part_arrived(struct worker *to, void *payload)
+{
+    part_here(queue_worker_of(to), *(uint64_t *)payload);
+}
+
+void
+queue_tx_end(struct queue_tx *t)
+{
+    struct worker *w = worker_self;
+    struct queue_worker *qw = queue_worker_of(w);
+    if (qw->durable == NULL || !t->is_logged) {
+        tell_verdict(qw, t, 0);
+        return;
+    }
+    for (unsigned i = 0; i < CREW_WORKERS_MAX; i++) {
+        if ((t->workers >> i & 1) == 0)
+            continue;
+        if ((int)i == w->index)
+            part_here(qw, t->tx);
+        else
+            worker_post(w->crew->members[i], part_arrived, &t->tx, sizeof(t->tx), 0);
+    }
+    struct log_item *item;
+    struct msglog_entry *e = durable_entry(qw->durable, &item);
+    LV_ASSERT(e != NULL);
+    *e = (struct msglog_entry){.kind = t->is_abort ? MSGLOG_ABORT : MSGLOG_COMMIT,
+                               .tx = t->tx,
+                               .count = (uint64_t)__builtin_popcountll(t->workers)};
+    item->tx = t;
+}
+
+uint64_t
+queue_tx_new(void)
+{
+    struct queue_worker *qw = queue_worker_of(worker_self);
+    if (qw->durable != NULL)
+        return msglog_tx_new(qw->durable->config.log);
+    static _Atomic uint64_t next = 1; // any thread
+    return atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+}
+
+size_t
+queue_tx_max_bytes(void)
+{
+    struct queue_worker *qw = queue_worker_of(worker_self);
+    return qw->durable != NULL ? qw->durable->config.tx_max : SIZE_MAX;
+}
+
+uint64_t
+tx_oldest(const struct durable *d)
+{
+    uint64_t oldest = UINT64_MAX;
+    LV_LIST_EACH (it, &d->qw->txs) {
+        const struct tx_work *work = LV_CONTAINER_OF(it, struct tx_work, node);
+        for (size_t i = work->applied; i < work->count; i++) {
+            const struct stored *s = work->items[i].stored;
+            if (s != NULL && stored_is(s, STORED_WRITTEN))
+                oldest = LV_MIN(oldest, (uint64_t)s->file);
+        }
+    }
+    return oldest;
+}
+
+uint64_t
+tx_next_held(const struct queue_worker *qw, lv_handle queue, uint64_t from)
+{
+    uint64_t next = UINT64_MAX;
+    LV_LIST_EACH (it, &qw->txs) {
+        const struct tx_work *work = LV_CONTAINER_OF(it, struct tx_work, node);
+        for (size_t i = work->applied; i < work->count; i++)
+            if (work->items[i].queue == queue && work->items[i].seq >= from)
+                next = LV_MIN(next, work->items[i].seq);
+    }
+    return next;
+}
+
+void
+tx_drop_all(struct queue_worker *qw)
+{
+    for (struct list *at; (at = list_first(&qw->txs)) != NULL;)
+        work_free(qw, LV_CONTAINER_OF(at, struct tx_work, node));
+}
