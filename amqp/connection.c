@@ -17,6 +17,8 @@
 enum { CLOSING_SECONDS = 10, FLUSHING_SECONDS = 10, LINGERING_SECONDS = 2 };
 // Silence after a log-in that failed, before the socket is closed: slows down guessing, as in RabbitMQ.
 enum { REFUSED_SECONDS = 1 };
+// A connection that is not read does not see the end of its input: seconds between two looks for it.
+enum { PROBE_SECONDS = 5 };
 // LIMIT: bytes written to one connection in one turn.
 enum { WRITE_TURN_BYTES = 1024 * 1024 };
 
@@ -196,9 +198,12 @@ connection_check_input(struct connection *c)
     if (is_stopped == c->is_input_stopped)
         return;
     c->is_input_stopped = is_stopped;
-    if (!is_stopped) {
+    c->probe_ns = is_stopped ? c->aw->worker->now_ns + PROBE_SECONDS * SECOND_NS : WHEEL_NEVER;
+    if (!is_stopped)
         c->last_recv_ns = c->aw->worker->now_ns; // its silence was ours
+    if (c->state != CONNECTION_DEAD)
         connection_set_timer(c);
+    if (!is_stopped) {
         if (!list_is_linked(&c->read_node))
             list_push_back(&c->aw->readable, &c->read_node);
         worker_keep_awake(c->aw->worker);
@@ -461,6 +466,8 @@ void
 connection_set_timer(struct connection *c)
 {
     uint64_t due = c->deadline_ns;
+    if (c->state == CONNECTION_RUNNING && c->is_input_stopped)
+        due = LV_MIN(due, c->probe_ns);
     if (c->state == CONNECTION_RUNNING && c->heartbeat_s > 0) {
         uint64_t interval = c->heartbeat_s * SECOND_NS;
         due = LV_MIN(due, c->last_send_ns + interval / 2);
@@ -503,14 +510,29 @@ check_heartbeats(struct connection *c)
     connection_send_scratch(c);
 }
 
+// Held by an alarm, or for not reading: that can last, and without heartbeats nothing is written either. What the
+// peer sent before it went is dropped, as it is when the end is read; but not when it said goodbye, which waits
+// for the alarm to end: then all of it is to be carried out.
+static void
+probe(struct connection *c)
+{
+    struct transport *t = c->transport;
+    if (!c->is_close_wanted && t->ops->is_peer_gone != NULL && t->ops->is_peer_gone(t))
+        connection_kill(c, "client unexpectedly closed TCP connection");
+    c->probe_ns = c->aw->worker->now_ns + PROBE_SECONDS * SECOND_NS;
+}
+
 void
 connection_on_timer(struct connection *c)
 {
     if (c->state == CONNECTION_DEAD)
         return;
-    if (c->aw->worker->now_ns >= c->deadline_ns)
+    uint64_t now = c->aw->worker->now_ns;
+    if (now >= c->deadline_ns)
         on_deadline(c);
-    else if (c->state == CONNECTION_RUNNING && c->heartbeat_s > 0)
+    if (c->state == CONNECTION_RUNNING && c->is_input_stopped && now >= c->probe_ns)
+        probe(c);
+    if (c->state == CONNECTION_RUNNING && c->heartbeat_s > 0)
         check_heartbeats(c);
     if (c->state != CONNECTION_DEAD)
         connection_set_timer(c);

@@ -152,6 +152,7 @@ struct connection {
     size_t pending_bytes;       // sum over its channels
     size_t content_ahead_bytes; // memory given out for bodies not yet there
     uint64_t deadline_ns;       // of the present state; WHEEL_NEVER
+    uint64_t probe_ns;          // input stopped: when to ask whether the peer is still there; WHEEL_NEVER
     uint64_t last_recv_ns, last_send_ns;
     uint64_t recv_oct, send_oct, recv_cnt, send_cnt;
     struct endpoint peer, local;

@@ -30,6 +30,9 @@ struct transport_ops {
     // Nothing more will be written: the peer reads the end after what was written.
     void (*shut)(struct transport *t);
     void (*close)(struct transport *t);
+    // Whether the peer has ended its side, or the connection is broken, looked up without reading what lies in
+    // between: for transports that are not read for long. NULL: cannot be told.
+    bool (*is_peer_gone)(struct transport *t);
 };
 
 struct transport {

@@ -103,12 +103,19 @@ memory_close(struct transport *t)
     release(p);
 }
 
+static bool
+memory_is_peer_gone(struct transport *t)
+{
+    return peer_of(t)->peer_shut;
+}
+
 static const struct transport_ops memory_ops = {
     .read = memory_read,
     .write = memory_write,
     .want = memory_want,
     .shut = memory_shut,
     .close = memory_close,
+    .is_peer_gone = memory_is_peer_gone,
 };
 
 int

@@ -1,5 +1,7 @@
 // transport_tcp.c: plain sockets. One libev watcher a socket; it runs only while an event is wanted.
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -85,12 +87,24 @@ tcp_close(struct transport *t)
     mem_free(tcp);
 }
 
+// The kernel knows of the peer's FIN or RST also while bytes before it lie unread.
+static bool
+tcp_is_peer_gone(struct transport *t)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (getsockopt(tcp_of(t)->io.fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return false;
+    return info.tcpi_state != TCP_ESTABLISHED;
+}
+
 static const struct transport_ops tcp_ops = {
     .read = tcp_read,
     .write = tcp_write,
     .want = tcp_want,
     .shut = tcp_shut,
     .close = tcp_close,
+    .is_peer_gone = tcp_is_peer_gone,
 };
 
 struct transport *

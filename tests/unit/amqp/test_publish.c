@@ -317,6 +317,67 @@ test_heartbeats_while_held(void **state)
     af_bye(c);
 }
 
+static struct af_conn *
+held_until_unread(void)
+{
+    struct af_conn *c = af_login_with(10, 131072, 0);
+    uint8_t *p = pattern(100000);
+    af_channel(c, 1);
+    set_alarms(2);
+    for (int i = 0; i < 20; i++) {
+        struct buf b = BUF_INIT;
+        af_content(&b, 1, "", "unread", slice_of(p, 100000), 0);
+        af_send_buf(c, &b);
+    }
+    af_rounds(20);
+    assert_true(af_newest()->is_input_stopped);
+    free(p);
+    return c;
+}
+
+// A connection that is held, and not read, and has no heartbeats: when its peer goes, it goes, and not only when
+// the alarm ends.
+static void
+test_peer_gone_while_held(void **state)
+{
+    struct af_conn *c = held_until_unread();
+    af_pass_ms(60000);
+    assert_false(memory_peer_is_closed(c->peer));
+    memory_peer_shut(c->peer);
+    af_pass_ms(6000);
+    assert_true(memory_peer_is_closed(c->peer));
+    assert_int_equal(af_stats().connections, 0);
+    af_free(c);
+    set_alarms(0);
+}
+
+// The same after its goodbye: what it sent is carried out when the alarm has ended.
+static void
+test_peer_gone_after_goodbye_while_held(void **state)
+{
+    struct af_conn *other = af_ready();
+    af_queue(other, 1, "unread");
+    struct af_conn *c = af_login_with(10, 131072, 0);
+    af_channel(c, 1);
+    af_publish(c, 1, "", "unread", "first");
+    af_sync(c, 1);
+    set_alarms(2);
+    af_expect(c, 0, CONNECTION_BLOCKED);
+    af_publish(c, 1, "", "unread", "last words");
+    af_do(c, 0, CONNECTION_CLOSE, connection_close, .reply_code = 200);
+    af_rounds(20);
+    assert_true(af_newest()->is_close_wanted && af_newest()->is_input_stopped);
+    memory_peer_shut(c->peer);
+    af_pass_ms(20000);
+    assert_false(memory_peer_is_closed(c->peer));
+    set_alarms(0);
+    af_expect_closed(c);
+    af_free(c);
+    expect_get(other, 1, "unread", SLICE_LIT("first"));
+    expect_get(other, 1, "unread", SLICE_LIT("last words"));
+    af_bye(other);
+}
+
 // A client that asks for much and reads nothing costs bounded memory.
 static void
 test_a_client_that_does_not_read(void **state)
@@ -511,6 +572,8 @@ main(void)
         T(test_names_lose_cr_and_lf),
         T(test_blocked_publishers),
         T1(test_heartbeats_while_held),
+        T1(test_peer_gone_while_held),
+        T1(test_peer_gone_after_goodbye_while_held),
         T(test_a_client_that_does_not_read),
         T(test_a_consumer_that_does_not_read),
         T1(test_both_paths_say_the_same),

@@ -184,13 +184,52 @@ test_tcp(void **state)
     ev_loop_destroy(loop);
 }
 
+// Two ends of a TCP connection over the loopback.
+static void
+tcp_pair(int ret_fds[static 2])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    ret_fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(listener >= 0 && ret_fds[1] >= 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(connect(ret_fds[1], (struct sockaddr *)&address, sizeof address), 0);
+    ret_fds[0] = accept(listener, NULL, NULL);
+    assert_true(ret_fds[0] >= 0);
+    close(listener);
+}
+
+// A peer that has gone is seen though what it sent before lies unread.
+static void
+test_tcp_peer_gone(void **state)
+{
+    struct ev_loop *loop = ev_loop_new(0);
+    for (int is_reset = 0; is_reset < 2; is_reset++) {
+        int fds[2];
+        tcp_pair(fds);
+        struct transport *t = transport_tcp_new(loop, fds[0]);
+        assert_false(t->ops->is_peer_gone(t));
+        assert_int_equal(write(fds[1], "abcd", 4), 4);
+        assert_false(t->ops->is_peer_gone(t));
+        struct linger now = {.l_onoff = is_reset};
+        assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+        close(fds[1]);
+        assert_true(t->ops->is_peer_gone(t));
+        t->ops->close(t);
+    }
+    ev_loop_destroy(loop);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wheel),         cmocka_unit_test(test_sasl_plain),
         cmocka_unit_test(test_sasl_amqplain), cmocka_unit_test(test_user_channels),
-        cmocka_unit_test(test_tcp),
+        cmocka_unit_test(test_tcp),           cmocka_unit_test(test_tcp_peer_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
