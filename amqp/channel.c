@@ -140,6 +140,7 @@ count_channel(struct connection *c)
 {
     const struct amqp_config *config = c->aw->config;
     const struct user *u = topology_user(topology_of(c->aw->worker), c->user);
+    int64_t user_limit = u != NULL ? u->max_channels : -1;
     struct fault f;
     if (c->channel_max != 0 && c->channels.count >= c->channel_max)
         fault_set(&f, FAULT_NOT_ALLOWED,
@@ -152,11 +153,11 @@ count_channel(struct connection *c)
             &f, FAULT_NOT_ALLOWED,
             "number of channels opened on node '%.*s' has reached the maximum allowed limit of (%" PRIu32 ")",
             SLICE_FMT(config->node_name), config->channel_max_per_node);
-    else if (!user_channels_add(c->user_channels, u != NULL ? u->max_channels : -1))
+    else if (!user_channels_add(c->user_channels, user_limit))
         fault_set(&f, FAULT_NOT_ALLOWED,
                   "number of channels opened for user '%.*s' has reached the maximum allowed user limit of "
                   "(%" PRId64 ")",
-                  SLICE_FMT(c->user), u->max_channels);
+                  SLICE_FMT(c->user), user_limit);
     else
         return true;
     f.is_connection = true;

@@ -72,11 +72,9 @@ connection_set_state(struct connection *c, enum connection_state state)
     c->state = (uint8_t)state;
     if (state == CONNECTION_RUNNING || state == CONNECTION_DEAD)
         leave_unauthenticated(c);
-    if (state == CONNECTION_RUNNING)
-        c->deadline_ns = WHEEL_NEVER;
-    else if (state_seconds(state) > 0)
+    if (state_seconds(state) > 0)
         c->deadline_ns = c->aw->worker->now_ns + state_seconds(state) * SECOND_NS;
-    else if (was_running)
+    else if (was_running || state == CONNECTION_RUNNING)
         c->deadline_ns = WHEEL_NEVER;
     c->is_deaf = state >= CONNECTION_ENDING;
     if (state == CONNECTION_DEAD) {

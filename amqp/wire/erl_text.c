@@ -136,6 +136,7 @@ shortest_digits(double value, char digits[32], int *ret_place)
         if (*p != '.')
             digits[count++] = *p;
     }
+    LV_ASSERT(count > 0);
     *ret_place = (int)strtol(p + 1, NULL, 10) + 1;
     return count;
 }

@@ -73,6 +73,7 @@ read_value(struct wire_reader *r, struct field *f)
 {
     switch (f->type) {
     case FIELD_BOOL: f->i64 = wire_read_u8(r) != 0; break;
+    // NOLINTNEXTLINE(bugprone-signed-char-misuse,cert-str34-c): a number, no text
     case FIELD_I8: f->i64 = (int8_t)wire_read_u8(r); break;
     case FIELD_U8: f->i64 = wire_read_u8(r); break;
     case FIELD_I16: f->i64 = (int16_t)wire_read_u16(r); break;

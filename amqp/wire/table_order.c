@@ -85,12 +85,21 @@ is_float(const struct field *f)
 }
 
 static bool
+is_same_float(double a, double b)
+{
+    uint64_t x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    return a == b || x == y; // by bits too, so that not-a-number equals itself
+}
+
+static bool
 eq_at(const struct field *a, const struct field *b, unsigned depth)
 {
     if (field_is_integer(a))
         return field_is_integer(b) && a->i64 == b->i64;
-    if (is_float(a)) // by bits too, so that not-a-number equals itself
-        return is_float(b) && (a->f64 == b->f64 || memcmp(&a->f64, &b->f64, sizeof a->f64) == 0);
+    if (is_float(a))
+        return is_float(b) && is_same_float(a->f64, b->f64);
     if (a->type != b->type)
         return false;
     switch (a->type) {

@@ -208,6 +208,7 @@ check_max_age(const struct field *f, struct slice arguments, char *why, size_t l
     size_t digits = 0;
     while (digits < f->bytes.len && f->bytes.ptr[digits] >= '0' && f->bytes.ptr[digits] <= '9')
         digits++;
+    // NOLINTNEXTLINE(bugprone-not-null-terminated-result): a zero byte is no unit
     if (digits > 0 && digits + 1 == f->bytes.len && memchr("YMDhms", f->bytes.ptr[digits], 6) != NULL)
         return true;
     snprintf(why, len, "invalid_max_age");

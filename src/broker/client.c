@@ -73,6 +73,7 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
         fault_set(f, FAULT_NOT_ALLOWED, "vhost %.*s not found", SLICE_FMT(args->vhost));
         return false;
     }
+    int64_t user_limit = u != NULL ? u->max_connections : -1;
     int err = count_add('v', args->vhost, 1, v->max_connections);
     if (err == -LE_LIMIT) {
         fault_set(f, FAULT_NOT_ALLOWED,
@@ -80,12 +81,12 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
                   SLICE_FMT(args->vhost), SLICE_FMT(args->user), v->max_connections);
         return false;
     }
-    if (err == 0 && (err = count_add('u', args->user, 1, u != NULL ? u->max_connections : -1)) != 0) {
+    if (err == 0 && (err = count_add('u', args->user, 1, user_limit)) != 0) {
         count_add('v', args->vhost, -1, -1);
         if (err == -LE_LIMIT) {
             fault_set(f, FAULT_NOT_ALLOWED,
                       "connection refused for user '%.*s': user connection limit (%" PRId64 ") is reached",
-                      SLICE_FMT(args->user), u->max_connections);
+                      SLICE_FMT(args->user), user_limit);
             return false;
         }
     }

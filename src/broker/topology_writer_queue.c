@@ -67,6 +67,7 @@ place_queue(struct topology_writer *tw, struct worker *home, bool is_exclusive)
         if (!is_barred && (best < 0 || tw->queues_of[i] < tw->queues_of[best]))
             best = i;
     }
+    LV_ASSERT(best >= 0); // one worker at the most is barred, and only when there are two
     tw->place_next = (best + 1) % n;
     return tw->crew->members[best];
 }

@@ -205,7 +205,7 @@ load_binding(void *ctx, const struct meta_binding *row)
     struct exchange_entry *dest = row->is_dest_queue ? NULL : inttab_get(&l->exchanges, row->dest_id);
     struct queue_entry *queue = row->is_dest_queue ? inttab_get(&l->queues, row->dest_id) : NULL;
     struct vhost_entry *v = queue != NULL ? queue->vhost : dest != NULL ? dest->vhost : NULL;
-    if (source == NULL || source->vhost != v) {
+    if (source == NULL || v == NULL || source->vhost != v) {
         log_warn(
             LOG_STORE,
             "binding from exchange %llu to %s %llu with key '%.*s': one of them does not exist: skipping",

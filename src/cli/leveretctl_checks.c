@@ -315,7 +315,7 @@ open_socket(const json_t *listener, struct sockaddr_storage *ret, socklen_t *ret
     in_port_t port = htons((uint16_t)json_integer_value(json_object_get(listener, "port")));
     size_t len = interface != NULL ? strlen(interface) : 0;
     bool is_v6 = len > 2 && interface[0] == '[';
-    if (len < sizeof address)
+    if (interface != NULL && len < sizeof address)
         memcpy(address, is_v6 ? interface + 1 : interface, is_v6 ? len - 2 : len);
     *ret = (struct sockaddr_storage){0};
     if (is_v6) {

@@ -84,6 +84,7 @@ do_all(const struct declare_config *c, struct perf_conn *conn, struct pass *pass
 {
     uint64_t start = clock_mono_ns(), sent = 0, shown = start;
     int rc = 0;
+    LV_ASSERT(c->channels > 0);
     while (rc == 0 && pass->done < c->queues && !perf_stop_wait(0)) {
         for (; sent < c->queues && sent - pass->done < c->window; sent++) {
             char name[256];

@@ -42,6 +42,7 @@ add_one(pid_t pid, struct perf_proc *sum)
     uint64_t user = 0, system_ticks = 0;
     int64_t pages = 0;
     // State is field 3, utime and stime are 14 and 15, rss is 24.
+    // NOLINTNEXTLINE(cert-err34-c): the kernel's numbers fit
     if (rest == NULL || sscanf(rest + 1,
                                " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
                                " %*d %*d %*d %*d %*d %*d %*u %*u %" SCNd64,

@@ -104,6 +104,7 @@ run_threads_open(struct run *r)
     uint64_t cores = (uint64_t)LV_MAX(sysconf(_SC_NPROCESSORS_ONLN), 2L);
     uint64_t clients = c->producers + c->consumers;
     r->thread_count = (size_t)(c->threads != 0 ? LV_MIN(c->threads, clients) : LV_MIN(clients, cores));
+    LV_ASSERT(r->thread_count > 0);
     r->threads = mem_xcalloc(r->thread_count, sizeof *r->threads);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < r->thread_count; i++)

@@ -111,15 +111,15 @@ load(struct config_loader *l, struct config_whole *whole)
 static int
 load_whole(const struct config_input *input, struct config_loader *l, struct config **ret_config)
 {
-    struct config_input in = *input;
     struct config_whole *whole = mem_calloc(1, sizeof *whole);
     if (whole == NULL)
         return -LE_NOMEM;
-    if (in.fs == NULL)
-        in.fs = &config_fs_system;
+    l->own_input = *input;
+    if (input->fs == NULL)
+        l->own_input.fs = &config_fs_system;
     l->config = &whole->config;
     l->arena = &whole->arena;
-    l->input = &in;
+    l->input = &l->own_input;
     atomic_init(&whole->config.refs, 1);
     int error = load(l, whole);
     mem_free(l->settings);

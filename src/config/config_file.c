@@ -54,7 +54,7 @@ config_printable(struct slice text, char *out, size_t size)
     while (shown < text.len && shown > 0 && (text.ptr[shown] & 0xC0) == 0x80)
         shown--;
     for (size_t i = 0; i < shown; i++)
-        out[len++] = (text.ptr[i] < 0x20 || text.ptr[i] == 0x7F) ? '?' : (char)text.ptr[i];
+        out[len++] = (char)((text.ptr[i] < 0x20 || text.ptr[i] == 0x7F) ? '?' : text.ptr[i]);
     if (shown < text.len) {
         memcpy(out + len, "…", 3);
         len += 3;

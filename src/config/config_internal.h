@@ -54,6 +54,7 @@ struct config_loader {
     struct buf *changes;                // reload: what is different
     struct config_arena *arena;
     const struct config_input *input;
+    struct config_input own_input; // as it was given, with the file system filled in
     struct config_report report;
     struct config_setting *settings; // heap, setting_cap of them
     size_t setting_count;

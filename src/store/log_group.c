@@ -181,6 +181,7 @@ group_append(struct group *g, struct msglog_entry *e, const struct group_add *a)
         it->queue = e->queue;
     }
     if (a->type == RECORD_MESSAGE) {
+        LV_ASSERT(e != NULL);
         it->content = *a->content;
         it->identity = e->kind == MSGLOG_MOVE ? NULL : a->content->bytes;
         if (e->kind == MSGLOG_MOVE)
