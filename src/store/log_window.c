@@ -176,7 +176,9 @@ window_take(struct window *w, const void *items, size_t count, size_t n, window_
     if (r.content != NULL)
         memcpy(content, r.content, m->content_bytes);
     else
-        err = w->log != NULL ? large_read(msglog_core(w->log), m, content) : -LE_NOTFOUND;
+        err = w->log != NULL
+                  ? large_read(msglog_core(w->log), m->large_file, m->content_bytes, m->large_crc, content)
+                  : -LE_NOTFOUND;
     if (err != 0) {
         mem_free(content);
         return err;
