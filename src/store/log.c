@@ -35,7 +35,7 @@ struct msglog {
     struct msglog_writer *writers[MSGLOG_WRITERS_MAX];
     unsigned count, writer_max;
     pthread_t thread;
-    bool has_thread;
+    bool has_thread, is_stepped;
     pthread_mutex_t lock; // rank: leaf; only around the sleep
     pthread_cond_t work;
     atomic_bool is_asleep; // partner: wake_log, after its push (seq_cst both)
@@ -295,12 +295,20 @@ msglog_writer_new(struct msglog *log, const struct msglog_writer_config *config)
 }
 
 int
-msglog_start(struct msglog *log, void (*out_of_service)(void *ctx, int error), void *ctx)
+msglog_start_stepped(struct msglog *log, void (*out_of_service)(void *ctx, int error), void *ctx)
 {
     LV_ASSERT(log->count == log->writer_max);
     log->out_of_service = out_of_service;
     log->out_ctx = ctx;
-    int err = core_start(&log->core);
+    log->is_stepped = true;
+    return core_start(&log->core);
+}
+
+int
+msglog_start(struct msglog *log, void (*out_of_service)(void *ctx, int error), void *ctx)
+{
+    int err = msglog_start_stepped(log, out_of_service, ctx);
+    log->is_stepped = false;
     if (err != 0)
         return err;
     int rc = pthread_create(&log->thread, NULL, log_thread, log);
@@ -330,12 +338,12 @@ size_t
 msglog_writer_poll(struct msglog_writer *w)
 {
     size_t count = 0;
+    // Taken before the batches, told after them: what lies in that generation has then come back, and its places are known.
+    uint64_t generation = atomic_exchange(&w->vacate, 0);
     for (struct msglog_batch *b = take_all(&w->returned), *next; b != NULL; b = next, count++) {
         next = b->next;
         w->config.returned(w->config.ctx, b);
     }
-    // After the results: the places in them are what has to move.
-    uint64_t generation = atomic_exchange(&w->vacate, 0);
     if (generation != 0)
         w->config.vacate(w->config.ctx, generation);
     return count;
@@ -368,21 +376,27 @@ msglog_read_large(struct msglog *log, uint64_t large_file, uint32_t bytes, uint3
 void
 msglog_step(struct msglog *log)
 {
-    LV_ASSERT(!log->has_thread);
+    LV_ASSERT(log->is_stepped);
     (void)log_round(log);
 }
 
 void
 msglog_stop(struct msglog *log)
 {
-    if (!log->has_thread)
+    if (!log->has_thread && !log->is_stepped)
         return;
-    atomic_store(&log->is_stopping, true);
-    pthread_mutex_lock(&log->lock);
-    pthread_cond_signal(&log->work);
-    pthread_mutex_unlock(&log->lock);
-    pthread_join(log->thread, NULL);
-    log->has_thread = false;
+    while (log->is_stepped && log_round(log))
+        continue;
+    if (log->has_thread) {
+        atomic_store(&log->is_stopping, true);
+        pthread_mutex_lock(&log->lock);
+        pthread_cond_signal(&log->work);
+        pthread_mutex_unlock(&log->lock);
+        pthread_join(log->thread, NULL);
+    }
+    log->has_thread = log->is_stepped = false;
+    core_refuse_held(&log->core);
+    give_back(log);
     (void)core_mark_end(
         &log->core); // without it the next start reads the last group as it does after a crash
 }

@@ -127,9 +127,12 @@ struct msglog_writer *msglog_writer_new(struct msglog *log, const struct msglog_
 // Removes the large files that nothing names (they are kept when recovery met damage), and starts the log thread. `out_of_service` is
 // called on it, once.
 LV_MUST_USE int msglog_start(struct msglog *log, void (*out_of_service)(void *ctx, int error), void *ctx);
-// Tests, instead of msglog_start: what the log thread does, once, on the caller's thread.
+// Tests, instead of msglog_start: the same without a thread; then msglog_step is what that would do, once, on the caller's thread.
+LV_MUST_USE int msglog_start_stepped(struct msglog *log, void (*out_of_service)(void *ctx, int error),
+                                     void *ctx);
 void msglog_step(struct msglog *log);
-// Waits until all that was submitted is done, ends the thread, marks the log as orderly closed.
+// Waits until all that was submitted is done, ends the thread, marks the log as orderly closed. A verdict that still waits for parts gets
+// -LE_IO: its transaction never was.
 void msglog_stop(struct msglog *log);
 void msglog_close(struct msglog *log); // frees; accepts NULL
 

@@ -337,9 +337,8 @@ refuse_group(struct core *c, int err)
         c->has_failed_move[w] = true; // a move may have been among them: VACATED has to be asked for again
 }
 
-// Out of service: parts are refused from now on, so nothing waits for them.
-static void
-refuse_verdicts(struct core *c)
+void
+core_refuse_held(struct core *c)
 {
     size_t cursor = 0;
     uint64_t id;
@@ -441,8 +440,8 @@ core_flush(struct core *c)
     c->silent_count = 0;
     c->needs_sync = c->needs_presync = false;
     group_reset(&c->group);
-    if (c->is_out)
-        refuse_verdicts(c);
+    if (c->is_out) // parts are refused from now on, so nothing waits for them
+        core_refuse_held(c);
     return err;
 }
 

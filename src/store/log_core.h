@@ -69,6 +69,8 @@ bool core_is_unsynced(const struct core *c); // there are relaxed entries that a
 int core_sync(struct core *c); // makes them durable; 0 or the error, after which core_is_out may be true
 // A generation the writers have to vacate; 0: none. Told once.
 uint64_t core_vacate_wanted(struct core *c);
+// At the end: verdicts that still wait for parts are refused.
+void core_refuse_held(struct core *c);
 // Makes files ahead of their use, a little at a time.
 void core_prepare(struct core *c);
 // The last group of an orderly stop: behind it a torn tail cannot be anything confirmed.
