@@ -202,12 +202,11 @@ returned(void *ctx, struct msglog_batch *batch)
 
 // Consumed, purged or deleted while it waited: it need not be written any more.
 static bool
-is_obsolete(const struct durable *d, const struct msglog_entry *e, const struct log_item *item)
+is_obsolete(const struct durable *d, const struct log_item *item)
 {
     const struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
     const struct stored *s = item->stored;
-    return stored_is(s, STORED_DEAD) || q == NULL ||
-           (e->seq <= q->disk->purged_upto && !stored_is(s, STORED_UNACKED));
+    return stored_is(s, STORED_DEAD) || stored_is(s, STORED_PURGED) || q == NULL;
 }
 
 // Submits the stalled messages again.
@@ -217,13 +216,14 @@ retry_stalled(struct durable *d)
     struct list stalled;
     if (list_is_empty(&d->stalled) || d->qw->w->now_ns < d->retry_ns)
         return;
+    durable_submit(d); // batches are counted in the order in which they are submitted
     list_init(&stalled);
     list_splice_back(&stalled, &d->stalled);
     for (struct list *at; (at = list_pop_front(&stalled)) != NULL;) {
         struct log_batch *b = LV_CONTAINER_OF(at, struct log_batch, node);
         uint32_t kept = 0;
         for (uint32_t i = 0; i < b->batch.count; i++) {
-            if (is_obsolete(d, &b->entries[i], &b->items[i])) {
+            if (is_obsolete(d, &b->items[i])) {
                 durable_message_returned(d, &b->entries[i], &b->items[i]);
                 continue;
             }
@@ -356,19 +356,39 @@ batch_drop(struct durable *d, struct log_batch *b)
     mem_free(b);
 }
 
-void
-durable_end(struct queue_worker *qw)
+static struct durable *
+durable_of(const struct crew *crew, int worker)
 {
-    struct durable *d = qw->durable;
-    d->is_ending = true; // nobody is answered, nothing new is begun
-    ev_timer_stop(qw->w->loop, &d->retry);
-    durable_submit(d);
-    msglog_stop(d->config.log);
-    mover_stop(d->config.mover);
-    msglog_writer_poll(d->writer);
-    mover_port_poll(d->port);
-    for (struct list *at; (at = list_pop_front(&d->stalled)) != NULL;)
-        batch_drop(d, LV_CONTAINER_OF(at, struct log_batch, node));
+    const struct queue_worker *qw = queue_worker_of(crew->members[worker]);
+    return qw != NULL && (qw->durable == NULL || !qw->durable->has_ended) ? qw->durable : NULL;
+}
+
+void
+durable_end(struct crew *crew)
+{
+    struct durable *d, *any = NULL;
+    for (int i = 0; i < crew->n_workers; i++) {
+        if ((d = durable_of(crew, i)) == NULL)
+            continue;
+        d->is_ending = true; // nobody is answered, nothing new is begun
+        durable_submit(d);
+        any = d;
+    }
+    if (any == NULL)
+        return;
+    msglog_stop(any->config.log);
+    mover_stop(any->config.mover);
+    for (int i = 0; i < crew->n_workers; i++) {
+        if ((d = durable_of(crew, i)) == NULL)
+            continue;
+        msglog_writer_poll(d->writer);
+        mover_port_poll(d->port);
+        LV_ASSERT(d->open_batches == 0 && mover_port_open(d->port) == 0);
+        ev_timer_stop(d->qw->w->loop, &d->retry);
+        for (struct list *at; (at = list_pop_front(&d->stalled)) != NULL;)
+            batch_drop(d, LV_CONTAINER_OF(at, struct log_batch, node));
+        d->has_ended = true;
+    }
 }
 
 void

@@ -64,7 +64,6 @@ struct queue_disk {
     uint64_t oldest;      // no message of it lies in an older generation of the log; UINT64_MAX: none known
     uint64_t acks_oldest; // acks of backlog messages lie in this generation or younger ones; UINT64_MAX: none
     uint64_t moved_upto;  // messages up to here may lie in younger generations than those behind them
-    uint64_t purged_upto; // entries up to here that were ready then are being dropped
     struct inttab flags;  // start: sequence number → count_flags + 1, of messages that wait in the chain
     uint64_t old_blocks;  // chain blocks below this number are of an earlier run
     uint32_t jobs;        // of the mover, under way
@@ -114,6 +113,7 @@ struct durable {
     uint64_t retry_ns;     // when the stalled ones are tried again
     bool is_probing;       // they were
     bool is_ending;        // nobody is there to be told any more
+    bool has_ended;        // and nothing is under way
     uint64_t vacating;     // generation being vacated; 0: none
     uint64_t vacate_moves; // entries and jobs of it under way
     bool vacate_failed;
@@ -127,8 +127,8 @@ struct durable {
 };
 
 void durable_init(struct queue_worker *qw, const struct durable_config *config);
-// The end, in two steps: waits for the log and the mover; then, when the queues are gone, frees.
-void durable_end(struct queue_worker *qw);
+// The end, in two steps: of all workers together, waits for the log and the mover; then, when the queues are gone, frees.
+void durable_end(struct crew *crew);
 void durable_fini(struct queue_worker *qw);
 
 // --- durable.c: the log ---

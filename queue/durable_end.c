@@ -57,24 +57,25 @@ durable_unlink_unneeded(struct durable *d, struct queue_disk *k)
 }
 
 static void
-log_acks_of(struct queue_worker *qw, struct queue *q, const struct ready *r)
+purge_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
 {
-    struct queue_disk *k = q->disk;
-    for (uint32_t i = 0; i < r->heap_count; i++) {
-        if (!ready_entry_is(&r->heap[i], READY_STORED))
-            continue;
-        durable_log_ack(qw, q, r->heap[i].seq, 1, 0);
-        if (stored_is(r->heap[i].stored, STORED_BACKLOG))
-            backlog_unkeep(&k->backlog, r->heap[i].stored->file);
-    }
-    struct ready_cursor at = {0};
-    for (const struct ready_entry *e; (e = ready_next(r, &at)) != NULL;) {
-        if (!ready_entry_is(e, READY_STORED))
-            continue;
+    if (!ready_entry_is(e, READY_STORED))
+        return;
+    if (!stored_is(e->stored, STORED_STALLED)) // else it is left out when it would be tried again
         durable_log_ack(qw, q, e->seq, 1, 0);
-        if (stored_is(e->stored, STORED_BACKLOG))
-            backlog_unkeep(&k->backlog, e->stored->file);
-    }
+    if (stored_is(e->stored, STORED_BACKLOG))
+        backlog_unkeep(&q->disk->backlog, e->stored->file);
+    e->stored->flags |= STORED_PURGED;
+}
+
+static void
+purge_entries(struct queue_worker *qw, struct queue *q, const struct ready *r)
+{
+    for (uint32_t i = 0; i < r->heap_count; i++)
+        purge_entry(qw, q, &r->heap[i]);
+    struct ready_cursor at = {0};
+    for (const struct ready_entry *e; (e = ready_next(r, &at)) != NULL;)
+        purge_entry(qw, q, e);
 }
 
 // All numbers from `from` up to `end`, but those that a transaction holds.
@@ -96,12 +97,11 @@ durable_purge(struct queue_worker *qw, struct queue *q)
     struct durable *d = qw->durable;
     struct queue_disk *k = q->disk;
     // What is out, or held by a transaction, stays: so acks of each, not one word for all.
-    log_acks_of(qw, q, &q->ready);
-    log_acks_of(qw, q, &k->behind);
+    purge_entries(qw, q, &q->ready);
+    purge_entries(qw, q, &k->behind);
     if (k->backlog.count > 0 && !k->is_transient)
         log_acks_between(qw, q, k->backlog.cursor, backlog_last_seq(&k->backlog) + 1);
     backlog_drop_chain(&k->backlog, q->next_seq);
-    k->purged_upto = q->next_seq - 1;
     if (k->behind.count > 0)
         queue_drop_later(qw, &k->behind);
     if (k->is_split) {

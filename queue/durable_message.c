@@ -255,7 +255,7 @@ durable_let_go(struct queue_worker *qw, struct queue *q, uint64_t seq, struct st
     bool is_unacked = stored_is(s, STORED_UNACKED);
     if (s->msg == NULL || !stored_is(s, STORED_WRITTEN) || stored_is(s, STORED_FETCHING))
         return;
-    if (!is_unacked && seq <= q->disk->purged_upto)
+    if (stored_is(s, STORED_PURGED))
         return; // its sums are gone already
     uint64_t weight = message_weight(s->msg);
     struct queue_sum *sum = is_unacked ? &q->unacked_sum : &q->ready_sum;

@@ -138,8 +138,7 @@ switch_places(struct append_job *a)
     struct queue_disk *k = a->disk;
     for (size_t i = 0; i < a->count; i++) {
         struct stored *s = a->stored[i];
-        bool is_alive = s != NULL && !stored_is(s, STORED_DEAD) &&
-                        (stored_is(s, STORED_UNACKED) || a->items[i].seq > k->purged_upto);
+        bool is_alive = s != NULL && !stored_is(s, STORED_DEAD) && !stored_is(s, STORED_PURGED);
         if (!is_alive)
             continue;
         if (a->items[i].result != 0) {

@@ -214,8 +214,8 @@ struct queue_worker_config {
 // Start-up: makes w->queue_state and hooks PHASE_DISPATCH. Every crew member that uses queues needs it
 // (owners and users).
 void queue_worker_init(struct worker *w, const struct queue_worker_config *config);
-// The threads have ended: waits until what was submitted to the log is written. Queues and messages are still there.
-void queue_worker_stop(struct worker *w);
+// The threads have ended: waits until what all workers submitted to the log is written. Queues and messages are still there.
+void queue_workers_stop(struct crew *crew);
 void queue_worker_fini(struct worker *w);          // drops all queues and messages
 bool queue_worker_is_full(const struct worker *w); // the log has no room for its messages; any thread
 // Numbers of this worker, for placement and metrics (any thread, relaxed).

@@ -78,11 +78,9 @@ end_queue(struct queue_worker *qw, struct queue *q)
 }
 
 void
-queue_worker_stop(struct worker *w)
+queue_workers_stop(struct crew *crew)
 {
-    struct queue_worker *qw = queue_worker_of(w);
-    if (qw->durable != NULL && !qw->durable->is_ending)
-        durable_end(qw);
+    durable_end(crew);
 }
 
 bool
@@ -98,7 +96,7 @@ queue_worker_fini(struct worker *w)
     struct queue_worker *qw = queue_worker_of(w);
     if (qw == NULL)
         return;
-    queue_worker_stop(w);
+    queue_workers_stop(w->crew);
     tx_drop_all(qw);
     while (reap_hook(w, qw))
         ;

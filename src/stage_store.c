@@ -187,8 +187,7 @@ static void
 ready_stop(struct daemon *d)
 {
     ev_async_stop(d->main->loop, &out_of_service);
-    for (int i = 0; i < d->crew->n_workers; i++)
-        queue_worker_stop(d->crew->members[i]);
+    queue_workers_stop(d->crew);
     int err = !atomic_load(&is_out) ? orderly_write(io_system(), d->config->data_dir, d->crew) : 0;
     if (err < 0)
         log_warn(LOG_STORE,
