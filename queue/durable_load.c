@@ -36,6 +36,13 @@ log_unreadable(const struct queue *q, uint64_t seq, int error)
               SLICE_FMT(q->def->name), SLICE_FMT(q->def->vhost), (unsigned long long)seq, err_text(error));
 }
 
+// The message is not what was written, or not there. Other errors say nothing about it (no memory): it is read again.
+static bool
+is_unreadable(int error)
+{
+    return error == -LE_NOTFOUND || error == -LE_CORRUPT || error == -LE_IO;
+}
+
 // --- bodies ---
 
 static void
@@ -47,7 +54,7 @@ take_body(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored 
     struct message *msg = r->result == 0 ? message_of_content(&r->record.content) : NULL;
     if (msg != NULL) {
         stored_body_came(qw, q, s, msg);
-    } else if (r->result != 0 && !has_moved) {
+    } else if (is_unreadable(r->result) && !has_moved) {
         s->flags |= STORED_LOST;
         log_unreadable(q, seq, r->result);
     } // else it is asked for again: it was moved meanwhile, or there was no memory
@@ -63,8 +70,7 @@ fetch_done(struct mover_job *job)
         struct mover_read *r = &f->reads[i];
         struct stored *s = r->ctx;
         s->flags &= (uint16_t)~STORED_FETCHING;
-        bool is_wanted = q != NULL && !stored_is(s, STORED_DEAD) &&
-                         (stored_is(s, STORED_UNACKED) || f->seqs[i] > q->disk->purged_upto);
+        bool is_wanted = q != NULL && !stored_is(s, STORED_DEAD) && !stored_is(s, STORED_PURGED);
         if (is_wanted)
             take_body(d->qw, q, f->seqs[i], s, r);
         mem_free(r->record.buffer);
@@ -224,7 +230,8 @@ block_done(struct mover_job *job)
     const struct backlog_block *next = q != NULL ? backlog_peek(&k->backlog) : NULL;
     bool is_next = next != NULL && next->number == block->number; // not purged meanwhile
     if (is_next && !d->is_ending) {
-        bool is_done = job->result != 0 || enter_block(d->qw, q, block, job->block.bytes);
+        bool is_done =
+            job->result == 0 ? enter_block(d->qw, q, block, job->block.bytes) : is_unreadable(job->result);
         if (is_done) {
             struct backlog_wait lost = {0};
             backlog_advance(&k->backlog, &lost);
