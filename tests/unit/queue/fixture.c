@@ -19,6 +19,10 @@ static void
 on_published(struct worker *w, lv_handle session, uint64_t number, unsigned accepted, unsigned refused)
 {
     struct fx_session *s = session_of(session);
+    if (fx->has_crashed)
+        return; // nobody is there to hear it
+    if (fx->on_published != NULL)
+        fx->on_published(session, number, accepted, refused);
     s->published_calls++;
     s->accepted += accepted;
     s->refused += refused;
@@ -28,6 +32,10 @@ on_published(struct worker *w, lv_handle session, uint64_t number, unsigned acce
 static void
 on_deliver(struct worker *w, const struct delivery *d)
 {
+    if (fx->has_crashed) {
+        message_unref(d->msg);
+        return;
+    }
     if (fx->on_deliver != NULL) {
         fx->on_deliver(w, d);
         return;
@@ -96,29 +104,32 @@ static const struct queue_client client = {
     .is_unused = on_is_unused,
 };
 
-void
-fx_open(const struct fx_config *config)
+int
+fx_try_open(const struct fx_config *config)
 {
     fx = NULL; // an earlier test that failed may have left one
     fx = mem_xcalloc(1, sizeof(*fx));
     fx->crew = crew_new(&(struct crew_config){.n_workers = config->workers,
                                               .chaos_seed = config->chaos_seed,
                                               .mailbox_capacity = config->mailbox_capacity});
+    int err = config->store_seed != 0 ? fx_store_open(config) : 0;
+    if (err != 0)
+        return err;
     for (int i = 0; i < fx->crew->n_members; i++) {
-        struct queue_worker_config c = {.client = &client};
-        if (config->store_seed != 0 && i < config->workers) {
-            fx->doubles[i] = store_double_new(
-                fx_member(i), &(struct store_double_config){.seed = config->store_seed + (uint64_t)i,
-                                                            .page_percent = config->page_percent,
-                                                            .delay_max = LV_MAX(config->delay_max, 1u),
-                                                            .lose_percent = config->lose_percent});
-            c.store = store_double_store(fx->doubles[i]);
-        }
-        queue_worker_init(fx_member(i), &c);
+        bool is_stored = config->store_seed != 0 && i < config->workers;
+        queue_worker_init(fx_member(i), &(struct queue_worker_config){
+                                            .client = &client, .durable = is_stored ? &fx->durable : NULL});
     }
     for (int i = 0; i < FX_SESSIONS; i++)
         fx_session_on(i, 0);
     fx_as(fx_member(0));
+    return config->store_seed != 0 && !config->is_restart ? fx_recovered() : 0;
+}
+
+void
+fx_open(const struct fx_config *config)
+{
+    assert_int_equal(fx_try_open(config), 0);
 }
 
 void
@@ -127,15 +138,15 @@ fx_open_plain(int workers)
     fx_open(&(struct fx_config){.workers = workers});
 }
 
-void
-fx_close(void)
+static void
+end(bool is_orderly)
 {
-    fx_quiet();
     worker_self = NULL;
-    for (int i = 0; i < fx->crew->n_members; i++) {
+    if (fx->durable.log != NULL)
+        fx_store_stop(is_orderly);
+    for (int i = 0; i < fx->crew->n_members; i++)
         queue_worker_fini(fx_member(i));
-        store_double_free(fx->doubles[i]);
-    }
+    fx_store_close();
     crew_free(fx->crew);
     for (int i = 0; i < FX_SESSIONS; i++)
         mem_free(fx->sessions[i].deliveries);
@@ -143,6 +154,31 @@ fx_close(void)
         mem_free(fx->defs[i]);
     mem_free(fx);
     fx = NULL;
+}
+
+void
+fx_close(void)
+{
+    fx_quiet();
+    end(true);
+}
+
+void
+fx_crash(enum fx_death death)
+{
+    struct powercut *disk = fx->disk;
+    assert_true(disk != NULL && !fx->is_own_disk);
+    powercut_clear_plan(disk);
+    powercut_plan(disk, &(struct powercut_fault){.calls = CUT_ANY, .at = 1, .is_off = true});
+    fx->has_crashed = true; // from here on nothing reaches the disk, nor anybody
+    for (int i = 0; i < fx->crew->n_workers; i++)
+        fx_durable(i)->is_ending = true;
+    fx_quiet();
+    end(false);
+    if (death == FX_KILL)
+        powercut_kill(disk);
+    else
+        powercut_cut(disk);
 }
 
 struct worker *
@@ -171,6 +207,8 @@ fx_turns(int rounds)
     while (rounds-- > 0) {
         for (int i = 0; i <= last; i++)
             worker_turn(fx_member(i));
+        if (fx->durable.log != NULL)
+            fx_store_step();
     }
 }
 
@@ -188,7 +226,7 @@ is_quiet(void)
                 return false;
         }
     }
-    return true;
+    return fx->durable.log == NULL || fx_store_is_quiet();
 }
 
 void
@@ -251,18 +289,59 @@ fx_simple(int session, enum queue_request_kind kind, lv_handle queue, uint64_t *
     return outcome;
 }
 
-lv_handle
-fx_queue(int worker, uint32_t flags)
+static struct queue_def *
+new_def(int worker, uint32_t flags, uint64_t id)
 {
     struct queue_def *def = mem_xcalloc(1, sizeof(*def));
     assert_true(fx->def_count < LV_ARRAY_LEN(fx->defs));
     fx->defs[fx->def_count++] = def;
     fx_as(fx_writer());
-    def->id = fx->def_count;
+    def->id = id;
     def->handle = queue_handle_alloc(fx_member(worker));
-    def->flags = flags;
+    def->flags = flags | fx->queue_flags;
     def->name = SLICE_LIT("q");
     def->vhost = SLICE_LIT("/");
+    return def;
+}
+
+lv_handle
+fx_queue_back(int worker, uint32_t flags, uint64_t id)
+{
+    struct queue_def *def = new_def(worker, flags, id);
+    fx->next_id = LV_MAX(fx->next_id, id + 1);
+    fx_as(fx_member(worker));
+    bool is_done = false;
+    struct queue_request *r = new_request(QUEUE_REQUEST_CREATE, def->handle);
+    r->def = def;
+    r->done = request_done;
+    r->ctx = &is_done;
+    queue_request_send(r); // carried out at once: no thread runs yet
+    assert_true(is_done);
+    int outcome = r->outcome;
+    queue_request_free(r);
+    return outcome == QUEUE_OK ? def->handle : 0;
+}
+
+uint64_t
+fx_queue_id(lv_handle queue)
+{
+    return fx_queue_of(queue)->def->id;
+}
+
+struct queue *
+fx_queue_of(lv_handle queue)
+{
+    struct queue *q =
+        handle_slots_find(&queue_worker_of(fx_member((int)handle_worker(queue)))->queues, queue);
+    assert_non_null(q);
+    return q;
+}
+
+lv_handle
+fx_queue(int worker, uint32_t flags)
+{
+    struct queue_def *def = new_def(worker, flags, LV_MAX(fx->next_id, (uint64_t)1));
+    fx->next_id = def->id + 1;
     struct queue_request *r = new_request(QUEUE_REQUEST_CREATE, def->handle);
     r->def = def;
     r = fx_request(-1, r);
@@ -355,8 +434,14 @@ fx_message(uint64_t id, uint32_t body_len)
     assert_true(body_len >= sizeof(id));
     struct message *m =
         message_new(SLICE_LIT("x"), SLICE_LIT("key"), slice_of((const uint8_t[2]){0, 0}, 2), body_len);
-    if (m != NULL)
-        memcpy(message_body_mut(m), &id, sizeof(id));
+    if (m == NULL)
+        return NULL;
+    // All of it follows from the number, so that a message can be checked wherever it comes from.
+    uint8_t *body = message_body_mut(m);
+    memcpy(body, &id, sizeof(id));
+    for (uint32_t i = sizeof(id); i < body_len; i++)
+        body[i] = (uint8_t)(id * 31 + i * 7 + (i >> 8));
+    m->flags = fx != NULL ? fx->message_flags : 0;
     return m;
 }
 
@@ -364,7 +449,11 @@ uint64_t
 fx_message_id(const struct message *m)
 {
     uint64_t id;
-    memcpy(&id, message_body(m).ptr, sizeof(id));
+    const uint8_t *body = message_body(m).ptr;
+    memcpy(&id, body, sizeof(id));
+    for (uint32_t i = sizeof(id); i < m->body_len; i++)
+        if (body[i] != (uint8_t)(id * 31 + i * 7 + (i >> 8)))
+            fail_msg("message %llu is not what was published", (unsigned long long)id);
     return id;
 }
 

@@ -422,12 +422,7 @@ count_the_rest(void)
     }
     assert_int_equal(chaos.published,
                      left + chaos.purged + chaos.acked + chaos.rejected + chaos.no_ack + chaos.got_no_ack);
-    fx_quiet();
-    for (int i = 0; i < WORKERS; i++) {
-        assert_int_equal(queue_worker_message_bytes(fx_member(i)), 0);
-        if (fx->doubles[i] != NULL)
-            assert_int_equal(store_double_held(fx->doubles[i]), 0);
-    }
+    fx_assert_nothing_left();
 }
 
 static void

@@ -297,10 +297,7 @@ check_end(void)
     assert_int_equal(s.unacked_bytes, model.out_count * 16);
     assert_int_equal(s.published, model.next_seq - 1);
     fx_delete(model.q);
-    fx_quiet();
-    assert_int_equal(queue_worker_message_bytes(fx_member(0)), 0);
-    if (fx->doubles[0] != NULL)
-        assert_int_equal(store_double_held(fx->doubles[0]), 0);
+    fx_assert_nothing_left();
 }
 
 static void

@@ -131,7 +131,8 @@ twin_insert(struct twin *t, uint64_t seq)
 static struct ready_entry
 entry_of(uint64_t seq)
 {
-    return (struct ready_entry){.seq = seq, .location = seq * 2 + 1, .count_flags = READY_PAGED};
+    return (struct ready_entry){
+        .seq = seq, .body_len = (uint32_t)seq * 2 + 1, .count_flags = READY_PERSISTENT};
 }
 
 static void
@@ -165,7 +166,7 @@ ready_against_twin(void **state)
                 const struct ready_entry *e = ready_peek(&r);
                 assert_non_null(e);
                 assert_int_equal(e->seq, t.seqs[0]);
-                assert_int_equal(e->location, e->seq * 2 + 1);
+                assert_int_equal(e->body_len, e->seq * 2 + 1);
                 if (out_count < 4096)
                     out[out_count++] = e->seq;
                 ready_pop(&r, &pools);

@@ -95,7 +95,7 @@ publish_hook(struct worker *w, void *ctx)
 static void
 threads_work(void **state)
 {
-    fx_open(&(struct fx_config){.workers = WORKERS, .store_seed = 3, .page_percent = 2, .delay_max = 2});
+    fx_open(&(struct fx_config){.workers = WORKERS, .store_seed = 3, .page_percent = 2, .has_files = true});
     fx->on_deliver = deliver;
     fx->on_ready = ready;
     fx->on_unused = unused;
