@@ -3,7 +3,8 @@
 // A channel carries out its methods in order. While one waits for its answer, or a publish may not go on (an
 // alarm, congestion), later frames of that channel lie as they came in `pending`, while other channels go on;
 // the bytes of all pending lists of a connection are bounded, and at the bound its socket is not read.
-// Acknowledgements overtake publishes that are held: they make the room the publishes wait for.
+// Acknowledgements overtake publishes that are held: they make the room the publishes wait for. One that settles
+// so much that it takes several turns holds up those behind it, and they go on from where they wait.
 #include <inttypes.h>
 
 #include "amqp/connection.h"
@@ -16,6 +17,7 @@
 // LIMIT: bytes of waiting frames a channel carries out in one turn.
 enum { RESUME_TURN_BYTES = 256 * 1024 };
 enum { PENDING_HEAD_BYTES = 5 }; // type, length
+enum { FRAME_DONE = 0 };         // the type of a waiting frame that was carried out before its turn
 
 struct channel *
 channel_find(struct connection *c, uint16_t number)
@@ -73,10 +75,12 @@ channel_free(struct channel *ch)
     mem_free(ch);
 }
 
-// Whether the client's own channel.close is among the frames that wait: it crosses ours and wants its answer all the same.
+// Whether the client's own channel.close is under way, or among the frames that wait: it crosses ours and wants its answer all the same.
 static bool
 has_pending_close(const struct channel *ch)
 {
+    if (ch->op == AMQP_CHANNEL_CLOSE || ch->is_end_due)
+        return true;
     for (size_t pos = ch->pending_pos; pos < ch->pending.len;) {
         const uint8_t *p = ch->pending.ptr + pos;
         if (p[0] == FRAME_METHOD && wire_get_u32(p + PENDING_HEAD_BYTES) == AMQP_CHANNEL_CLOSE)
@@ -251,6 +255,15 @@ process(struct channel *ch, uint8_t type, struct slice payload)
     return true;
 }
 
+static bool
+is_settle(uint8_t type, struct slice payload)
+{
+    if (type != FRAME_METHOD)
+        return false;
+    uint32_t id = wire_get_u32(payload.ptr);
+    return id == AMQP_BASIC_ACK || id == AMQP_BASIC_NACK || id == AMQP_BASIC_REJECT;
+}
+
 static void
 pending_push(struct channel *ch, uint8_t type, struct slice payload)
 {
@@ -264,6 +277,7 @@ pending_push(struct channel *ch, uint8_t type, struct slice payload)
         return;
     }
     ch->is_busy = true;
+    ch->has_pending_acks |= !ch->is_tx && is_settle(type, payload);
     c->pending_bytes += ch->pending.len - before;
     if (c->pending_bytes >= PENDING_BYTES_MAX)
         connection_check_input(c);
@@ -272,10 +286,7 @@ pending_push(struct channel *ch, uint8_t type, struct slice payload)
 static bool
 may_overtake(const struct channel *ch, uint8_t type, struct slice payload)
 {
-    if (!ch->is_held || ch->op != 0 || ch->is_tx || type != FRAME_METHOD)
-        return false;
-    uint32_t id = wire_get_u32(payload.ptr);
-    return id == AMQP_BASIC_ACK || id == AMQP_BASIC_NACK || id == AMQP_BASIC_REJECT;
+    return ch->is_held && ch->op == 0 && !ch->is_tx && is_settle(type, payload);
 }
 
 void
@@ -317,8 +328,9 @@ channel_unblock(struct channel *ch)
     if (!channel_is_live(ch))
         return;
     bool has_pending = ch->pending_pos < ch->pending.len;
-    ch->is_busy = ch->op != 0 || ch->is_held || has_pending;
-    if (has_pending && ch->op == 0 && !ch->is_held && !list_is_linked(&ch->resume_node)) {
+    bool may_go_on = ch->is_end_due || (has_pending && (!ch->is_held || ch->has_pending_acks));
+    ch->is_busy = ch->op != 0 || ch->is_held || ch->is_end_due || has_pending;
+    if (may_go_on && ch->op == 0 && !list_is_linked(&ch->resume_node)) {
         list_push_back(&c->aw->resuming, &ch->resume_node);
         worker_keep_awake(c->aw->worker);
     }
@@ -338,12 +350,32 @@ resume_one(struct channel *ch)
     LV_ASSERT(size <= ch->pending.len - ch->pending_pos);
     ch->pending_pos += size; // before it is carried out, which may drop all that is pending
     c->pending_bytes -= size;
-    if (process(ch, type, payload))
+    if (type == FRAME_DONE || process(ch, type, payload))
         return true;
     ch->pending_pos -= size;
     c->pending_bytes += size;
     channel_hold(ch);
     return false;
+}
+
+// Carries out the acknowledgements that wait behind held publishes.
+static void
+resume_acks(struct channel *ch)
+{
+    ch->has_pending_acks = false;
+    for (size_t pos = ch->pending_pos; pos < ch->pending.len && channel_is_live(ch);) {
+        uint8_t *p = ch->pending.ptr + pos;
+        struct slice payload = slice_of(p + PENDING_HEAD_BYTES, wire_get_u32(p + 1));
+        if (is_settle(p[0], payload) && !may_overtake(ch, p[0], payload)) {
+            ch->has_pending_acks = true; // the last one takes its time: the others come after it
+            return;
+        }
+        if (is_settle(p[0], payload)) {
+            p[0] = FRAME_DONE;
+            channel_method(ch, wire_get_u32(payload.ptr), slice_from(payload, 4));
+        }
+        pos += PENDING_HEAD_BYTES + payload.len;
+    }
 }
 
 // The channel was closed by a frame that had to wait: what came behind it is for the next one.
@@ -365,16 +397,21 @@ resume_pending(struct channel *ch)
 {
     struct connection *c = ch->conn;
     size_t end = ch->pending_pos + RESUME_TURN_BYTES;
-    while (channel_is_live(ch) && ch->op == 0 && ch->pending_pos < ch->pending.len && ch->pending_pos < end &&
-           !connection_is_output_full(c) && resume_one(ch)) {
+    if (ch->is_end_due)
+        channel_end(ch);
+    while (channel_is_live(ch) && ch->op == 0 && !ch->is_held && ch->pending_pos < ch->pending.len &&
+           ch->pending_pos < end && !connection_is_output_full(c) && resume_one(ch)) {
     }
     if (ch->state == CHANNEL_GONE) {
         pass_on_orphans(ch);
         return;
     }
+    if (ch->is_held && ch->has_pending_acks)
+        resume_acks(ch);
     if (ch->pending_pos == ch->pending.len) {
         buf_fini(&ch->pending);
         ch->pending_pos = 0;
+        ch->has_pending_acks = false;
     } else if (ch->pending_pos > ch->pending.len / 2) {
         buf_drop_front(&ch->pending, ch->pending_pos);
         ch->pending_pos = 0;
@@ -386,7 +423,7 @@ void
 channel_resume(struct channel *ch)
 {
     struct connection *c = ch->conn;
-    if (!channel_is_live(ch) || ch->op != 0 || ch->is_held)
+    if (!channel_is_live(ch) || ch->op != 0 || (ch->is_held && !ch->has_pending_acks))
         return;
     c->is_must_wait = client_must_wait(c->client);
     c->is_resuming = true;

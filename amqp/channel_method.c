@@ -52,6 +52,15 @@ strip_name(struct slice name, uint8_t room[static UINT8_MAX])
 static void
 on_close(struct channel *ch)
 {
+    if (session_give_back(ch->session))
+        channel_end(ch);
+    else
+        begin(ch, AMQP_CHANNEL_CLOSE, true); // close-ok says that everything is back in its queues
+}
+
+void
+channel_end(struct channel *ch)
+{
     struct connection *c = ch->conn;
     uint16_t number = ch->number;
     session_close(
@@ -259,6 +268,8 @@ on_settle(struct channel *ch, uint32_t id, uint64_t tag, bool is_multiple, enum 
     struct fault f;
     if (!session_settle(ch->session, tag, is_multiple, kind, &f))
         channel_fault(ch, &f, id);
+    else if (session_is_busy(ch->session))
+        begin(ch, id, true);
 }
 
 static void
@@ -458,6 +469,7 @@ channel_done(void *ctx, const struct session_result *r)
         channel_fault(ch, &r->fault, id);
         return;
     }
+    ch->is_end_due = id == AMQP_CHANNEL_CLOSE;
     if (id == AMQP_BASIC_GET && r->msg != NULL)
         deliver_get_ok(ch, r);
     else if (!ch->is_nowait)

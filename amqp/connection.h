@@ -195,7 +195,9 @@ struct channel {
     bool is_nowait; // `op` is not to be answered
     bool is_held;   // a publish waits until the broker takes more
     bool is_tx;
-    bool is_busy; // frames have to wait: op, pending or held
+    bool is_busy;          // frames have to wait: op, pending or held
+    bool is_end_due;       // the client's close has given everything back: channel_end comes next
+    bool has_pending_acks; // acknowledgements may be among the frames that wait
 };
 
 // --- listener.c --------------------------------------------------------------------------------------------
@@ -290,6 +292,8 @@ void channel_free(struct channel *ch); // PHASE_REAP only
 // The outstanding method is done, or the hold is over: is_busy again as it should be, and what waits goes on.
 void channel_unblock(struct channel *ch);
 void channel_hold(struct channel *ch);
+// Answers the client's channel.close, whose session has nothing left. The channel is gone then. From the read and resume hooks.
+void channel_end(struct channel *ch);
 extern const struct session_events channel_session_events;
 // Every event of a channel asks this first: a channel or connection on its way out says no more.
 static inline bool

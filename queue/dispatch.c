@@ -31,7 +31,7 @@ is_runnable(const struct queue *q)
 {
     if (q->returning > 0)
         return true;
-    if (q->top == NULL || (list_is_empty(&q->top->active) && !may_ask(q)))
+    if (q->holds > 0 || q->top == NULL || (list_is_empty(&q->top->active) && !may_ask(q)))
         return false;
     enum next_message next = queue_next(q);
     return next == NEXT_HERE || next == NEXT_ABSENT;
@@ -106,7 +106,7 @@ queue_run(struct queue_worker *qw, struct queue *q)
     if (q->returning > 0)
         queue_retry_returning(qw, q);
     size_t done = 0;
-    while (done < QUEUE_SHARE && !q->is_dead && q->top != NULL) {
+    while (done < QUEUE_SHARE && !q->is_dead && q->holds == 0 && q->top != NULL) {
         if (!run_step(qw, q))
             break;
         done++;

@@ -260,6 +260,42 @@ queue_settle(lv_handle queue, enum settle_kind kind, const uint64_t *seqs, size_
     worker_post(owner, settle_arrived, &m, sizeof(m), 0);
 }
 
+// --- hold ---
+
+struct hold_mail {
+    lv_handle queue;
+    bool is_held;
+};
+
+static void
+hold_here(struct queue_worker *qw, const struct hold_mail *m)
+{
+    struct queue *q = queue_worker_find(qw, m->queue);
+    if (q == NULL)
+        return;
+    LV_ASSERT(m->is_held || q->holds > 0);
+    q->holds += m->is_held ? 1 : -1u;
+    queue_touch(qw, q);
+}
+
+static void
+hold_arrived(struct worker *to, void *payload)
+{
+    hold_here(queue_worker_of(to), payload);
+}
+
+void
+queue_hold(lv_handle queue, bool is_held)
+{
+    struct worker *w = worker_self;
+    struct worker *owner = owner_of(w, queue);
+    struct hold_mail m = {.queue = queue, .is_held = is_held};
+    if (owner == w)
+        hold_here(queue_worker_of(w), &m);
+    else
+        worker_post(owner, hold_arrived, &m, sizeof(m), 0);
+}
+
 // --- credit ---
 
 enum credit_kind { CREDIT_WINDOW, CREDIT_SHARED, CREDIT_POKE, CREDIT_LIMIT_ON, CREDIT_LIMIT_OFF };

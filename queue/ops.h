@@ -64,6 +64,10 @@ enum settle_kind {
 // crash, or gone).
 void queue_settle(lv_handle queue, enum settle_kind kind, const uint64_t *seqs, size_t count);
 
+// Holds up the deliveries of a queue to consumers (nothing else) until it has been called with false as often as with
+// true: messages given back in parts, over several turns, are all back before the next one goes out.
+void queue_hold(lv_handle queue, bool is_held);
+
 // --- consumer credit ---
 
 // Adds to the delivery window of a consumer: `count` messages and `bytes` more may be on their way to its

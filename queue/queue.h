@@ -57,6 +57,7 @@ struct queue {
     uint32_t consumer_count;
     uint32_t offers;    // grants asked for or held: no more than there are messages
     uint32_t returning; // unacked records with UNACKED_RETURNING
+    uint32_t holds;     // queue_hold: nothing is delivered to consumers while there are any
     uint16_t busy;      // functions that call back and go on with this queue
     uint8_t durability; // enum queue_durability
     bool is_dead;

@@ -60,6 +60,7 @@ session_open(struct client *c, uint16_t number, const struct session_events *eve
     list_init(&s->node);
     list_init(&s->owing_node);
     list_init(&s->confirm_node);
+    list_init(&s->settling_node);
     list_init(&s->consumer_list);
     list_init(&s->owing_consumers);
     list_init(&s->waiting);
@@ -87,8 +88,6 @@ session_close(struct session *s)
     LV_ASSERT(!s->is_closed);
     s->is_closed = true;
     session_consumers_close(s);
-    tx_clear(s, true);
-    unacked_requeue_all(s, SETTLE_REQUEUE);
 
     struct session_slot *slot = &b->slots[handle_index(s->handle)];
     LV_ASSERT(slot->session == s);
@@ -100,7 +99,7 @@ session_close(struct session *s)
     list_remove(&s->owing_node);
     list_remove(&s->confirm_node);
     list_remove(&s->node);
-    list_push_back(&b->reaping, &s->node);
+    session_give_back_and_free(s);
 }
 
 static void
@@ -115,6 +114,12 @@ session_free(struct session *s)
     mem_free(s->last_queue.bytes);
     mem_free(s->op_name.bytes);
     mem_free(s);
+}
+
+static bool
+phase_read(struct worker *w, void *ctx)
+{
+    return session_settle_some(ctx);
 }
 
 static bool
@@ -161,11 +166,14 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     struct broker_worker *b = mem_xcalloc(1, sizeof(*b));
     b->worker = w;
     b->config = *config;
+    if (b->config.settle_turn == 0)
+        b->config.settle_turn = SETTLE_TURN_DEFAULT;
     b->route = route_ctx_new();
     b->auth_cache = auth_cache_new();
     LV_ASSERT(b->route != NULL && b->auth_cache != NULL);
     list_init(&b->clients);
     list_init(&b->confirming);
+    list_init(&b->settling);
     list_init(&b->reaping);
     list_init(&b->orphans);
     w->broker_state = b;
@@ -174,6 +182,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
         .durable = config->durable,
     };
     queue_worker_init(w, &queue_config);
+    worker_add_hook(w, PHASE_READ, phase_read, b);
     worker_add_hook(w, PHASE_COMPLETE, phase_complete, b);
     worker_add_hook(w, PHASE_REAP, phase_reap, b);
 }
@@ -189,6 +198,14 @@ broker_worker_fini(struct worker *w)
     for (struct list *it; (it = list_pop_front(&b->orphans)) != NULL;)
         mem_free(LV_CONTAINER_OF(it, struct session_consumer, node));
     LV_ASSERT(list_is_empty(&b->clients));
+    for (struct list *it; (it = list_pop_front(&b->settling)) != NULL;) {
+        struct session *s = LV_CONTAINER_OF(it, struct session, settling_node);
+        struct client *c = s->client;
+        inttab_fini(&s->bulk.held);
+        session_free(s);
+        if (--c->jobs == 0)
+            client_forget(c);
+    }
     queue_worker_fini(w);
     route_ctx_free(b->route);
     auth_cache_free(b->auth_cache);

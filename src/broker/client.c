@@ -192,6 +192,21 @@ client_prepare_exclusive(struct client *c)
     return c->gone != NULL;
 }
 
+// Everything its sessions had is back in its queues.
+static void
+client_end(struct client *c)
+{
+    if (c->gone != NULL) {
+        struct closing *closing = c->gone->ctx;
+        *closing = (struct closing){.done = c->done, .ctx = c->done_ctx};
+        topology_submit(c->gone);
+    } else if (c->done != NULL) {
+        c->done(c->done_ctx);
+    }
+    mem_free(c->names);
+    mem_free(c);
+}
+
 void
 client_close(struct client *c, void (*done)(void *ctx), void *ctx)
 {
@@ -201,12 +216,27 @@ client_close(struct client *c, void (*done)(void *ctx), void *ctx)
     count_add('v', c->vhost, -1, -1);
     count_add('u', c->user, -1, -1);
     list_remove(&c->node);
+    c->is_closed = true;
+    c->done = done;
+    c->done_ctx = ctx;
+    if (c->jobs == 0)
+        client_end(c);
+}
+
+void
+client_job_done(struct client *c)
+{
+    LV_ASSERT(c->jobs > 0);
+    if (--c->jobs == 0 && c->is_closed)
+        client_end(c);
+}
+
+void
+client_forget(struct client *c)
+{
     if (c->gone != NULL) {
-        struct closing *closing = c->gone->ctx;
-        *closing = (struct closing){.done = done, .ctx = ctx};
-        topology_submit(c->gone);
-    } else if (done != NULL) {
-        done(ctx);
+        mem_free(c->gone->ctx);
+        topology_request_free(c->gone);
     }
     mem_free(c->names);
     mem_free(c);

@@ -122,7 +122,10 @@ struct session_consume_args {
 void session_consume(struct session *s, const struct session_consume_args *args); // ASYNC
 void session_cancel(struct session *s, struct slice consumer_tag);                // ASYNC
 void session_get(struct session *s, struct slice queue, bool is_no_ack);          // ASYNC
-void session_recover(struct session *s);   // ASYNC: requeue all unacked
+void session_recover(struct session *s); // ASYNC: requeue all unacked
+// What session_close does, for who has to know when it is done: cancels the consumers, gives back what is not acknowledged and
+// what a transaction holds; nothing is delivered any more. True: done; false: ASYNC, `done` tells. Close it then.
+bool session_give_back(struct session *s);
 void session_tx_commit(struct session *s); // ASYNC
 
 bool session_qos(struct session *s, uint16_t prefetch, bool is_global, struct fault *ret_fault);
@@ -134,16 +137,21 @@ bool session_tx_rollback(struct session *s, struct fault *ret_fault);
 // on, each call takes the next number from 1, also when it is refused by a fault (but for want of memory for the number itself).
 bool session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props,
                      bool is_mandatory, struct fault *ret_fault);
-// Acknowledges, rejects or requeues by delivery tag; 406 "unknown delivery tag N".
+// Acknowledges, rejects or requeues by delivery tag; 406 "unknown delivery tag N". More deliveries than a turn may settle
+// (broker_config.settle_turn) make it ASYNC: session_is_busy then, and `done` tells.
 bool session_settle(struct session *s, uint64_t delivery_tag, bool is_multiple, enum settle_kind kind,
                     struct fault *ret_fault);
+bool session_is_busy(const struct session *s); // an ASYNC method is outstanding
 
 // --- per worker -------------------------------------------------------------------------------------------------------
 
 // Start-up, after topology_worker_init and before crew_start: makes w->broker_state and queue_state, hooks the phases.
+// LIMIT: a millisecond or two of work.
+enum { SETTLE_TURN_DEFAULT = 4096 };
 struct broker_config {
     const struct durable_config *durable; // queue/durable.h; NULL: messages stay in memory
     uint32_t default_prefetch;            // default_consumer_prefetch; 0: none
+    uint32_t settle_turn;                 // deliveries settled in a turn of a worker; 0: SETTLE_TURN_DEFAULT
 };
 void broker_worker_init(struct worker *w, const struct broker_config *config);
 void broker_worker_fini(struct worker *w);

@@ -32,8 +32,9 @@ struct broker_worker {
     struct list confirming; // sessions with confirms to send: struct session.confirm_node
     struct list
         orphans; // consumers of closed sessions, to be cancelled when there is memory: session_consumer.node
-    struct list reaping; // closed sessions: struct session.node
-    unsigned alarms;     // bits: 1 memory, 2 disk
+    struct list settling; // sessions with more to settle than one turn may: struct session.settling_node
+    struct list reaping;  // closed sessions: struct session.node
+    unsigned alarms;      // bits: 1 memory, 2 disk
 };
 
 struct session_slot {
@@ -57,8 +58,12 @@ struct client {
     struct topology_request
         *gone; // ready to be sent at the end: made before the first exclusive queue is declared, else NULL
     uint32_t consumer_count; // of all its sessions
+    uint32_t jobs;           // closed sessions of it that still give back what they had
     bool has_published;
-    bool is_blocked;      // told so by events->blocked
+    bool is_blocked; // told so by events->blocked
+    bool is_closed;  // client_close was called: it goes, and `done` is called, when there are no jobs
+    void (*done)(void *ctx);
+    void *done_ctx;
     int64_t connected_ms; // wall clock
     char *names;          // heap: user, vhost, name, protocol one after the other
     struct slice user, vhost, name, protocol;
@@ -128,6 +133,9 @@ enum session_op {
     OP_CANCEL,
     OP_GET,
     OP_COMMIT,
+    OP_SETTLE,
+    OP_RECOVER,
+    OP_GIVE_BACK,
     OP_REPLY_CHECK
 };
 
@@ -157,9 +165,23 @@ struct tx_state {
     size_t publish_count, publish_cap, publish_bytes;
     struct tx_settle *settles;
     size_t settle_count, settle_cap;
-    struct commit *commit; // being made; NULL: none, or its verdict is awaited
-    uint64_t outstanding;  // answers a commit waits for
+    size_t publish_pos, settle_pos; // how far the giving back is
+    struct commit *commit;          // being made; NULL: none, or its verdict is awaited
+    uint64_t outstanding;           // answers a commit waits for
     bool is_refused;
+};
+
+// Unacknowledged deliveries that are settled bit by bit: those with tags up to `upto`, which are at the front.
+struct bulk {
+    bool is_on;
+    bool is_for_tx;    // they go to the transaction
+    bool is_give_back; // all the session has, transaction included
+    bool
+        is_in_parts; // given back in several turns: the queues are held meanwhile, so that they keep their order
+    enum settle_kind kind;
+    uint64_t upto;
+    lv_handle last_held;
+    struct inttab held; // queues
 };
 
 struct session {
@@ -167,8 +189,9 @@ struct session {
     lv_handle handle;
     uint16_t number;
     bool is_closed;
-    bool is_failed;  // events.failed was called: it is to be closed, and nothing is delivered any more
-    bool is_sending; // inside the queue_publish calls of a publish or a commit
+    bool
+        is_failed; // events.failed was called, or it gives back: it is to be closed, and nothing is delivered any more
+    bool is_sending;                     // inside the queue_publish calls of a publish or a commit
     bool is_granting, is_granting_again; // inside session_limit_released
     enum session_op op;                  // the ASYNC method outstanding
     const struct session_events *events;
@@ -176,6 +199,9 @@ struct session {
     struct list node;         // client.sessions, then broker_worker.reaping
     struct list owing_node;   // client.owing
     struct list confirm_node; // broker_worker.confirming
+
+    struct list settling_node; // broker_worker.settling
+    struct bulk bulk;
 
     struct confirm_window confirm;
     uint64_t sync_left; // answers missing for the publish, or the commit, being made
@@ -223,6 +249,10 @@ struct session *session_by_handle(struct broker_worker *b, lv_handle h);
 const struct vhost *client_vhost(struct client *c, struct fault *ret_fault);
 bool client_may(struct client *c, const char *kind, struct slice name, enum access access,
                 struct fault *ret_fault);
+// A closed session of it has given everything back.
+void client_job_done(struct client *c);
+void client_forget(
+    struct client *c); // at the end of the worker: frees a closed client whose jobs were not finished
 // Tells the client when it has become blocked by an alarm, or no longer is.
 void client_tell_alarm(struct client *c);
 // Before an exclusive queue is declared: what its removal at the end needs. False: out of memory.
@@ -260,8 +290,15 @@ void fault_no_queue(struct fault *f, struct slice queue, struct slice vhost);
 // session_settle.c
 LV_MUST_USE int unacked_push(struct session *s, const struct unacked *entry);
 void unacked_fault(struct fault *f, int err); // why unacked_push failed
-void unacked_requeue_all(struct session *s, enum settle_kind kind);
 void unacked_free(struct session *s);
+// Of a session that is closing: gives back all it has, now or in later turns, and frees it then.
+void session_give_back_and_free(struct session *s);
+// It has more to do than one turn may: goes on in the next one.
+void session_settle_later(struct session *s);
+bool
+session_settle_some(struct broker_worker *b); // one turn's share of all sessions; true: there is more to do
+// How many deliveries, or messages of a commit, may be settled in a turn.
+size_t session_settle_budget(const struct session *s);
 void session_settle_entries(struct session *s, const struct unacked *entries, size_t count,
                             enum settle_kind kind);
 
@@ -330,7 +367,8 @@ bool tx_check(struct session *s, struct fault *f);
 void tx_published(struct session *s, unsigned refused);
 void commit_publish(struct session *s, struct message *msg, const lv_handle *queues, unsigned count);
 void commit_abandon(struct session *s); // takes back the one that is being made
-void tx_clear(struct session *s, bool give_back);
+// Drops publishes and gives back what was to be settled. True: there is nothing left.
+bool tx_give_back_some(struct session *s, size_t *budget);
 void tx_free(struct session *s);
 
 // session_reply_to.c

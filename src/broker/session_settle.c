@@ -163,30 +163,203 @@ session_settle_entries(struct session *s, const struct unacked *entries, size_t 
         session_limit_released(s);
 }
 
+// --- more than a turn may ------------------------------------------------------------------------------------------------
+
+// What is at the front of `unacked`, up to a tag, is settled by and by: the session's method is outstanding meanwhile, and
+// deliveries go on behind it. A session that closes first finishes what its client had asked for, then gives back the rest; its
+// client is gone when all its sessions have done so.
+
+size_t
+session_settle_budget(const struct session *s)
+{
+    return s->client->broker->config.settle_turn;
+}
+
 void
-unacked_requeue_all(struct session *s, enum settle_kind kind)
+session_settle_later(struct session *s)
+{
+    struct broker_worker *b = s->client->broker;
+    if (!list_is_linked(&s->settling_node))
+        list_push_back(&b->settling, &s->settling_node);
+    worker_keep_awake(b->worker);
+}
+
+// Without memory for it a queue is not held, and may deliver later messages before those that are still to come back.
+static void
+bulk_hold(struct bulk *bulk, lv_handle queue)
+{
+    if (queue == bulk->last_held)
+        return;
+    bulk->last_held = queue;
+    if (inttab_get(&bulk->held, queue) == NULL && inttab_put(&bulk->held, queue, bulk) == 0)
+        queue_hold(queue, true);
+}
+
+static void
+bulk_end(struct bulk *bulk)
+{
+    size_t cursor = 0;
+    uint64_t queue;
+    void *ignored;
+    bulk->is_on = false;
+    while (inttab_next(&bulk->held, &cursor, &queue, &ignored))
+        queue_hold(queue, false);
+    inttab_fini(&bulk->held);
+}
+
+static int
+bulk_settle(struct session *s, size_t *budget)
 {
     struct settle_batch b;
-    size_t count = s->unacked_count;
-    batch_init(&b, s, kind);
-    for (size_t i = 0; i < count; i++) {
-        if (!unacked_at(s, i)->is_settled)
-            batch_add(&b, unacked_at(s, i));
+    int err = 0;
+    batch_init(&b, s, s->bulk.kind);
+    while (*budget > 0 && s->unacked_count > 0 && unacked_at(s, 0)->tag <= s->bulk.upto) {
+        struct unacked entry = *unacked_at(s, 0);
+        if (s->bulk.is_for_tx && !entry.is_settled && (err = tx_add_settle(s, &entry, s->bulk.kind)) != 0)
+            break;
+        s->unacked_head = (s->unacked_head + 1) & (s->unacked_cap - 1);
+        s->unacked_count--;
+        s->unacked_settled -= entry.is_settled;
+        (*budget)--;
+        if (s->bulk.is_for_tx || entry.is_settled)
+            continue;
+        s->stats.acked += s->bulk.kind == SETTLE_ACK;
+        if (s->bulk.is_in_parts)
+            bulk_hold(&s->bulk, entry.queue);
+        batch_add(&b, &entry);
     }
-    s->unacked_count = 0;
-    s->unacked_settled = 0;
     batch_flush(&b);
     unacked_trim(s);
+    return err;
+}
+
+static bool
+bulk_has_more(const struct session *s)
+{
+    return s->unacked_count > 0 && unacked_at(s, 0)->tag <= s->bulk.upto;
+}
+
+// True: done, with the result in ret_err.
+static bool
+bulk_some(struct session *s, size_t *budget, int *ret_err)
+{
+    if (s->bulk.is_give_back && !tx_give_back_some(s, budget))
+        return false;
+    *ret_err = bulk_settle(s, budget);
+    if (*ret_err == 0 && bulk_has_more(s))
+        return false;
+    bulk_end(&s->bulk);
+    return true;
+}
+
+// Starts it; the first part is done at once. True: that was all.
+static bool
+bulk_start(struct session *s, const struct bulk *bulk, int *ret_err)
+{
+    size_t budget = session_settle_budget(s);
+    s->bulk = *bulk;
+    s->bulk.is_on = true;
+    s->bulk.is_in_parts = bulk->kind == SETTLE_REQUEUE && !bulk->is_for_tx && s->unacked_count > budget;
+    inttab_init(&s->bulk.held);
+    if (bulk_some(s, &budget, ret_err))
+        return true;
+    session_settle_later(s);
+    return false;
+}
+
+static const struct bulk give_back_all = {.is_give_back = true, .kind = SETTLE_REQUEUE, .upto = UINT64_MAX};
+
+void
+session_give_back_and_free(struct session *s)
+{
+    int err = 0;
+    LV_ASSERT(s->is_closed);
+    bool is_at_work = s->bulk.is_on && !s->bulk.is_for_tx; // what its client asked for is done first
+    if (!is_at_work && bulk_start(s, &give_back_all, &err)) {
+        list_remove(&s->settling_node);
+        list_push_back(&s->client->broker->reaping, &s->node);
+        return;
+    }
+    s->client->jobs++;
+}
+
+bool
+session_give_back(struct session *s)
+{
+    int err = 0;
+    LV_ASSERT(s->op == OP_NONE);
+    s->is_failed = true;
+    session_consumers_close(s);
+    if (bulk_start(s, &give_back_all, &err))
+        return true;
+    s->op = OP_GIVE_BACK;
+    return false;
+}
+
+static void
+bulk_done(struct session *s, int err)
+{
+    struct fault f;
+    if (s->is_closed) {
+        struct client *c = s->client;
+        if (s->bulk.is_give_back)
+            list_push_back(&c->broker->reaping, &s->node);
+        else
+            session_give_back_and_free(s);
+        client_job_done(c);
+    } else if (err != 0) {
+        tx_fault(&f, err);
+        session_answer_fault(s, &f);
+    } else {
+        session_answer_ok(s);
+    }
+}
+
+static void
+settle_some(struct session *s, size_t *budget)
+{
+    int err = 0;
+    bool is_done = bulk_some(s, budget, &err);
     if (!s->is_closed)
         session_limit_released(s);
+    if (is_done)
+        bulk_done(s, err);
+    else
+        session_settle_later(s);
+}
+
+bool
+session_settle_some(struct broker_worker *b)
+{
+    enum { SESSION_SHARE = 1024 };
+    size_t left = b->config.settle_turn;
+    if (list_is_empty(&b->settling) || worker_is_congested(b->worker))
+        return false;
+    for (struct list *it; left > 0 && (it = list_pop_front(&b->settling)) != NULL;) {
+        size_t share = LV_MIN(left, (size_t)SESSION_SHARE), budget = share;
+        settle_some(LV_CONTAINER_OF(it, struct session, settling_node), &budget);
+        left -= LV_MAX(share - budget, (size_t)1);
+    }
+    return !list_is_empty(&b->settling);
+}
+
+bool
+session_is_busy(const struct session *s)
+{
+    return s->op != OP_NONE;
 }
 
 void
 session_recover(struct session *s)
 {
+    struct bulk all = {.kind = SETTLE_REQUEUE, .upto = s->delivery_tag}; // not what comes back meanwhile
+    int err = 0;
     LV_ASSERT(s->op == OP_NONE);
-    unacked_requeue_all(s, SETTLE_REQUEUE);
-    session_answer_ok(s);
+    s->op = OP_RECOVER;
+    bool is_done = bulk_start(s, &all, &err);
+    session_limit_released(s);
+    if (is_done)
+        session_answer_ok(s);
 }
 
 // With a transaction the settle is kept until commit; the delivery is no longer there to be settled again. 0, or why the
@@ -220,6 +393,7 @@ session_settle(struct session *s, uint64_t tag, bool is_multiple, enum settle_ki
                struct fault *ret_fault)
 {
     size_t first, last;
+    LV_ASSERT(!s->bulk.is_on);
     if (is_multiple && tag == 0) {
         if (s->unacked_count == 0)
             return true;
@@ -234,7 +408,14 @@ session_settle(struct session *s, uint64_t tag, bool is_multiple, enum settle_ki
         last = (size_t)found;
         first = is_multiple ? 0 : last;
     }
-    int err = settle_range(s, first, last, kind);
+    int err = 0;
+    if (last - first < session_settle_budget(s)) {
+        err = settle_range(s, first, last, kind);
+    } else {
+        struct bulk bulk = {.is_for_tx = s->tx.is_on, .kind = kind, .upto = unacked_at(s, last)->tag};
+        if (!bulk_start(s, &bulk, &err))
+            s->op = OP_SETTLE;
+    }
     if (err != 0) {
         tx_fault(ret_fault, err);
         return false;

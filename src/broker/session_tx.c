@@ -65,24 +65,28 @@ tx_add_settle(struct session *s, const struct unacked *entry, enum settle_kind k
     return err;
 }
 
-void
-tx_clear(struct session *s, bool give_back)
+bool
+tx_give_back_some(struct session *s, size_t *budget)
 {
     struct tx_state *tx = &s->tx;
-    for (size_t i = 0; i < tx->publish_count; i++)
-        message_unref(tx->publishes[i].msg);
-    tx->publish_count = 0;
-    tx->publish_bytes = 0;
     if (tx->commit != NULL)
         commit_abandon(s);
-    for (size_t i = 0; i < tx->settle_count && give_back; i++)
-        session_settle_entries(s, &tx->settles[i].entry, 1, SETTLE_REQUEUE);
-    tx->settle_count = 0;
+    for (; *budget > 0 && tx->publish_pos < tx->publish_count; (*budget)--)
+        message_unref(tx->publishes[tx->publish_pos++].msg);
+    for (; *budget > 0 && tx->settle_pos < tx->settle_count; (*budget)--)
+        session_settle_entries(s, &tx->settles[tx->settle_pos++].entry, 1, SETTLE_REQUEUE);
+    if (tx->publish_pos < tx->publish_count || tx->settle_pos < tx->settle_count)
+        return false;
+    tx->publish_pos = tx->publish_count = tx->settle_pos = tx->settle_count = 0;
+    tx->publish_bytes = 0;
+    return true;
 }
 
 void
 tx_free(struct session *s)
 {
+    for (size_t i = s->tx.publish_pos; i < s->tx.publish_count; i++)
+        message_unref(s->tx.publishes[i].msg);
     mem_free(s->tx.publishes);
     mem_free(s->tx.settles);
 }
@@ -157,6 +161,9 @@ session_tx_rollback(struct session *s, struct fault *ret_fault)
         fault_set(ret_fault, FAULT_RESOURCE_ERROR, "out of memory");
         return false;
     }
-    tx_clear(s, false);
+    for (size_t i = 0; i < s->tx.publish_count; i++)
+        message_unref(s->tx.publishes[i].msg);
+    s->tx.publish_count = 0;
+    s->tx.publish_bytes = 0;
     return true;
 }

@@ -91,9 +91,10 @@ struct af_world {
     int workers;
     enum queue_placement placement;
     uint64_t chaos_seed;
+    uint32_t settle_turn;
 };
 
-static LV_UNUSED const struct af_world af_worlds[] = {{1, PLACE_BALANCED, 0}, {3, PLACE_REMOTE, 7}};
+static LV_UNUSED const struct af_world af_worlds[] = {{1, PLACE_BALANCED, 0, 0}, {3, PLACE_REMOTE, 7, 3}};
 
 static LV_UNUSED void
 af_open(const struct af_world *world)
@@ -103,7 +104,7 @@ af_open(const struct af_world *world)
                                        .default_user = SLICE_LIT("guest"),
                                        .default_pass = SLICE_LIT("guest"),
                                        .placement = world->placement};
-    struct broker_config broker = {0};
+    struct broker_config broker = {.settle_turn = world->settle_turn};
     struct log_config quiet = {.is_console = false};
     assert_int_equal(log_configure(&quiet), 0);
     char *error = NULL;

@@ -23,6 +23,7 @@ struct sf_config {
     int workers;
     enum queue_placement placement;
     uint64_t chaos_seed;
+    uint32_t settle_turn; // 0: the default
 };
 
 static struct sf {
@@ -223,6 +224,8 @@ sf_run_worlds(const char *name, const struct CMUnitTest *tests, size_t count)
         {.workers = 1, .placement = PLACE_BALANCED},
         {.workers = 3, .placement = PLACE_REMOTE},
         {.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 7},
+        {.workers = 1, .settle_turn = 2},
+        {.workers = 3, .placement = PLACE_REMOTE, .chaos_seed = 13, .settle_turn = 2},
         {.workers = 2, .placement = PLACE_BALANCED, .chaos_seed = 11},
     };
     int failed = 0;
@@ -242,7 +245,7 @@ sf_open(const struct sf_config *config)
                                        .default_user = SLICE_LIT("guest"),
                                        .default_pass = SLICE_LIT("guest"),
                                        .placement = config->placement};
-    struct broker_config broker = {0};
+    struct broker_config broker = {.settle_turn = config->settle_turn};
     char *error = NULL;
     sf.crew = crew_new(&crew);
     for (int i = 0; i < sf.crew->n_workers; i++)
@@ -398,14 +401,30 @@ sf_publish(struct sf_session *s, const char *exchange, const char *key, const ch
     return sf_publish_props(s, exchange, key, body, is_mandatory, &none);
 }
 
+// To its end, also when that takes several turns.
 static LV_UNUSED bool
 sf_settle(struct sf_session *s, uint64_t tag, bool is_multiple, enum settle_kind kind)
 {
     struct fault f = {0};
     bool ok = false;
+    s->is_done = false;
     SF_AS(s, ok = session_settle(s->session, tag, is_multiple, kind, &f));
+    if (ok && session_is_busy(s->session)) {
+        ok = sf_wait(s) == 0;
+        f = s->fault;
+    }
     snprintf(sf_fault, sizeof sf_fault, "%s", ok ? "" : f.text);
     return ok;
+}
+
+static LV_UNUSED void
+sf_give_back(struct sf_session *s)
+{
+    bool is_done = true;
+    s->is_done = false;
+    SF_AS(s, is_done = session_give_back(s->session));
+    if (!is_done)
+        assert_int_equal(sf_wait(s), 0);
 }
 
 static LV_UNUSED bool

@@ -278,6 +278,8 @@ step_close(struct model_session *ms)
     settled(ms, 0, true, SETTLE_REQUEUE);
     struct sf_session *s = ms->s;
     struct fault f;
+    if (below(2) == 0)
+        sf_give_back(s);
     SF_AS(s, session_close(s->session));
     SF_AS(s, s->session = session_open(s->client, 1, &sf_session_events, s));
     assert_non_null(s->session);
