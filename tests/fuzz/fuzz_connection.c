@@ -88,7 +88,7 @@ make_broker(void)
     struct topology_config topology = {.default_vhost = SLICE_LIT("/"),
                                        .default_user = SLICE_LIT("guest"),
                                        .default_pass = SLICE_LIT("guest")};
-    struct broker_config broker = {0};
+    struct broker_config broker = {.settle_turn = 4}; // so that a few deliveries are many
     struct log_config quiet = {.is_console = false};
     char *error = NULL;
     LV_ASSERT(log_configure(&quiet) == 0);
