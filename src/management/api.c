@@ -90,14 +90,22 @@ api_flag(const struct api_request *r, const char *key)
     return api_bool(r, key, &is_set) ? is_set : query != NULL && strcmp(query, "true") == 0;
 }
 
-uint32_t
-api_only(const struct api_request *r)
+bool
+api_only(struct api_request *r, uint32_t *ret_flags)
 {
     struct slice only = SLICE_EMPTY;
-    api_string(r, "only", &only);
+    *ret_flags = 0;
+    if (!api_string(r, "only", &only))
+        return true;
+    if (!r->is_control) {
+        api_error(r, 400, "bad_request", "\"only\" is for the control socket");
+        return false;
+    }
     if (slice_eq_str(only, "new"))
-        return CHANGE_ONLY_NEW;
-    return slice_eq_str(only, "existing") ? (uint32_t)CHANGE_ONLY_EXISTING : 0;
+        *ret_flags = CHANGE_ONLY_NEW;
+    else if (slice_eq_str(only, "existing"))
+        *ret_flags = CHANGE_ONLY_EXISTING;
+    return true;
 }
 
 bool

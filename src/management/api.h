@@ -4,7 +4,8 @@
 // something asynchronous (a topology change, questions to queues or workers) and answers from its completion; until then the
 // connection is suspended. A request lives until it is answered and sent, also when its client has gone.
 //
-// Access: the control socket's peers are let in by the file's permissions and may do everything.
+// Access: the control socket's peers are let in by the file's permissions and may do everything. What is ours and not RabbitMQ's, made
+// for leveretctl, is to be had there only (API_CONTROL, api_only).
 #pragma once
 
 #include <jansson.h>
@@ -19,6 +20,7 @@
 enum { API_SEGMENTS_MAX = 12, API_BODY_MAX = 16 * 1024 * 1024 };
 
 enum api_method { API_GET = 1, API_PUT = 2, API_POST = 4, API_DELETE = 8 };
+enum { API_CONTROL = 16 }; // in api_route.methods: over the control socket alone, a 404 elsewhere
 
 struct api_server;
 
@@ -32,6 +34,7 @@ struct api_request {
     size_t segment_count;
     struct buf body;
     json_t *json;    // body parsed: an object; NULL: no body
+    bool is_control; // it came over the control socket
     bool is_handled; // the handler was called
     bool is_suspended;
     bool is_answered;
@@ -49,7 +52,7 @@ struct api_request {
 typedef void (*api_handler)(struct api_request *r);
 
 struct api_route {
-    unsigned methods;    // enum api_method
+    unsigned methods;    // enum api_method, API_CONTROL
     const char *pattern; // "/api/users/*": a '*' is one segment
     api_handler handler;
 };
@@ -60,6 +63,12 @@ extern const struct api_route api_routes_objects[]; // queues, exchanges, bindin
 extern const struct api_route api_routes_live[];    // connections, channels, consumers
 extern const struct api_route api_routes_node[];    // overview, nodes, control of the process
 extern const struct api_route api_routes_health[];  // health checks
+
+// Splits the path at '/' and decodes each segment in place. False: more segments than any route has.
+LV_MUST_USE bool api_split_path(struct api_request *r);
+// Parses the body and calls the handler, or answers: 400, 404, 405.
+void api_dispatch(struct api_request *r);
+bool api_is_unix_socket(int fd); // such a connection came over the control socket
 
 // --- answering ----------------------------------------------------------------------------------------------------------------
 
@@ -80,8 +89,9 @@ bool api_bool(const struct api_request *r, const char *key, bool *ret);
 bool api_int(const struct api_request *r, const char *key, int64_t *ret);
 // A flag of the body ("if-unused": true) or of the query (?if-unused=true).
 bool api_flag(const struct api_request *r, const char *key);
-// "only" of the body (ours, for leveretctl): "new" or "existing", as change flags; 0: neither.
-uint32_t api_only(const struct api_request *r);
+// "only" of the body (ours, for leveretctl): "new" or "existing", as change flags; 0: neither. False after answering 400: it did
+// not come over the control socket, and ignoring it would change what was to be left alone.
+LV_MUST_USE bool api_only(struct api_request *r, uint32_t *ret_flags);
 // "tags": a string "a,b" or an array of strings, to comma-separated text in `out`. False when absent.
 bool api_tags(const struct api_request *r, struct buf *out);
 // A JSON object as a field table (integers l, doubles d, strings S, null V …). -LE_xxx when it cannot be one.

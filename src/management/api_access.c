@@ -150,7 +150,9 @@ put_user_request(struct api_request *r)
     size_t len = 0;
     struct slice text, hashing = SLICE_LIT("rabbit_password_hashing_sha256");
     struct buf tags = BUF_INIT;
-    struct topology_request args = {.change = CHANGE_USER_PUT, .name = r->segments[2], .flags = api_only(r)};
+    struct topology_request args = {.change = CHANGE_USER_PUT, .name = r->segments[2]};
+    if (!api_only(r, &args.flags))
+        return;
     api_string(r, "hashing_algorithm", &hashing);
     if (api_string(r, "password", &text)) {
         if (is_password_refused(r, text))
@@ -252,7 +254,9 @@ static void
 put_vhost_request(struct api_request *r)
 {
     struct buf tags = BUF_INIT;
-    struct topology_request args = {.change = CHANGE_VHOST_PUT, .name = r->segments[2], .flags = api_only(r)};
+    struct topology_request args = {.change = CHANGE_VHOST_PUT, .name = r->segments[2]};
+    if (!api_only(r, &args.flags))
+        return;
     api_string(r, "description", &args.text);
     api_string(r, "default_queue_type", &args.default_queue_type);
     if (api_tags(r, &tags))
@@ -523,7 +527,7 @@ const struct api_route api_routes_access[] = {
     {API_GET, "/api/users/*", get_user},
     {API_PUT, "/api/users/*", put_user_request},
     {API_DELETE, "/api/users/*", delete_user},
-    {API_POST, "/api/users/*/authenticate", post_authenticate},
+    {API_POST | API_CONTROL, "/api/users/*/authenticate", post_authenticate},
     {API_GET, "/api/users/*/permissions", get_user_permissions},
     {API_GET, "/api/users/*/topic-permissions", get_topic_permissions},
     {API_GET, "/api/vhosts", get_vhosts},

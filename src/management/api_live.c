@@ -358,7 +358,7 @@ const struct api_route api_routes_live[] = {
     {API_GET, "/api/connections", get_connections},
     {API_GET, "/api/connections/*", get_connection},
     {API_GET, "/api/vhosts/*/connections", get_vhost_connections},
-    {API_DELETE, "/api/connections", delete_connections},
+    {API_DELETE | API_CONTROL, "/api/connections", delete_connections},
     {API_DELETE, "/api/connections/*", delete_connection},
     {API_GET, "/api/channels", get_channels},
     {API_GET, "/api/channels/*", get_channel},

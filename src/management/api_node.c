@@ -243,9 +243,9 @@ const struct api_route api_routes_node[] = {
     {API_GET, "/api/nodes", get_nodes},
     {API_GET, "/api/nodes/*", get_nodes},
     {API_GET, "/api/cluster-name", get_cluster_name},
-    {API_GET, "/api/environment", get_environment},
-    {API_POST, "/api/control/stop", post_stop},
-    {API_POST, "/api/control/rotate-logs", post_rotate_logs},
-    {API_POST, "/api/control/log-level", post_log_level},
+    {API_GET | API_CONTROL, "/api/environment", get_environment},
+    {API_POST | API_CONTROL, "/api/control/stop", post_stop},
+    {API_POST | API_CONTROL, "/api/control/rotate-logs", post_rotate_logs},
+    {API_POST | API_CONTROL, "/api/control/log-level", post_log_level},
     {0, NULL, NULL},
 };

@@ -33,9 +33,6 @@ struct api_server {
     char *socket_path;
 };
 
-static const struct api_route *const route_tables[] = {api_routes_access, api_routes_objects, api_routes_live,
-                                                       api_routes_node, api_routes_health};
-
 const struct api_node *
 http_server_node(const struct api_server *s)
 {
@@ -80,95 +77,6 @@ request_free(struct api_request *r)
     mem_free(r);
 }
 
-static int
-hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-// Splits the path at '/' and decodes each segment in place. False: more segments than any route has.
-static bool
-path_split(struct api_request *r)
-{
-    char *in = r->path;
-    while (*in != '\0') {
-        if (*in == '/') {
-            in++;
-            continue;
-        }
-        if (r->segment_count == API_SEGMENTS_MAX)
-            return false;
-        char *start = in, *out = in;
-        while (*in != '\0' && *in != '/') {
-            if (in[0] == '%' && hex_digit(in[1]) >= 0 && hex_digit(in[2]) >= 0) {
-                *out++ = (char)(hex_digit(in[1]) << 4 | hex_digit(in[2]));
-                in += 3;
-            } else {
-                *out++ = *in++;
-            }
-        }
-        r->segments[r->segment_count++] = slice_of(start, (size_t)(out - start));
-    }
-    return true;
-}
-
-static bool
-route_matches(const struct api_request *r, const char *pattern)
-{
-    size_t segment = 0;
-    while (*pattern == '/') {
-        const char *end = strchrnul(++pattern, '/');
-        struct slice part = slice_of(pattern, (size_t)(end - pattern));
-        if (segment == r->segment_count ||
-            (!slice_eq_str(part, "*") && !slice_eq(part, r->segments[segment])))
-            return false;
-        segment++;
-        pattern = end;
-    }
-    return segment == r->segment_count;
-}
-
-static bool
-parse_body(struct api_request *r)
-{
-    json_error_t error;
-    if (r->body.len == 0)
-        return true;
-    r->json = json_loadb((const char *)r->body.ptr, r->body.len, JSON_REJECT_DUPLICATES, &error);
-    if (json_is_object(r->json))
-        return true;
-    api_error(r, 400, "bad_request", "body is not a JSON object%s%s", r->json == NULL ? ": " : "",
-              r->json == NULL ? error.text : "");
-    return false;
-}
-
-static void
-dispatch(struct api_request *r)
-{
-    bool is_path_known = false;
-    r->is_handled = true;
-    if (!parse_body(r))
-        return;
-    for (size_t t = 0; t < LV_ARRAY_LEN(route_tables); t++) {
-        for (const struct api_route *route = route_tables[t]; route->pattern != NULL; route++) {
-            if (!route_matches(r, route->pattern))
-                continue;
-            is_path_known = true;
-            if ((route->methods & r->method) == 0)
-                continue;
-            route->handler(r);
-            return;
-        }
-    }
-    if (is_path_known)
-        api_error(r, 405, "Method Not Allowed", "the method is not allowed for this path");
-    else
-        api_not_found(r);
-}
-
 static enum MHD_Result
 send_answer(struct api_request *r)
 {
@@ -194,6 +102,15 @@ send_answer(struct api_request *r)
     return result;
 }
 
+// The control socket is the only Unix socket there is.
+static bool
+is_control_socket(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info != NULL && api_is_unix_socket(info->connect_fd);
+}
+
 static struct api_request *
 request_begin(struct api_server *s, struct MHD_Connection *connection, const char *url, const char *method)
 {
@@ -204,6 +121,7 @@ request_begin(struct api_server *s, struct MHD_Connection *connection, const cha
     r->server = s;
     r->message_count = -1;
     r->connection = connection;
+    r->is_control = is_control_socket(connection);
     static const struct {
         const char *name;
         enum api_method method;
@@ -229,7 +147,7 @@ on_request(void *ctx, struct MHD_Connection *connection, const char *url, const 
         r = *request = request_begin(s, connection, url, method);
         if (r == NULL)
             return MHD_NO;
-        if (!path_split(r)) {
+        if (!api_split_path(r)) {
             r->is_handled = true;
             api_not_found(r);
         }
@@ -248,7 +166,7 @@ on_request(void *ctx, struct MHD_Connection *connection, const char *url, const 
         return MHD_YES;
     }
     if (!r->is_handled)
-        dispatch(r);
+        api_dispatch(r);
     if (r->is_answered)
         return send_answer(r);
     if (!r->is_suspended) {
