@@ -35,6 +35,7 @@ struct api_request {
     struct buf body;
     json_t *json;    // body parsed: an object; NULL: no body
     bool is_control; // it came over the control socket
+    bool is_begun;   // its headers were seen
     bool is_handled; // the handler was called
     bool is_suspended;
     bool is_answered;

@@ -18,8 +18,16 @@
 #include "src/base/mem.h"
 #include "src/management/api.h"
 
-// LIMIT: connections to the control socket, and seconds one may stay idle.
-enum { CONNECTIONS_MAX = 256, IDLE_SECONDS = 60 };
+// LIMIT: connections to the control socket, and seconds one may stay idle. One more ends the one that has been idle longest, so that
+// nobody is kept out; when we are at work for all of them, so many more are let in.
+enum { CONNECTIONS_MAX = 256, CONNECTIONS_MORE = 64, IDLE_SECONDS = 60 };
+
+// A connection, from its start to its end.
+struct api_connection {
+    struct list node;            // api_server.connections: the longest without a sign of life first
+    struct api_request *request; // NULL: between two
+    int fd;                      // the library's
+};
 
 struct api_server {
     struct worker *worker;
@@ -29,7 +37,9 @@ struct api_server {
     ev_io readable;       // the library's epoll descriptor
     ev_timer timeout;     // the library's own next time-out
     struct list requests; // struct api_request.node
-    bool is_due;          // the library has something to do
+    struct list connections;
+    unsigned connection_count; // in that list, without those that are being ended
+    bool is_due;               // the library has something to do
     char *socket_path;
 };
 
@@ -61,6 +71,72 @@ const char *
 http_header(const struct api_request *r, const char *name)
 {
     return MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+// --- connections ----------------------------------------------------------------------------------------------------------------
+
+static struct api_connection *
+connection_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
+
+static void
+connection_touch(struct api_server *s, struct api_connection *c, struct api_request *request)
+{
+    if (c == NULL)
+        return; // there was no memory for it
+    c->request = request;
+    if (list_is_linked(&c->node)) {
+        list_remove(&c->node);
+        list_push_back(&s->connections, &c->node);
+    }
+}
+
+// Ends the connection that has been idle longest: its client is silent, or does not read its answer.
+static void
+end_idlest(struct api_server *s)
+{
+    LV_LIST_EACH (it, &s->connections) {
+        struct api_connection *c = LV_CONTAINER_OF(it, struct api_connection, node);
+        if (c->request != NULL && c->request->is_handled && !c->request->is_answered)
+            continue; // it waits for us
+        list_remove(&c->node);
+        s->connection_count--;
+        (void)shutdown(c->fd, SHUT_RDWR); // the library sees the end, and closes it
+        s->is_due = true;
+        worker_keep_awake(s->worker);
+        return;
+    }
+}
+
+static void
+on_connection(void *ctx, struct MHD_Connection *connection, void **socket_context,
+              enum MHD_ConnectionNotificationCode code)
+{
+    struct api_server *s = ctx;
+    struct api_connection *c = *socket_context;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (c != NULL && list_is_linked(&c->node)) {
+            list_remove(&c->node);
+            s->connection_count--;
+        }
+        mem_free(c);
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    c = *socket_context = mem_calloc(1, sizeof *c);
+    if (c == NULL || info == NULL)
+        return;
+    list_init(&c->node);
+    c->fd = info->connect_fd;
+    if (s->connection_count >= CONNECTIONS_MAX)
+        end_idlest(s);
+    list_push_back(&s->connections, &c->node);
+    s->connection_count++;
 }
 
 // --- requests -----------------------------------------------------------------------------------------------------------------
@@ -143,10 +219,11 @@ on_request(void *ctx, struct MHD_Connection *connection, const char *url, const 
 {
     struct api_server *s = ctx;
     struct api_request *r = *request;
-    if (r == NULL) {
-        r = *request = request_begin(s, connection, url, method);
-        if (r == NULL)
-            return MHD_NO;
+    if (r == NULL && (r = *request = request_begin(s, connection, url, method)) == NULL)
+        return MHD_NO;
+    connection_touch(s, connection_of(connection), r);
+    if (!r->is_begun) {
+        r->is_begun = true;
         if (!api_split_path(r)) {
             r->is_handled = true;
             api_not_found(r);
@@ -180,6 +257,7 @@ static void
 on_completed(void *ctx, struct MHD_Connection *connection, void **request,
              enum MHD_RequestTerminationCode code)
 {
+    connection_touch(ctx, connection_of(connection), NULL);
     if (*request != NULL)
         request_free(*request);
     *request = NULL;
@@ -281,10 +359,12 @@ http_server_start(struct crew *crew, const char *control_socket, const struct ap
     s->started_ms = clock_wall_ms();
     s->socket_path = mem_xstrdup(control_socket);
     list_init(&s->requests);
+    list_init(&s->connections);
     s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
                                  MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
                                  MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
+                                 (unsigned)(CONNECTIONS_MAX + CONNECTIONS_MORE),
                                  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
     const union MHD_DaemonInfo *info =
         s->daemon != NULL ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
