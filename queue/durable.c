@@ -43,6 +43,8 @@ batch_take(struct durable *d)
             return NULL;
     }
     b->batch = (struct msglog_batch){.entries = b->entries, .ctx = b};
+    b->number = ++d->begun;
+    b->skipped = 0;
     list_init(&b->node);
     return b;
 }
@@ -92,6 +94,65 @@ durable_entry(struct durable *d, struct log_item **ret_item)
     return &b->entries[at];
 }
 
+static struct log_batch *
+unsubmitted_batch(const struct durable *d, uint32_t number)
+{
+    if (d->filling != NULL && d->filling->number == number)
+        return d->filling;
+    struct log_batch *b = d->first;
+    if (b == NULL || (int32_t)(number - b->number) < 0)
+        return NULL;
+    while (b != NULL && b->number != number)
+        b = batch_of(b->batch.next);
+    return b;
+}
+
+bool
+durable_take_back(struct durable *d, struct stored *s)
+{
+    struct log_batch *b = stored_is(s, STORED_WRITTEN) ? NULL : unsubmitted_batch(d, s->file);
+    if (b == NULL || b->items[s->offset].stored != s || b->entries[s->offset].tx != 0)
+        return false;
+    struct log_item *item = &b->items[s->offset];
+    b->skipped++;
+    durable_answer(d, item, true);
+    message_unref(item->msg);
+    *item = (struct log_item){.is_skipped = true};
+    stored_unbusy(d, s);
+    return true;
+}
+
+static void
+keep_entry(struct log_batch *b, uint32_t to, uint32_t from)
+{
+    b->entries[to] = b->entries[from];
+    b->items[to] = b->items[from];
+    b->entries[to].content = &b->items[to].content;
+}
+
+// Closes the gaps. Nothing looks for an entry of it by its index any more.
+static void
+leave_out_skipped(struct log_batch *b)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < b->batch.count; i++)
+        if (!b->items[i].is_skipped)
+            keep_entry(b, kept++, i);
+    b->batch.count = kept;
+}
+
+// A batch of which nothing is left need not go round, unless somebody counts on it.
+static bool
+is_unneeded(const struct durable *d, const struct log_batch *b)
+{
+    if (b->batch.count > 0 || b->batch.next != NULL)
+        return false;
+    if (list_is_empty(&d->releases))
+        return true;
+    const struct large_release *last = LV_CONTAINER_OF(d->releases.prev, struct large_release, node);
+    return last->due < d->closed;
+}
+
 void
 durable_submit(struct durable *d)
 {
@@ -100,8 +161,15 @@ durable_submit(struct durable *d)
     d->first = d->last = NULL;
     while (b != NULL) {
         struct log_batch *next = batch_of(b->batch.next);
-        d->open_batches++;
-        msglog_submit(d->writer, &b->batch);
+        if (b->skipped > 0)
+            leave_out_skipped(b);
+        if (is_unneeded(d, b)) {
+            d->closed--;
+            batch_give(d, b);
+        } else {
+            d->open_batches++;
+            msglog_submit(d->writer, &b->batch);
+        }
         b = next;
     }
 }
@@ -153,14 +221,6 @@ dispatch(struct durable *d, struct msglog_entry *e, struct log_item *item)
     case MSGLOG_ABORT: tx_returned(d, e, item); break;
     default: break;
     }
-}
-
-static void
-keep_entry(struct log_batch *b, uint32_t to, uint32_t from)
-{
-    b->entries[to] = b->entries[from];
-    b->items[to] = b->items[from];
-    b->entries[to].content = &b->items[to].content;
 }
 
 // Messages that found no room stay in their batch; everything else of it is done.

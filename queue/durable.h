@@ -44,12 +44,16 @@ struct log_item {
     };
     uint64_t number;
     bool has_wait;
+    bool is_skipped; // gone before it was submitted: not written
     struct msglog_content content;
 };
 
 struct log_batch {
     struct msglog_batch batch; // ctx: this
-    struct list node;          // in durable.stalled
+    uint32_t
+        number; // of those begun; what is not written yet remembers it in stored.file, its index in stored.offset
+    uint32_t skipped; // of its entries
+    struct list node; // in durable.stalled
     struct msglog_entry entries[LOG_BATCH_ENTRIES];
     struct log_item items[LOG_BATCH_ENTRIES];
 };
@@ -107,6 +111,7 @@ struct durable {
     struct pool stored_pool, wait_pool;
     struct log_batch *spare; // chained by batch.next
     unsigned spare_count;
+    uint32_t begun;             // batches
     uint64_t open_batches;      // submitted and not back
     uint64_t closed, came_back; // batches ever; in this order, so batch n is back when came_back >= n
     ev_timer retry;
@@ -136,6 +141,8 @@ void durable_fini(struct queue_worker *qw);
 // An entry of the batch of this turn; NULL when out of memory. ACKs that continue the last one grow it instead.
 LV_MUST_USE struct msglog_entry *durable_entry(struct durable *d, struct log_item **ret_item);
 void durable_submit(struct durable *d); // what has gathered
+// Takes back a message that was added in this turn and is gone already: its publisher is answered, nothing is written. False: it is too late.
+bool durable_take_back(struct durable *d, struct stored *s);
 // left = 1, of the maker; NULL when out of memory.
 struct publish_wait *durable_wait_new(struct durable *d, lv_handle session, uint64_t number);
 // One less is waited for (accepted or refused has been counted).
@@ -168,6 +175,8 @@ void durable_log_ack(struct queue_worker *qw, struct queue *q, uint64_t seq, uin
 // The queue does not need the message any more; an ack is written.
 void durable_drop(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored *s);
 void durable_fill_content(struct msglog_content *c, const struct message *msg);
+void durable_answer(struct durable *d, struct log_item *item,
+                    bool is_accepted); // whoever asked for a publish
 void durable_message_returned(struct durable *d, struct msglog_entry *e, struct log_item *item);
 void durable_set_place(struct queue_disk *k, struct stored *s, const struct msglog_place *place);
 void durable_let_go(struct queue_worker *qw, struct queue *q, uint64_t seq,

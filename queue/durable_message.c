@@ -145,6 +145,8 @@ durable_log_message(struct queue_worker *qw, struct queue *q, uint64_t seq, stru
     item->queue = q->handle;
     item->stored = s;
     item->msg = message_ref(s->msg);
+    s->file = qw->durable->filling->number;
+    s->offset = qw->durable->filling->batch.count - 1;
     if (asker != NULL && q->durability != DURABILITY_MEMORY) {
         item->number = asker->number;
         item->has_wait = asker->wait != NULL;
@@ -185,8 +187,8 @@ durable_push(struct queue_worker *qw, struct queue *q, struct message *msg, cons
     return asker != NULL && q->durability != DURABILITY_MEMORY ? PUSH_WAITS : PUSH_DONE;
 }
 
-static void
-answer(struct durable *d, struct log_item *item, bool is_accepted)
+void
+durable_answer(struct durable *d, struct log_item *item, bool is_accepted)
 {
     if (d->is_ending) {
         if (item->has_wait && --item->wait->left == 0)
@@ -237,8 +239,9 @@ durable_message_returned(struct durable *d, struct msglog_entry *e, struct log_i
     }
     stored_unbusy(d, s);
     if (e->tx == 0)
-        answer(d, item,
-               e->result == 0 || (is_dead && e->result == -LE_NOSPACE)); // consumed before it was written
+        durable_answer(d, item,
+                       e->result == 0 ||
+                           (is_dead && e->result == -LE_NOSPACE)); // consumed before it was written
 }
 
 // --- bodies ---
@@ -321,8 +324,8 @@ void
 durable_drop(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored *s)
 {
     struct queue_disk *k = q->disk;
-    // What was never written has nothing to be taken back: it is left out when it is tried again.
-    if (!stored_is(s, STORED_STALLED))
+    // What was never written has nothing to be taken back: stalled, it is left out when it is tried again.
+    if (!stored_is(s, STORED_STALLED) && !durable_take_back(qw->durable, s))
         durable_log_ack(qw, q, seq, 1, 0);
     if (stored_is(s, STORED_BACKLOG)) {
         backlog_unkeep(&k->backlog, s->file);
