@@ -128,7 +128,7 @@ struct config {
 
     // The message log.
     uint64_t message_log_segment_bytes; // [16 MiB]
-    uint64_t message_log_segments;      // [64]
+    uint64_t message_log_segments;      // [16]
     uint64_t message_log_index_max;     // messages whose places are in memory [1000000]
 
     // Statistics, HTTP API.

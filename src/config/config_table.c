@@ -210,7 +210,7 @@ const struct config_key config_keys_honoured[] = {
      FIELD(message_log_segment_bytes), .fallback = "16MB", .flags = KEY_OURS,
      .help = "Bytes of a file of the message log; a multiple of 512. Files that are there keep their size."},
     {HONOURED("message_log.segments", TYPE_INT, SECTION_RESOURCES), RANGE(5, 1024), FIELD(message_log_segments),
-     .fallback = "64", .flags = KEY_OURS,
+     .fallback = "16", .flags = KEY_OURS,
      .help = "Files of the message log, used in turn. What still waits when one is to be used again moves to a file of its queue."},
     {HONOURED("message_log.index_max", TYPE_INT, SECTION_RESOURCES), RANGE(16384, 1000000000),
      FIELD(message_log_index_max), .fallback = "1000000", .flags = KEY_OURS,
