@@ -88,7 +88,9 @@ struct msglog_config {
     unsigned writer_count;  // 1 … 64
     // Whether recovery shall collect which numbers of a queue are gone (struct msglog_live_queue); NULL: of none.
     bool (*wants_gone)(void *ctx, uint64_t queue);
-    void *ctx; // of the function above
+    // Called by msglog_open after each segment that was read; NULL: not wanted.
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+    void *ctx; // of the functions above
 };
 
 // What recovery found; for the owner to log.

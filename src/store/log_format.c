@@ -112,11 +112,7 @@ record_header_decode(const uint8_t from[RECORD_HEADER_BYTES], uint32_t place, st
 {
     if (get_u32(from + 12) != crc32c(place, from, 12))
         return -LE_CORRUPT;
-    uint32_t type = get_u32(from + 4);
-    ret->payload_bytes = get_u32(from);
-    ret->type = (uint16_t)type;
-    ret->flags = (uint16_t)(type >> 16);
-    ret->payload_crc = get_u32(from + 8);
+    record_header_parse(from, ret);
     return 0;
 }
 

@@ -107,6 +107,16 @@ record_place(uint64_t generation, uint32_t offset)
     return (uint32_t)(generation * 0x9e3779b97f4a7c15ull >> 32) ^ offset;
 }
 
+// Of a header that was checked before.
+static inline void
+record_header_parse(const uint8_t from[RECORD_HEADER_BYTES], struct record_header *ret)
+{
+    memcpy(&ret->payload_bytes, from, 4);
+    memcpy(&ret->type, from + 4, 2);
+    memcpy(&ret->flags, from + 6, 2);
+    memcpy(&ret->payload_crc, from + 8, 4);
+}
+
 // The payload is in place behind the 16 bytes already.
 void record_header_encode(const struct record_header *h, uint32_t place, uint8_t to[RECORD_HEADER_BYTES]);
 LV_MUST_USE int record_header_decode(const uint8_t from[RECORD_HEADER_BYTES], uint32_t place,

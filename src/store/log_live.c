@@ -97,14 +97,17 @@ msglog_live_put(struct msglog_live *l, uint64_t queue, const struct msglog_live_
         return 0;
     if (q == NULL || queue_reserve(q) != 0)
         return -LE_NOMEM;
-    size_t at = lower_bound(q, entry->seq);
+    bool is_last = q->end == q->first || q->entries[q->end - 1].seq < entry->seq; // nearly always
+    size_t at = is_last ? q->end : lower_bound(q, entry->seq);
     bool is_same = at < q->end && q->entries[at].seq == entry->seq;
     bool was_live = is_same && q->entries[at].place.len != 0;
     if (!is_same) {
-        memmove(q->entries + at + 1, q->entries + at, (q->end - at) * sizeof(*q->entries));
+        if (!is_last)
+            memmove(q->entries + at + 1, q->entries + at, (q->end - at) * sizeof(*q->entries));
         q->end++;
     }
     q->entries[at] = *entry;
+    q->last_seq = LV_MAX(q->last_seq, entry->seq);
     q->live += !was_live;
     l->count += !was_live;
     q->oldest_file = LV_MIN(q->oldest_file, entry->place.file);
@@ -173,38 +176,39 @@ msglog_live_delete(struct msglog_live *l, uint64_t queue)
 
 // --- while recovery replays ---
 
-// The queue, also when nothing of it was seen yet but its `gone` is wanted. NULL: nothing to do, or no memory (*ret_err).
-static struct msglog_live_queue *
-queue_for_gone(struct msglog_live *l, uint64_t id, int *ret_err)
+int
+msglog_live_replay_seen(struct msglog_live *l, uint64_t queue, uint64_t seq)
 {
-    *ret_err = 0;
-    struct msglog_live_queue *q = id != 0 ? inttab_get(&l->queues, id) : NULL;
-    if (q != NULL || id == 0 || l->wants_gone == NULL || !l->wants_gone(l->wants_ctx, id))
-        return q;
-    q = queue_get(l, id);
-    *ret_err = q == NULL ? -LE_NOMEM : 0;
-    return q;
+    struct msglog_live_queue *q = queue != 0 ? queue_get(l, queue) : NULL;
+    if (q == NULL)
+        return queue != 0 ? -LE_NOMEM : 0;
+    q->last_seq = LV_MAX(q->last_seq, seq);
+    return 0;
 }
 
 int
 msglog_live_replay_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count)
 {
-    int err;
-    struct msglog_live_queue *q = queue_for_gone(l, queue, &err);
-    if (q == NULL || q->is_deleted)
-        return err;
+    struct msglog_live_queue *q = queue != 0 ? queue_get(l, queue) : NULL;
+    if (q == NULL)
+        return queue != 0 ? -LE_NOMEM : 0;
+    if (q->is_deleted || count == 0)
+        return 0;
+    uint64_t end = count <= UINT64_MAX - seq ? seq + count : UINT64_MAX;
+    q->last_seq = LV_MAX(q->last_seq, end - 1);
     queue_ack(l, q, seq, count);
-    return q->is_wanted ? msglog_live_add_gone(q, seq, count <= UINT64_MAX - seq ? seq + count : UINT64_MAX)
-                        : 0;
+    return q->is_wanted ? msglog_live_add_gone(q, seq, end) : 0;
 }
 
 int
 msglog_live_replay_purge(struct msglog_live *l, uint64_t queue, uint64_t upto)
 {
-    int err;
-    struct msglog_live_queue *q = queue_for_gone(l, queue, &err);
-    if (q == NULL || q->is_deleted)
-        return err;
+    struct msglog_live_queue *q = queue != 0 ? queue_get(l, queue) : NULL;
+    if (q == NULL)
+        return queue != 0 ? -LE_NOMEM : 0;
+    if (q->is_deleted)
+        return 0;
+    q->last_seq = LV_MAX(q->last_seq, upto);
     queue_purge(l, q, upto);
     return q->is_wanted ? msglog_live_add_gone(q, 0, upto < UINT64_MAX ? upto + 1 : UINT64_MAX) : 0;
 }
@@ -220,29 +224,21 @@ msglog_live_replay_delete(struct msglog_live *l, uint64_t queue)
     return 0;
 }
 
-int
+void
 msglog_live_settle(struct msglog_live *l)
 {
-    struct inttab kept;
     size_t cursor = 0;
     uint64_t id;
     void *value;
-    inttab_init(&kept);
     while (inttab_next(&l->queues, &cursor, &id, &value)) {
         struct msglog_live_queue *q = value;
         msglog_live_settle_gone(q);
-        if ((q->live > 0 || q->gone_count > 0 || q->is_deleted) && inttab_put(&kept, id, q) != 0) {
-            inttab_fini(&kept);
-            return -LE_NOMEM;
-        }
+        if (q->live > 0)
+            continue;
+        mem_free(q->entries);
+        q->entries = NULL;
+        q->first = q->end = q->cap = 0;
     }
-    cursor = 0;
-    while (inttab_next(&l->queues, &cursor, &id, &value))
-        if (inttab_get(&kept, id) == NULL)
-            queue_free(value);
-    inttab_fini(&l->queues);
-    l->queues = kept;
-    return 0;
 }
 
 int

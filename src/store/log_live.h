@@ -36,8 +36,9 @@ struct msglog_live_queue {
     size_t first, end, cap;            // entries[first] … entries[end-1]
     size_t live;
     uint64_t oldest_file; // no live entry lies in an older one
-    struct msglog_range
-        *gone; // acked or purged, as far as the log says: ascending, merged, with holes between them
+    // Highest number of it anywhere in the log, in acks and purges too: new ones have to be higher, or an old ack would mean them.
+    uint64_t last_seq;
+    struct msglog_range *gone; // acked or purged, as the log says: ascending, merged, with holes between them
     size_t gone_count;
     size_t gone_tail, gone_cap; // while it is collected: ranges behind those, in no order
     bool is_wanted;             // `gone` is collected
@@ -75,8 +76,10 @@ void msglog_live_next_gone(const struct msglog_live *l, uint64_t queue, uint64_t
 LV_MUST_USE int msglog_live_replay_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count);
 LV_MUST_USE int msglog_live_replay_purge(struct msglog_live *l, uint64_t queue, uint64_t upto);
 LV_MUST_USE int msglog_live_replay_delete(struct msglog_live *l, uint64_t queue);
-// In the end: sorts `gone`, and drops queues of which there is nothing to say. 0 or -LE_NOMEM.
-LV_MUST_USE int msglog_live_settle(struct msglog_live *l);
+// A number that is in the log and does not live: part of a transaction.
+LV_MUST_USE int msglog_live_replay_seen(struct msglog_live *l, uint64_t queue, uint64_t seq);
+// In the end: sorts `gone`, and gives back the memory of queues in which nothing lives.
+void msglog_live_settle(struct msglog_live *l);
 // --- log_gone.c ---
 LV_MUST_USE int msglog_live_add_gone(struct msglog_live_queue *q, uint64_t first, uint64_t end);
 void msglog_live_settle_gone(struct msglog_live_queue *q);

@@ -212,7 +212,7 @@ core_open(struct core *c, const struct msglog_config *config, struct msglog_live
     struct recovered_tail tail = {0};
     int err = prepare_dirs(c, config->dir);
     if (err == 0)
-        err = recover_ring(c, live, ret, &tail);
+        err = recover_ring(c, config, live, ret, &tail);
     if (err == 0)
         err = msglog_live_each(live, UINT64_MAX, hold_large, c);
     for (unsigned w = 0; w < c->writer_count; w++)

@@ -41,6 +41,8 @@ struct scan {
     struct recovered_tail *tail; // segment, end, groups
     uint32_t tail_crc;
     int error;
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+    void *progress_ctx;
 };
 
 static void
@@ -67,31 +69,53 @@ group_here(const struct scan *s, uint64_t offset, struct group_header *ret)
     return is_ours && ret->offset == offset && offset + GROUP_HEADER_BYTES + ret->payload_bytes <= s->size;
 }
 
-// Walks the records. With `is_replayed` those that are good are applied. Returns whether all of them are.
+// Whether all records are there and good.
 static bool
-walk_records(struct scan *s, const struct group_header *g, bool is_replayed)
+are_records_good(const struct scan *s, const struct group_header *g)
 {
     uint64_t at = g->offset + GROUP_HEADER_BYTES, end = at + g->payload_bytes;
     uint32_t crc = 0, count = 0;
-    bool is_good = true;
     while (at + RECORD_HEADER_BYTES <= end) {
         struct record_header h;
         const uint8_t *from = s->bytes + at;
         if (record_header_decode(from, record_place(g->generation, (uint32_t)at), &h) != 0 ||
-            at + RECORD_HEADER_BYTES + h.payload_bytes > end)
-            return false; // nothing tells where the next one begins
+            at + RECORD_HEADER_BYTES + h.payload_bytes > end ||
+            crc32c(0, from + RECORD_HEADER_BYTES, h.payload_bytes) != h.payload_crc)
+            return false;
         crc = crc32c(crc, from, RECORD_HEADER_BYTES);
         count++;
+        at += align_up(RECORD_HEADER_BYTES + h.payload_bytes, RECORD_ALIGN_BYTES);
+    }
+    return at == end && count == g->record_count && crc == g->records_crc;
+}
+
+enum checked { CHECKED, UNCHECKED };
+
+// Applies the records; of a group that is not CHECKED those that are good, as far as their headers lead. Returns whether all made sense.
+static bool
+replay_group(struct scan *s, const struct group_header *g, enum checked checked)
+{
+    uint64_t at = g->offset + GROUP_HEADER_BYTES, end = at + g->payload_bytes;
+    bool is_good = true;
+    while (at + RECORD_HEADER_BYTES <= end && s->error == 0) {
+        struct record_header h;
+        const uint8_t *from = s->bytes + at;
+        record_header_parse(from, &h);
+        if (checked == UNCHECKED &&
+            (record_header_decode(from, record_place(g->generation, (uint32_t)at), &h) != 0 ||
+             at + RECORD_HEADER_BYTES + h.payload_bytes > end))
+            return false; // nothing tells where the next one begins
         struct slice payload = slice_of(from + RECORD_HEADER_BYTES, h.payload_bytes);
         struct msglog_place place = {g->generation, (uint32_t)at, RECORD_HEADER_BYTES + h.payload_bytes};
-        bool is_record_good = crc32c(0, payload.ptr, payload.len) == h.payload_crc;
-        int err = is_record_good && is_replayed ? replay_record(&s->replay, &h, payload, &place) : 0;
-        if (err == -LE_NOMEM)
-            s->error = err;
-        is_good &= is_record_good && err == 0;
+        if (checked == CHECKED || crc32c(0, payload.ptr, payload.len) == h.payload_crc) {
+            int err = replay_record(&s->replay, &h, payload, &place);
+            if (err == -LE_NOMEM)
+                s->error = err;
+            is_good &= err == 0;
+        }
         at += align_up(place.len, RECORD_ALIGN_BYTES);
     }
-    return is_good && at == end && count == g->record_count && crc == g->records_crc;
+    return is_good;
 }
 
 // The next valid group at or behind `offset`; 0: none.
@@ -99,7 +123,7 @@ static uint64_t
 next_group(struct scan *s, uint64_t offset, struct group_header *ret)
 {
     for (uint64_t at = offset; at + GROUP_HEADER_BYTES <= s->limit; at += MSGLOG_SECTOR_BYTES)
-        if (group_here(s, at, ret) && ret->number > s->last_number && walk_records(s, ret, false))
+        if (group_here(s, at, ret) && ret->number > s->last_number && are_records_good(s, ret))
             return at;
     return 0;
 }
@@ -158,7 +182,7 @@ damage(struct scan *s, const struct group_header *linked, uint64_t at, uint64_t 
 {
     s->is_damaged_behind = true;
     if (linked != NULL)
-        (void)walk_records(s, linked, true);
+        (void)replay_group(s, linked, UNCHECKED);
     bad_spot(s, at, LV_MIN(end, s->synced) - at);
 }
 
@@ -172,8 +196,9 @@ scan_segment(struct scan *s)
         struct group_header g;
         bool is_here = group_here(s, at, &g) && g.offset + group_padded(g.payload_bytes) <= s->limit;
         bool is_linked = is_here && (!is_chained || g.prev_crc == prev || LOG_BUG(BUG_NO_CHAIN));
-        if (is_linked && walk_records(s, &g, false)) {
-            (void)walk_records(s, &g, true);
+        if (is_linked && are_records_good(s, &g)) {
+            if (!replay_group(s, &g, CHECKED))
+                bad_spot(s, at, 0); // as it was written, and yet it makes no sense: said, and left at that
             accept(s, &g);
             at += group_padded(g.payload_bytes);
             prev = g.crc;
@@ -362,9 +387,15 @@ scan_chain(struct scan *s, uint64_t *ret_first)
     if (chain == NULL)
         err = err != 0 ? err : -LE_NOMEM;
     size_t n = err == 0 ? build_chain(s, newest, has_group, *ret_first, chain) : 0;
+    uint64_t done = 0, total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += chain[i]->segment->bytes;
     for (size_t i = n; i > 0 && err == 0; i--) {
         chain[i - 1]->segment->state = SEGMENT_SEALED;
         err = scan_one(s, chain[i - 1], chain[i - 1] == newest);
+        done += chain[i - 1]->segment->bytes;
+        if (s->progress != NULL)
+            s->progress(s->progress_ctx, done, total);
     }
     if (err == 0 &&
         s->tail->segment == NULL) { // not one valid group: the newest header says where the log ended
@@ -483,14 +514,16 @@ drop_odd_files(struct scan *s)
 }
 
 int
-recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *report,
-             struct recovered_tail *tail)
+recover_ring(struct core *c, const struct msglog_config *config, struct msglog_live *live,
+             struct msglog_report *report, struct recovered_tail *tail)
 {
     struct scan *s = mem_calloc(1, sizeof(*s));
     if (s == NULL)
         return -LE_NOMEM;
     s->c = c;
     s->report = report;
+    s->progress = config->progress;
+    s->progress_ctx = config->ctx;
     s->tail = tail;
     replay_init(&s->replay, live);
     uint64_t first = 1;
@@ -510,8 +543,7 @@ recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *rep
         drop_odd_files(s);
         ring_release(&c->ring, first);
     }
-    if (err == 0)
-        err = msglog_live_settle(live);
+    msglog_live_settle(live);
     report->void_parts = replay_fini(&s->replay);
     mem_free(s->bytes);
     mem_free(s);

@@ -21,8 +21,8 @@ struct recovered_tail {
 
 // Fills the ring (files, tail, numbers) and `live`. The log goes on in a new generation. core_open (log_open.c) calls it.
 // tail->groups is the caller's also after an error.
-LV_MUST_USE int recover_ring(struct core *c, struct msglog_live *live, struct msglog_report *report,
-                             struct recovered_tail *tail);
+LV_MUST_USE int recover_ring(struct core *c, const struct msglog_config *config, struct msglog_live *live,
+                             struct msglog_report *report, struct recovered_tail *tail);
 
 // --- log_replay.c: what records do to `live` ---
 struct replay {

@@ -136,6 +136,8 @@ replay_message(struct replay *r, struct slice payload, const struct msglog_place
                                    .epoch = ref.epoch,
                                    .flags = ref.flags}};
         int err = m.tx != 0 ? tx_add(r, m.tx, &p) : msglog_live_put(r->live, ref.queue, &p.entry);
+        if (err == 0 && m.tx != 0)
+            err = msglog_live_replay_seen(r->live, ref.queue, ref.seq);
         if (err != 0)
             return err;
         r->messages++;
