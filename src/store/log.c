@@ -238,6 +238,7 @@ static void *
 log_thread(void *arg)
 {
     struct msglog *log = arg;
+    (void)pthread_setname_np(pthread_self(), "msglog"); // what top and perf show
     for (;;) {
         // Before collecting: what was submitted earlier is then seen.
         bool is_stopping = atomic_load(&log->is_stopping);

@@ -1,7 +1,8 @@
 // log_replay.c: records in log order become what lives.
 //
-// Parts of a transaction wait aside until its COMMIT; an ack that comes meanwhile takes from them too. Names that are not there (acked in
-// a segment of which the message is gone) are ignored. A message met twice was moved: the later place counts.
+// Parts of a transaction wait aside until its COMMIT; a purge that comes meanwhile takes from them too, an ack cannot mean them: what is not
+// committed is not delivered. (Parts of aborted transactions wait to the end; acks do not look through them.) Names that are not
+// there (acked in a segment of which the message is gone) are ignored. A message met twice was moved: the later place counts.
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/store/log_recover.h"
@@ -160,7 +161,6 @@ replay_ack(struct replay *r, struct slice payload)
         if (tx == 0) {
             if (ack(r, queue, p.entry.seq, p.ack_count) != 0)
                 return -LE_NOMEM;
-            drop_parts(r, queue, p.entry.seq, p.ack_count);
         } else if (p.ack_count > 0 && tx_add(r, tx, &p) != 0) {
             return -LE_NOMEM;
         }
