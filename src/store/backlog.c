@@ -12,7 +12,7 @@ void
 backlog_init(struct backlog *b)
 {
     memset(b, 0, sizeof(*b));
-    b->next_block = b->cursor = 1;
+    b->next_block = b->reported_end = b->cursor = 1;
     b->next_file = 1;
 }
 
@@ -45,7 +45,7 @@ find_file(const struct backlog *b, uint32_t file)
 }
 
 int
-backlog_place_append(struct backlog *b, uint32_t *ret_file, uint32_t *ret_offset, bool *ret_is_new)
+backlog_begin_append(struct backlog *b, struct backlog_append *a)
 {
     LV_ASSERT(b->busy_file == 0);
     struct backlog_file *f = b->file_count > 0 ? &b->files[b->file_count - 1] : NULL;
@@ -64,9 +64,11 @@ backlog_place_append(struct backlog *b, uint32_t *ret_file, uint32_t *ret_offset
         *f = (struct backlog_file){.file = b->next_file++, .bytes = FILE_HEADER_BYTES};
     }
     b->busy_file = f->file;
-    *ret_file = f->file;
-    *ret_offset = f->bytes;
-    *ret_is_new = f->bytes == FILE_HEADER_BYTES; // found without blocks at start it is closed
+    a->file = f->file;
+    a->offset = f->bytes;
+    a->is_new_file = f->bytes == FILE_HEADER_BYTES; // found without blocks at start it is closed
+    a->first_block = b->next_block;
+    a->reported_end = b->reported_end;
     return 0;
 }
 
@@ -75,10 +77,10 @@ backlog_append_failed(struct backlog *b, uint32_t file)
 {
     struct backlog_file *f = find_file(b, file);
     LV_ASSERT(f != NULL && b->busy_file == file);
-    f->is_closed = !BACKLOG_BUG(BLG_BUG_REUSE_FAILED_FILE);
+    f->is_closed = true;
     b->busy_file = 0;
-    // Some of its blocks may be on disk and be found at the next start: their numbers are below the block_end of any later state.
-    b->next_block += BLOCK_NUMBERS_SKIPPED;
+    // Some of its blocks may be on disk and be found at the next start. The next append and the next state say that they do not count.
+    b->next_block += BACKLOG_BUG(BLG_BUG_REUSE_NUMBERS) ? 0 : BLOCK_NUMBERS_SKIPPED;
 }
 
 // --- the chain ---
@@ -152,7 +154,7 @@ backlog_appended(struct backlog *b, const struct backlog_block *blocks, size_t c
         struct backlog_file *f = find_file(b, block->file);
         LV_ASSERT(f != NULL && block->number >= b->next_block && block->offset == f->bytes);
         f->bytes = align_up(block->offset + block->bytes, MSGLOG_SECTOR_BYTES);
-        b->next_block = block->number + 1;
+        b->next_block = b->reported_end = block->number + 1;
         if (!is_chain || block->last_seq < from)
             continue;
         f->blocks++;
@@ -224,6 +226,19 @@ backlog_drop_chain(struct backlog *b, uint64_t next_seq)
     b->count = b->body_bytes = b->persistent = 0;
     b->front = (struct backlog_wait){0};
     b->cursor = LV_MAX(b->cursor, next_seq);
+}
+
+int
+backlog_snapshot(const struct backlog *b, struct backlog_state *ret)
+{
+    struct backlog_end *ends = mem_alloc(LV_MAX(b->file_count, (size_t)1) * sizeof(*ends));
+    if (ends == NULL)
+        return -LE_NOMEM;
+    for (size_t i = 0; i < b->file_count; i++)
+        ends[i] = (struct backlog_end){b->files[i].file, b->files[i].bytes};
+    *ret = (struct backlog_state){
+        .block_end = b->next_block, .cursor = b->cursor, .ends = ends, .end_count = b->file_count};
+    return 0;
 }
 
 // --- files ---

@@ -69,7 +69,8 @@ struct backlog {
     struct backlog_file *files; // oldest first
     size_t file_count, file_cap;
     uint64_t next_block;
-    uint64_t cursor; // see above; 1 at the beginning
+    uint64_t reported_end; // behind the last block that counts; up to next_block: of appends that failed
+    uint64_t cursor;       // see above; 1 at the beginning
     uint32_t next_file;
     uint64_t count, body_bytes, persistent; // that wait in the chain, from the cursor on
     struct backlog_wait front;              // of them, in chain[first]
@@ -79,10 +80,10 @@ struct backlog {
 void backlog_init(struct backlog *b);
 void backlog_fini(struct backlog *b);
 size_t backlog_memory(const struct backlog *b); // bytes beside the struct
-// Where the next append goes. is_new: the file is to be made. One append of a queue at a time: the next one after backlog_appended or
-// backlog_append_failed. -LE_NOMEM.
-LV_MUST_USE int backlog_place_append(struct backlog *b, uint32_t *ret_file, uint32_t *ret_offset,
-                                     bool *ret_is_new);
+struct backlog_append;
+// Says where an append goes: sets its file, offset, is_new_file, first_block and reported_end. One append of a queue at a time: the next
+// one after backlog_appended or backlog_append_failed. -LE_NOMEM.
+LV_MUST_USE int backlog_begin_append(struct backlog *b, struct backlog_append *a);
 // It failed there: that file gets no more blocks, and the numbers that it may have used are not used again.
 void backlog_append_failed(struct backlog *b, uint32_t file);
 // It was done. Chain blocks join the end of the chain; of their messages those from number `from` on wait, which come to `wait` (lower ones were taken
@@ -127,8 +128,9 @@ struct backlog_item {
 };
 
 struct backlog_append {
-    uint64_t queue, first_block; // number of the first block
-    struct backlog_item *items;  // ascending seq
+    uint64_t queue;
+    uint64_t first_block, reported_end; // backlog_begin_append's, as is the place
+    struct backlog_item *items;         // ascending seq
     size_t count;
     uint32_t file, offset;
     bool is_new_file, is_transient;
@@ -153,12 +155,22 @@ int backlog_block_next(const uint8_t *bytes, const struct backlog_block *block, 
 LV_MUST_USE int backlog_read(const struct io *io, const char *data_dir, struct msglog *log, uint64_t queue,
                              bool is_transient, const struct msglog_place *place, struct msglog_record *ret);
 
+struct backlog_end { // how far a file counts
+    uint32_t file, bytes;
+};
+
+// What of the blocks with numbers < block_end counts: those that lie before the end of a file that is listed; of them, what waits
+// from the cursor on, and the kept. backlog_snapshot makes it (but for kept, which the owner adds).
 struct backlog_state {
-    uint64_t block_end, cursor; // the picture's next_block and cursor
-    const uint64_t *kept;       // ascending sequence numbers
+    uint64_t block_end, cursor;
+    struct backlog_end *ends; // ascending by file; mem_free
+    size_t end_count;
+    const uint64_t *kept; // ascending sequence numbers
     size_t kept_count;
 };
-// Written beside, synced, renamed, folder synced.
+// The picture as it is now. -LE_NOMEM.
+LV_MUST_USE int backlog_snapshot(const struct backlog *b, struct backlog_state *ret);
+// Written beside, synced, renamed, folder synced. -LE_INVAL: not from backlog_snapshot.
 LV_MUST_USE int backlog_write_state(const struct io *io, const char *data_dir, uint64_t queue,
                                     const struct backlog_state *s);
 LV_MUST_USE int backlog_unlink(const struct io *io, const char *data_dir, uint64_t queue, bool is_transient,

@@ -12,6 +12,8 @@
 enum { STATE_RANGES_MAX = 1 << 26 };
 // LIMIT: kept numbers that a state may mean, whatever its ranges say.
 #define STATE_KEPT_MAX (1ull << 32)
+// LIMIT: files that a state may list.
+enum { STATE_ENDS_MAX = 1 << 26 };
 
 #ifdef LV_PLANTED_BUGS
 unsigned backlog_planted_bugs;
@@ -68,6 +70,7 @@ block_header_encode(const struct block_header *h, uint8_t to[BLOCK_HEADER_BYTES]
     put_u32(to + 88, h->persistent);
     put_u32(to + 92, h->large);
     put_u32(to + 96, h->kind);
+    put_u64(to + 104, h->reported_end);
     put_u32(to + BLOCK_HEADER_BYTES - 4, crc32c(0, to, BLOCK_HEADER_BYTES - 4));
 }
 
@@ -75,9 +78,10 @@ static bool
 is_sane(const struct block_header *h)
 {
     return (h->kind == BACKLOG_CHAIN || h->kind == BACKLOG_LOOSE) && h->count > 0 && h->append > 0 &&
-           h->append <= h->number && h->first_seq <= h->last_seq &&
-           h->count - 1 <= h->last_seq - h->first_seq && h->persistent <= h->count && h->large <= h->count &&
-           h->persistent_bytes <= h->body_bytes && h->payload_bytes / BLOCK_RECORD_BYTES >= h->count &&
+           h->append <= h->number && h->reported_end > 0 && h->reported_end <= h->append &&
+           h->first_seq <= h->last_seq && h->count - 1 <= h->last_seq - h->first_seq &&
+           h->persistent <= h->count && h->large <= h->count && h->persistent_bytes <= h->body_bytes &&
+           h->payload_bytes / BLOCK_RECORD_BYTES >= h->count &&
            h->payload_bytes <=
                (h->count == 1 ? BLOCK_RECORD_MAX : BACKLOG_BLOCK_BYTES - BLOCK_HEADER_BYTES) &&
            h->payload_bytes <= UINT32_MAX - BLOCK_HEADER_BYTES - MSGLOG_SECTOR_BYTES - h->offset;
@@ -107,6 +111,7 @@ block_header_decode(const uint8_t from[BLOCK_HEADER_BYTES], const struct file_he
         .persistent = get_u32(from + 88),
         .large = get_u32(from + 92),
         .kind = (uint8_t)get_u32(from + 96),
+        .reported_end = get_u64(from + 104),
     };
     if (h.queue != file->queue || h.file != file->file || h.salt != file->salt || h.offset != offset ||
         !is_sane(&h))
@@ -141,9 +146,11 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
     size_t ranges = 0;
     for (size_t i = 0; i < s->kept_count; i++)
         ranges += i == 0 || s->kept[i] != s->kept[i - 1] + 1;
-    if (ranges > STATE_RANGES_MAX)
+    if (s->ends == NULL)
+        return -LE_INVAL;
+    if (ranges > STATE_RANGES_MAX || s->end_count > STATE_ENDS_MAX)
         return -LE_LIMIT;
-    size_t len = STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + 4;
+    size_t len = STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + s->end_count * STATE_END_BYTES + 4;
     uint8_t *bytes = mem_calloc(1, len), *at;
     if (bytes == NULL)
         return -LE_NOMEM;
@@ -154,12 +161,17 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
     put_u64(bytes + 24, s->block_end);
     put_u64(bytes + 32, s->cursor);
     put_u64(bytes + 40, ranges);
+    put_u64(bytes + 48, s->end_count);
     at = bytes + STATE_HEADER_BYTES;
     for (size_t i = 0, end; i < s->kept_count; i = end, at += STATE_RANGE_BYTES) {
         for (end = i + 1; end < s->kept_count && s->kept[end] == s->kept[end - 1] + 1;)
             end++;
         put_u64(at, s->kept[i]);
         put_u64(at + 8, end - i);
+    }
+    for (size_t i = 0; i < s->end_count; i++, at += STATE_END_BYTES) {
+        put_u32(at, s->ends[i].file);
+        put_u32(at + 4, s->ends[i].bytes);
     }
     put_u32(at, crc32c(0, bytes, len - 4));
     *ret = bytes;
@@ -191,28 +203,43 @@ state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret)
         return -LE_CORRUPT;
     if (get_u32(bytes.ptr + 8) > BACKLOG_FORMAT_VERSION)
         return -LE_UNSUPPORTED;
-    uint64_t ranges = get_u64(bytes.ptr + 40), sum;
-    if (get_u64(bytes.ptr + 16) != queue || ranges > STATE_RANGES_MAX ||
-        bytes.len != STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + 4)
+    uint64_t ranges = get_u64(bytes.ptr + 40), ends = get_u64(bytes.ptr + 48), sum;
+    if (get_u64(bytes.ptr + 16) != queue || ranges > STATE_RANGES_MAX || ends > STATE_ENDS_MAX ||
+        bytes.len != STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + ends * STATE_END_BYTES + 4)
         return -LE_CORRUPT;
     const uint8_t *at = bytes.ptr + STATE_HEADER_BYTES;
     sum = count_kept(at, ranges);
     if (sum == UINT64_MAX)
         return -LE_CORRUPT;
     uint64_t *kept = mem_alloc(LV_MAX(sum, 1u) * sizeof(*kept));
-    if (kept == NULL)
+    struct backlog_end *list = kept != NULL ? mem_alloc(LV_MAX(ends, 1u) * sizeof(*list)) : NULL;
+    if (list == NULL) {
+        mem_free(kept);
         return -LE_NOMEM;
+    }
     size_t count = 0;
     for (uint64_t i = 0; i < ranges; i++, at += STATE_RANGE_BYTES)
         for (uint64_t n = 0; n < get_u64(at + 8); n++)
             kept[count++] = get_u64(at) + n;
+    for (uint64_t i = 0; i < ends; i++, at += STATE_END_BYTES)
+        list[i] = (struct backlog_end){get_u32(at), get_u32(at + 4)};
     *ret = (struct backlog_state){
         .block_end = get_u64(bytes.ptr + 24),
         .cursor = get_u64(bytes.ptr + 32),
+        .ends = list,
+        .end_count = ends,
         .kept = kept,
         .kept_count = count,
     };
     return 0;
+}
+
+void
+state_fini(struct backlog_state *s)
+{
+    mem_free((void *)(uintptr_t)s->kept);
+    mem_free(s->ends);
+    *s = (struct backlog_state){0};
 }
 
 // --- names ---

@@ -20,9 +20,11 @@ enum {
     BLOCK_RECORD_MAX = 1 << 30, // LIMIT: bytes of one record
     STATE_HEADER_BYTES = 64,
     STATE_RANGE_BYTES = 16,
+    STATE_END_BYTES = 8,
 };
 // Numbers that an append which failed may have used: the next one begins so much higher.
 enum { BLOCK_NUMBERS_SKIPPED = 1 << 20 };
+#define BLOCK_NUMBERS_SKIPPED_AT_START (1ull << 40) // above what a million failures in one life used
 // What the store has to know of a message's flags (queue/message.h): the message outlives a restart.
 enum { CONTENT_PERSISTENT = 1u << 0 };
 
@@ -34,6 +36,7 @@ struct file_header {
 struct block_header {
     uint64_t queue, salt;
     uint64_t number, append; // append: number of the first block that was written with this one
+    uint64_t reported_end;   // blocks from here up to `append` do not count: writing them had failed
     uint64_t first_seq, last_seq;
     uint64_t body_bytes, persistent_bytes;
     uint32_t file, offset;
@@ -66,8 +69,9 @@ LV_MUST_USE int backlog_read_salt(const struct io *io, int fd, uint64_t queue, u
 
 // The state, encoded; `kept` has to ascend. *ret by mem_free.
 LV_MUST_USE int state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_t *ret_len);
-// -LE_CORRUPT, -LE_UNSUPPORTED, -LE_NOMEM; ret->kept by mem_free (as void *).
+// -LE_CORRUPT, -LE_UNSUPPORTED, -LE_NOMEM.
 LV_MUST_USE int state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret);
+void state_fini(struct backlog_state *s); // of one that was decoded
 
 // Paths; `to` has IO_PATH_MAX bytes. -LE_LIMIT: too long.
 LV_MUST_USE int backlog_dir_path(const char *data_dir, bool is_transient, char *to);
@@ -88,10 +92,13 @@ enum {
     BLG_BUG_CURSOR_PLUS_ONE = 1u << 4,
     BLG_BUG_FORGET_KEPT = 1u << 5,
     BLG_BUG_HEADER_WITH_RECORDS = 1u << 6,
-    BLG_BUG_REUSE_FAILED_FILE = 1u << 7,
-    BLG_BUG_NO_OPEN_SYNC = 1u << 8,
-    BLG_BUG_FORGET_LARGE = 1u << 9,
-    BLG_BUG_IGNORE_GONE = 1u << 10,
+
+    BLG_BUG_NO_OPEN_SYNC = 1u << 7,
+    BLG_BUG_IGNORE_GONE = 1u << 8,
+    BLG_BUG_REUSE_NUMBERS = 1u << 9,
+    BLG_BUG_IGNORE_ENDS = 1u << 10,
+    BLG_BUG_IGNORE_FAILED = 1u << 11,
+    BLG_BUG_FORGET_LARGE = 1u << 12,
 };
 extern unsigned backlog_planted_bugs;
 #define BACKLOG_BUG(bug) ((backlog_planted_bugs & (bug)) != 0)

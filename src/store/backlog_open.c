@@ -1,7 +1,7 @@
 // backlog_open.c: start: what a queue has in its files, reading little more than a header a block.
 //
 // 1. `state`, and the headers of all blocks of all files, in order. A newer version anywhere ends it before anything was touched.
-// 2. Blocks by number. A chain block that a later one overlaps never counted (its append failed, and its messages were moved again): void.
+// 2. Blocks by number. Void are those the append of which failed, as a later block or state says: their messages live elsewhere.
 // 3. Loose blocks: those that state says hold kept ones, and those later than state, are read.
 // 4. Chain blocks below the cursor: likewise. From the cursor on: up to the last one in which something is gone, all are read, and what
 //    is alive there is kept; those after it wait, unread.
@@ -26,6 +26,10 @@ struct kept_entry {
     uint64_t number; // of its block
 };
 
+struct backlog_range {
+    uint64_t first, end;
+};
+
 struct opening {
     const struct io *io;
     const char *data_dir;
@@ -39,6 +43,8 @@ struct opening {
     size_t file_count, file_cap;
     struct found *blocks;
     size_t block_count, block_cap;
+    struct backlog_range *failed; // numbers of blocks that do not count
+    size_t failed_count, failed_cap;
     struct kept_entry *kept;
     size_t kept_count, kept_cap;
     size_t loose_kept;                        // of them, from loose blocks; sorted
@@ -212,6 +218,7 @@ scan_file(struct opening *o, int fd, struct backlog_file *f)
 {
     uint64_t size = 0, offset = FILE_HEADER_BYTES, gap = 0, torn = 0;
     size_t count = o->block_count;
+    f->bytes = FILE_HEADER_BYTES;
     struct file_header file = {.queue = o->queue, .file = f->file};
     int err = o->io->size(o->io->ctx, fd, &size);
     size = LV_MIN(size, (uint64_t)UINT32_MAX);
@@ -247,9 +254,9 @@ scan_file(struct opening *o, int fd, struct backlog_file *f)
         gap = 0;
         o->blocks[o->block_count++] = found;
         offset += BLOCK_HEADER_BYTES + align_up(found.h.payload_bytes, MSGLOG_SECTOR_BYTES);
+        f->bytes = (uint32_t)LV_MIN(offset, (uint64_t)UINT32_MAX);
     }
     o->report->torn_bytes += torn + gap;
-    f->bytes = (uint32_t)LV_MIN(offset, (uint64_t)UINT32_MAX);
     f->is_closed = torn + gap > 0 || offset != size || o->block_count == count;
     return err;
 }
@@ -304,31 +311,73 @@ compare_blocks(const void *a, const void *b)
     return (x->h.file > y->h.file) - (x->h.file < y->h.file);
 }
 
-static void
+static struct backlog_file *
+file_of(const struct opening *o, uint32_t file)
+{
+    size_t low = 0, high = o->b->file_count;
+    while (low + 1 < high) {
+        size_t middle = low + (high - low) / 2;
+        if (o->b->files[middle].file <= file)
+            low = middle;
+        else
+            high = middle;
+    }
+    LV_ASSERT(o->b->files[low].file == file); // it was listed
+    return &o->b->files[low];
+}
+
+static bool
+is_behind_end(const struct opening *o, const struct block_header *h)
+{
+    size_t low = 0, high = o->state.end_count;
+    if (h->number >= o->state.block_end || o->state.ends == NULL || BACKLOG_BUG(BLG_BUG_IGNORE_ENDS))
+        return false;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (o->state.ends[middle].file < h->file)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low == o->state.end_count || o->state.ends[low].file != h->file ||
+           h->offset >= o->state.ends[low].bytes;
+}
+
+// A later append says that blocks with such numbers do not count.
+static bool
+has_failed(const struct opening *o, uint64_t number)
+{
+    for (size_t i = 0; i < o->failed_count && !BACKLOG_BUG(BLG_BUG_IGNORE_FAILED); i++)
+        if (number >= o->failed[i].first && number < o->failed[i].end)
+            return true;
+    return false;
+}
+
+// Latest first: a block speaks of older ones, and is heard if it counts itself.
+static int
 sort_out(struct opening *o)
 {
-    uint64_t lowest = UINT64_MAX; // of the later chain blocks
     if (o->block_count > 0)
         qsort(o->blocks, o->block_count, sizeof(*o->blocks), compare_blocks);
     for (size_t i = o->block_count; i-- > 0;) {
         struct found *f = &o->blocks[i];
-        if (f->h.kind != BACKLOG_CHAIN)
-            continue;
-        f->is_void = f->h.last_seq >= lowest;
-        lowest = f->is_void ? lowest : f->h.first_seq;
+        size_t n = o->failed_count;
+        f->is_void = is_behind_end(o, &f->h) || has_failed(o, f->h.number);
+        if (f->is_void) { // a file got nothing after it; the next state has to say so too
+            struct backlog_file *file = file_of(o, f->h.file);
+            file->bytes = LV_MIN(file->bytes, f->h.offset);
+            file->is_closed = true;
+        } else if (f->h.reported_end < f->h.append &&
+                   (n == 0 || o->failed[n - 1].first != f->h.reported_end)) {
+            if (grow(&o->failed, &o->failed_cap, n, sizeof(*o->failed)) != 0)
+                return -LE_NOMEM;
+            o->failed[o->failed_count++] = (struct backlog_range){f->h.reported_end, f->h.append};
+        }
     }
+    return 0;
 }
 
 // --- 3 to 5: what is kept, what waits ---
-
-static struct backlog_file *
-file_of(const struct opening *o, uint32_t file)
-{
-    for (size_t i = 0; i < o->b->file_count; i++)
-        if (o->b->files[i].file == file)
-            return &o->b->files[i];
-    return NULL;
-}
 
 static int
 read_records(struct opening *o, const struct block_header *h,
@@ -427,9 +476,9 @@ chain_start(struct opening *o)
     uint64_t start = o->state.cursor;
     for (size_t i = 0; i < o->block_count; i++) {
         const struct block_header *h = &o->blocks[i].h;
-        if (h->kind != BACKLOG_CHAIN || o->blocks[i].is_void || h->last_seq < o->state.cursor)
+        if (h->kind != BACKLOG_CHAIN || o->blocks[i].is_void || h->last_seq < start || h->persistent == 0)
             continue;
-        if (h->first_seq < o->state.cursor || has_gone(o, h->first_seq, h->last_seq) ||
+        if (h->first_seq < start || has_gone(o, h->first_seq, h->last_seq) ||
             is_in_loose(o, h->first_seq, h->last_seq))
             start = h->last_seq + 1;
     }
@@ -463,7 +512,7 @@ take_blocks(struct opening *o)
 {
     int err = 0;
     for (size_t i = 0; i < o->block_count && err == 0; i++)
-        if (o->blocks[i].h.kind == BACKLOG_LOOSE && has_alive(o, &o->blocks[i].h))
+        if (o->blocks[i].h.kind == BACKLOG_LOOSE && !o->blocks[i].is_void && has_alive(o, &o->blocks[i].h))
             err = read_records(o, &o->blocks[i].h, keep_record);
     sort_kept(o);
     o->loose_kept = o->kept_count;
@@ -491,6 +540,11 @@ set_numbers(struct opening *o)
     b->next_block = o->state.block_end;
     if (o->block_count > 0)
         b->next_block = LV_MAX(b->next_block, o->blocks[o->block_count - 1].h.number + 1);
+    b->reported_end = b->next_block;
+    // An append that failed may have left blocks that are not seen now but may come back with the next power cut (a truncate or an unlink
+    // was not synced): their numbers are among those skipped here, which the next append and the next state declare void.
+    if (b->next_block > 1 && !BACKLOG_BUG(BLG_BUG_REUSE_NUMBERS))
+        b->next_block += BLOCK_NUMBERS_SKIPPED_AT_START;
     if (o->file_count > 0)
         b->next_file = o->files[o->file_count - 1] + 1;
 }
@@ -555,8 +609,9 @@ backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_
     int err = read_state(&o);
     if (err == 0)
         err = scan_files(&o);
+    if (err == 0)
+        err = sort_out(&o);
     if (err == 0) {
-        sort_out(&o);
         set_numbers(&o);
         err = take_blocks(&o);
     }
@@ -568,9 +623,10 @@ backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_
         backlog_fini(b);
         backlog_init(b);
     }
-    mem_free((void *)(uintptr_t)o.state.kept);
+    state_fini(&o.state);
     mem_free(o.files);
     mem_free(o.blocks);
+    mem_free(o.failed);
     mem_free(o.kept);
     return err;
 }

@@ -137,6 +137,7 @@ begin_block(struct writer *w)
         .queue = w->a->queue,
         .number = w->a->first_block + w->count,
         .append = w->a->first_block,
+        .reported_end = w->a->reported_end,
         .salt = w->salt,
         .file = w->a->file,
         .offset = (uint32_t)offset,
@@ -318,7 +319,7 @@ int
 backlog_append(const struct io *io, const char *data_dir, struct msglog *log, struct backlog_append *a)
 {
     struct writer w = {.io = io, .data_dir = data_dir, .a = a, .fd = -1, .out_offset = a->offset};
-    LV_ASSERT(a->queue != 0 && a->file != 0 && a->first_block != 0);
+    LV_ASSERT(a->queue != 0 && a->file != 0 && a->reported_end != 0 && a->reported_end <= a->first_block);
     LV_ASSERT(a->is_new_file == (a->offset == FILE_HEADER_BYTES));
     LV_ASSERT(a->offset % MSGLOG_SECTOR_BYTES == 0 && a->count <= BLOCK_NUMBERS_SKIPPED);
     a->blocks = NULL;

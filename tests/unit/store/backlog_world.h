@@ -89,8 +89,7 @@ append_from(struct world *w, uint8_t kind, uint64_t first, uint64_t last, uint64
     struct backlog_item *items = mem_xcalloc(count, sizeof(*items));
     struct msglog_content *contents = mem_xcalloc(count, sizeof(*contents));
     uint8_t *bytes = mem_xalloc(count * 1024);
-    struct backlog_append a = {
-        .queue = QUEUE, .first_block = w->b.next_block, .items = items, .count = count, .kind = kind};
+    struct backlog_append a = {.queue = QUEUE, .items = items, .count = count, .kind = kind};
     for (size_t i = 0; i < count; i++) {
         content_of(first + i, body_of(first + i), bytes + i * 1024, &contents[i]);
         items[i] = (struct backlog_item){.seq = first + i,
@@ -99,7 +98,7 @@ append_from(struct world *w, uint8_t kind, uint64_t first, uint64_t last, uint64
                                          .flags = (uint32_t)(first + i) % 5,
                                          .content = &contents[i]};
     }
-    assert_int_equal(backlog_place_append(&w->b, &a.file, &a.offset, &a.is_new_file), 0);
+    assert_int_equal(backlog_begin_append(&w->b, &a), 0);
     int err = backlog_append(w->io, dir, NULL, &a);
     struct backlog_wait wait;
     sum_up(LV_MAX(first, from), last, &wait);
@@ -239,4 +238,24 @@ three_blocks(struct world *w, uint32_t *ret_second)
     *ret_second = w->b.files[0].bytes;
     append(w, BACKLOG_CHAIN, 11, 16);
     append(w, BACKLOG_CHAIN, 18, 23);
+}
+
+static inline struct backlog_state
+state_of(const struct world *w, uint64_t cursor, const uint64_t *kept, size_t kept_count)
+{
+    struct backlog_state s;
+    assert_int_equal(backlog_snapshot(&w->b, &s), 0);
+    s.cursor = cursor;
+    s.kept = kept;
+    s.kept_count = kept_count;
+    return s;
+}
+
+// The argument of a build with planted bugs: which of them.
+static inline void
+plant_bugs(int argc, char **argv)
+{
+#ifdef LV_PLANTED_BUGS
+    backlog_planted_bugs = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+#endif
 }

@@ -208,8 +208,9 @@ test_newer_version_is_refused(void **state)
     // And a newer state.
     uint8_t *encoded;
     size_t len;
-    struct backlog_state s = {.block_end = 1, .cursor = 1};
+    struct backlog_state s = state_of(&w, 1, NULL, 0);
     assert_int_equal(state_encode(QUEUE, &s, &encoded, &len), 0);
+    mem_free(s.ends);
     put_u32(encoded + 8, BACKLOG_FORMAT_VERSION + 1);
     put_u32(encoded + len - 4, crc32c(0, encoded, len - 4));
     assert_int_equal(w.io->open(w.io->ctx, "/queues/000000000000002a/state", IO_WRITE | IO_CREATE, &fd), 0);
@@ -228,9 +229,10 @@ test_every_byte_of_state(void **state)
     struct world w;
     uint32_t second;
     three_blocks(&w, &second);
-    struct backlog_state s = {.block_end = w.b.next_block, .cursor = 24, .kept = kept, .kept_count = 3};
+    struct backlog_state s = state_of(&w, 24, kept, 3);
     assert_int_equal(backlog_write_state(w.io, dir, QUEUE, &s), 0);
-    for (uint32_t at = 0; at < STATE_HEADER_BYTES + 2 * STATE_RANGE_BYTES + 4; at++) {
+    mem_free(s.ends);
+    for (uint32_t at = 0; at < STATE_HEADER_BYTES + 2 * STATE_RANGE_BYTES + STATE_END_BYTES + 4; at++) {
         struct opened o;
         assert_true(powercut_rot(w.disk, "/queues/000000000000002a/state", at, 0x20));
         reopen(&w, &o); // everything is alive again: what was acked comes twice, nothing is lost
@@ -246,14 +248,23 @@ static void
 test_states_that_lie(void **state)
 {
     static const uint64_t kept[] = {4, 5, 9};
-    struct backlog_state s = {.block_end = 7, .cursor = 24, .kept = kept, .kept_count = 3}, got;
+    struct backlog_end ends[2] = {{1, 7000}, {3, 9000}};
+    struct backlog_state s = {.block_end = 7,
+                              .cursor = 24,
+                              .ends = ends,
+                              .end_count = 2,
+                              .kept = kept,
+                              .kept_count = 3},
+                         got;
     uint8_t *bytes;
     size_t len;
     assert_int_equal(state_encode(QUEUE, &s, &bytes, &len), 0);
     assert_int_equal(state_decode(slice_of(bytes, len), QUEUE, &got), 0);
     assert_int_equal(got.kept_count, 3);
     assert_memory_equal(got.kept, kept, sizeof kept);
-    mem_free((void *)(uintptr_t)got.kept);
+    assert_int_equal(got.end_count, 2);
+    assert_memory_equal(got.ends, ends, sizeof ends);
+    state_fini(&got);
     assert_int_equal(state_decode(slice_of(bytes, len), QUEUE + 1, &got), -LE_CORRUPT);
     for (size_t n = 0; n < len; n++)
         assert_int_equal(state_decode(slice_of(bytes, n), QUEUE, &got), -LE_CORRUPT);
@@ -263,6 +274,9 @@ test_states_that_lie(void **state)
     } lies[] = {{40, 1},
                 {40, 3},
                 {40, UINT64_MAX},
+                {48, 1},
+                {48, 3},
+                {48, UINT64_MAX},
                 {64, 9},
                 {64 + 16, 5},
                 {64 + 8, 0},
@@ -305,9 +319,8 @@ test_a_body_is_no_block(void **state)
     for (uint32_t shift = 0; shift < 512; shift += 8) {
         struct msglog_content c = {.flags = 1, .body_bytes = 100 * 1024, .bytes = body + shift};
         struct backlog_item item = {.seq = shift + 1, .content = &c};
-        struct backlog_append a = {
-            .queue = QUEUE, .first_block = w.b.next_block, .items = &item, .count = 1, .kind = BACKLOG_CHAIN};
-        assert_int_equal(backlog_place_append(&w.b, &a.file, &a.offset, &a.is_new_file), 0);
+        struct backlog_append a = {.queue = QUEUE, .items = &item, .count = 1, .kind = BACKLOG_CHAIN};
+        assert_int_equal(backlog_begin_append(&w.b, &a), 0);
         assert_int_equal(backlog_append(w.io, dir, NULL, &a), 0);
         struct backlog_wait wait = {1, c.body_bytes, 1};
         assert_int_equal(backlog_appended(&w.b, a.blocks, 1, shift + 1, &wait), 0);
@@ -322,8 +335,9 @@ test_a_body_is_no_block(void **state)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
+    plant_bugs(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_byte_of_a_header),     cmocka_unit_test(test_every_field_of_a_header),
         cmocka_unit_test(test_file_header_is_there_twice), cmocka_unit_test(test_every_byte_of_a_record),
