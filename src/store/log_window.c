@@ -11,7 +11,7 @@
 #include "src/store/log_core.h"
 
 // LIMIT: bytes read at once for several records; bytes between two of them that are read along with them.
-enum { WINDOW_BYTES = 1 << 20, WINDOW_GAP_BYTES = 16 * 1024 };
+enum { WINDOW_BYTES = 1 << 20, WINDOW_GAP_BYTES = 8 * 1024 };
 // LIMIT: bytes of one record.
 enum { WINDOW_RECORD_BYTES_MAX = 1 << 30 };
 

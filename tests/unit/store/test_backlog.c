@@ -366,6 +366,49 @@ test_failed_but_there(void **state)
     }
 }
 
+// A message above the size of a block has one for itself, and goes through start and reading like any other.
+static void
+test_a_message_above_a_block(void **state)
+{
+    enum { BIG = 700 * 1024 };
+    struct world w;
+    struct opened o;
+    world_init(&w);
+    uint8_t *body = mem_xcalloc(1, BIG);
+    for (size_t i = 0; i < BIG; i++)
+        body[i] = (uint8_t)(i * 7 >> 3);
+    struct msglog_content small = {.flags = 1, .body_bytes = 100, .bytes = body},
+                          big = {.flags = 1, .body_bytes = BIG, .bytes = body};
+    struct backlog_item items[3] = {
+        {.seq = 1, .content = &small}, {.seq = 2, .content = &big}, {.seq = 3, .content = &small}};
+    struct backlog_append a = {.queue = QUEUE, .items = items, .count = 3, .kind = BACKLOG_CHAIN};
+    assert_int_equal(backlog_begin_append(&w.b, &a), 0);
+    assert_int_equal(backlog_append(w.io, dir, NULL, &a), 0);
+    assert_int_equal(a.block_count, 3);
+    mem_free(a.blocks);
+    reopen(&w, &o);
+    assert_int_equal(w.b.count, 3);
+    assert_int_equal(w.b.body_bytes, BIG + 200);
+    uint64_t seen = 0;
+    for (const struct backlog_block *block; (block = backlog_peek(&w.b)) != NULL; seen++) {
+        struct backlog_record r;
+        struct backlog_wait lost;
+        uint8_t *bytes;
+        uint32_t at = 0;
+        assert_int_equal(backlog_read_block(w.io, dir, QUEUE, false, block, &bytes), 0);
+        assert_int_equal(backlog_block_next(bytes, block, &at, &r), 1);
+        assert_int_equal(r.seq, seen + 1);
+        assert_memory_equal(r.content.bytes, body, r.content.body_bytes);
+        assert_int_equal(backlog_block_next(bytes, block, &at, &r), 0);
+        mem_free(bytes);
+        backlog_advance(&w.b, &lost);
+    }
+    assert_int_equal(seen, 3);
+    opened_fini(&o);
+    mem_free(body);
+    world_fini(&w);
+}
+
 // --- from the log ---
 
 static void
@@ -550,6 +593,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_transient_and_removal),
         cmocka_unit_test(test_a_number_that_is_there_twice),
         cmocka_unit_test(test_failed_but_there),
+        cmocka_unit_test(test_a_message_above_a_block),
         cmocka_unit_test(test_moved_from_the_log),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_set_aside),
