@@ -24,6 +24,7 @@ struct core_tx {
 
 struct core {
     const struct io *io;
+    const struct recover_watch *watch; // log_recover.h; NULL in a broker
     char large_dir[IO_PATH_MAX];
     struct ring ring;
     struct group group;

@@ -28,6 +28,7 @@ struct scan {
     struct core *c;
     struct replay replay;
     struct msglog_report *report;
+    const struct recover_watch *watch;
     struct found found[RING_SLOTS_MAX];
     size_t count;
     uint8_t *bytes;       // of the segment being read
@@ -46,8 +47,16 @@ struct scan {
 };
 
 static void
-bad_spot(struct scan *s, uint64_t offset, uint64_t bytes)
+tell(const struct scan *s, uint64_t offset, uint64_t bytes, const char *what)
 {
+    if (s->watch != NULL)
+        s->watch->damage(s->watch->ctx, s->at->segment, s->at->header.generation, offset, bytes, what);
+}
+
+static void
+bad_spot(struct scan *s, uint64_t offset, uint64_t bytes, const char *what)
+{
+    tell(s, offset, bytes, what);
     struct msglog_report *r = s->report;
     if (r->bad_spots++ == 0) {
         r->first_bad_generation = s->at->header.generation;
@@ -107,12 +116,14 @@ replay_group(struct scan *s, const struct group_header *g, enum checked checked)
             return false; // nothing tells where the next one begins
         struct slice payload = slice_of(from + RECORD_HEADER_BYTES, h.payload_bytes);
         struct msglog_place place = {g->generation, (uint32_t)at, RECORD_HEADER_BYTES + h.payload_bytes};
-        if (checked == CHECKED || crc32c(0, payload.ptr, payload.len) == h.payload_crc) {
-            int err = replay_record(&s->replay, &h, payload, &place);
-            if (err == -LE_NOMEM)
-                s->error = err;
-            is_good &= err == 0;
-        }
+        bool is_record_good = checked == CHECKED || crc32c(0, payload.ptr, payload.len) == h.payload_crc;
+        int err = is_record_good ? replay_record(&s->replay, &h, payload, &place) : 0;
+        if (err == -LE_NOMEM)
+            s->error = err;
+        is_good &= is_record_good && err == 0;
+        if (!is_record_good || err == -LE_CORRUPT)
+            tell(s, at, place.len,
+                 is_record_good ? "a record does not parse" : "a record fails its checksum");
         at += align_up(place.len, RECORD_ALIGN_BYTES);
     }
     return is_good;
@@ -183,7 +194,8 @@ damage(struct scan *s, const struct group_header *linked, uint64_t at, uint64_t 
     s->is_damaged_behind = true;
     if (linked != NULL)
         (void)replay_group(s, linked, UNCHECKED);
-    bad_spot(s, at, LV_MIN(end, s->synced) - at);
+    bad_spot(s, at, LV_MIN(end, s->synced) - at,
+             linked != NULL ? "a group is damaged" : "no valid group where one was written");
 }
 
 static void
@@ -287,9 +299,9 @@ scan_one(struct scan *s, struct found *f, bool is_newest)
     s->is_damaged_behind = false;
     s->report->segments++;
     if (f->is_guessed)
-        bad_spot(s, 0, SEGMENT_HEADER_BYTES);
+        bad_spot(s, 0, SEGMENT_HEADER_BYTES, "the header of the segment is not valid");
     if (is_newest && s->unreadable > 0) // nobody can say what was there
-        bad_spot(s, s->first_unreadable, s->unreadable);
+        bad_spot(s, s->first_unreadable, s->unreadable, "the disk cannot read it");
     scan_segment(s);
     f->segment->end = f->segment->synced = s->limit;
     if (!is_newest) {
@@ -310,9 +322,9 @@ build_chain(struct scan *s, struct found *newest, bool has_group, uint64_t first
 {
     size_t n = 0;
     uint64_t generation = newest->header.generation, limit = UINT64_MAX, synced = newest->synced;
-    while (generation >= first && generation != 0 && n < s->count) {
+    while (generation >= first && generation != 0) { // each lower than the one before: no more than s->count
         struct found *f = find_generation(s, generation);
-        if (f == NULL) {
+        if (f == NULL || n == s->count) {
             s->report->missing_segments++;
             return n;
         }
@@ -336,6 +348,33 @@ newest_of(struct scan *s)
             (newest == NULL || s->found[i].header.generation > newest->header.generation))
             newest = &s->found[i];
     return newest;
+}
+
+// A segment behind the newest one whose header cannot be read: a write that was cut short leaves that. When one of its own groups says that
+// what is before it was durable it is damage, and the log's end is lost.
+static int
+look_behind(struct scan *s, const struct found *newest)
+{
+    int err = 0;
+    for (size_t i = 0; i < s->count && err == 0; i++) {
+        struct found *f = &s->found[i];
+        struct group_header g;
+        if (!f->is_guessed || (newest != NULL && f->header.generation <= newest->header.generation))
+            continue;
+        s->last_number = 0;
+        err = begin_segment(s, f);
+        uint64_t at = SEGMENT_HEADER_BYTES, synced = 0;
+        while (err == 0 && (at = next_group(s, at, &g)) != 0) {
+            synced = LV_MAX(synced, LV_MIN((uint64_t)g.synced, at));
+            s->last_number = g.number;
+            at += group_padded(g.payload_bytes);
+        }
+        if (synced > SEGMENT_HEADER_BYTES)
+            bad_spot(s, 0, synced,
+                     "the header of the segment is not valid, and all that is in it does not count");
+    }
+    s->last_number = 0;
+    return err;
 }
 
 // The highest CHECKPOINT of a valid group.
@@ -380,9 +419,10 @@ scan_chain(struct scan *s, uint64_t *ret_first)
     struct found *newest = newest_of(s), **chain = NULL;
     bool has_group = false;
     *ret_first = 1;
-    if (newest == NULL)
-        return 0;
-    int err = survey(s, newest, ret_first, &has_group);
+    int err = look_behind(s, newest);
+    if (newest == NULL || err != 0)
+        return err;
+    err = survey(s, newest, ret_first, &has_group);
     chain = mem_calloc(s->count, sizeof(*chain));
     if (chain == NULL)
         err = err != 0 ? err : -LE_NOMEM;
@@ -524,6 +564,7 @@ recover_ring(struct core *c, const struct msglog_config *config, struct msglog_l
     s->report = report;
     s->progress = config->progress;
     s->progress_ctx = config->ctx;
+    s->watch = c->watch;
     s->tail = tail;
     replay_init(&s->replay, live);
     uint64_t first = 1;
@@ -540,8 +581,10 @@ recover_ring(struct core *c, const struct msglog_config *config, struct msglog_l
         c->next_large = LV_MAX(c->next_large, s->replay.last_large + 1);
         c->next_tx = s->replay.last_tx + 1;
         c->checkpoint = first;
-        drop_odd_files(s);
-        ring_release(&c->ring, first);
+        if (s->watch == NULL) {
+            drop_odd_files(s);
+            ring_release(&c->ring, first);
+        }
     }
     msglog_live_settle(live);
     report->void_parts = replay_fini(&s->replay);

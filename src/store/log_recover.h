@@ -3,6 +3,14 @@
 
 #include "src/store/log_core.h"
 
+// Somebody who looks at a stopped log and is told of each bad spot as it is found (inspect.h). With one in core.watch recovery changes
+// nothing, in files or in names.
+struct recover_watch {
+    void *ctx;
+    void (*damage)(void *ctx, const struct segment *s, uint64_t generation, uint64_t offset, uint64_t bytes,
+                   const char *what);
+};
+
 // A valid group near the end of the log.
 struct recovered_group {
     uint32_t offset, payload_bytes;
