@@ -6,13 +6,14 @@ _leveretctl() {
     COMPREPLY=()
     case $previous in
     --formatter) mapfile -t COMPREPLY < <(compgen -W 'table json csv pretty_table erlang' -- "$word") && return ;;
+    -d | --data-dir) mapfile -t COMPREPLY < <(compgen -d -- "$word") && return ;;
     --socket) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
     -n | --node | -t | --timeout) return ;;
     -p | --vhost) mapfile -t COMPREPLY < <(compgen -W "$("$1" -s list_vhosts 2>/dev/null)" -- "$word") && return ;;
     esac
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        -n | --node | -t | --timeout | -p | --vhost | --formatter | --socket) ((i++)) ;;
+        -n | --node | -t | --timeout | -p | --vhost | --formatter | --socket | -d | --data-dir) ((i++)) ;;
         -*) ;;
         *) command=${COMP_WORDS[i]} && break ;;
         esac
@@ -22,6 +23,8 @@ _leveretctl() {
             --help' -- "$word")
     elif [[ -z $command ]]; then
         mapfile -t COMPREPLY < <("$1" autocomplete "$word" 2>/dev/null)
+    elif [[ $command == store ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'verify stats dump' -- "$word")
     elif [[ $command == help ]]; then
         mapfile -t COMPREPLY < <("$1" autocomplete "$word" 2>/dev/null)
     elif [[ $command == list_* ]]; then

@@ -13,8 +13,9 @@
 #include "src/cli/leveretctl_similar.h"
 
 static const struct ctl_command *const tables[] = {
-    ctl_commands_help,  ctl_commands_process,    ctl_commands_access, ctl_commands_vhosts,
-    ctl_commands_lists, ctl_commands_operations, ctl_commands_status, ctl_commands_checks,
+    ctl_commands_help,   ctl_commands_process, ctl_commands_access,
+    ctl_commands_vhosts, ctl_commands_lists,   ctl_commands_operations,
+    ctl_commands_status, ctl_commands_checks,  ctl_commands_store,
 };
 
 void
@@ -69,6 +70,13 @@ find_socket(const struct ctl_options *o, const char *const *environment)
         return copy;
     }
     return mem_xstrdup(access(installed, F_OK) != 0 && access(built, F_OK) == 0 ? built : installed);
+}
+
+static char *
+find_data_dir(const struct ctl_options *o, const char *const *environment)
+{
+    const char *dir = o->data_dir != NULL ? o->data_dir : variable(environment, "LEVERET_DATA_DIR");
+    return mem_xstrdup(dir != NULL ? dir : "/var/lib/leveret");
 }
 
 // --- refusals -------------------------------------------------------------------------------------------------------------------
@@ -171,6 +179,7 @@ ctl_main(int argc, char **argv, const char *const *environment, FILE *in, FILE *
         status = CTL_USAGE;
     } else {
         c.socket = find_socket(&c.options, environment);
+        c.data_dir = find_data_dir(&c.options, environment);
         status = dispatch(&c, argc, argv);
     }
     ctl_http_free(&c);

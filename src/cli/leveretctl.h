@@ -16,6 +16,7 @@
 
 enum ctl_exit {
     CTL_OK = 0,
+    CTL_DAMAGED = 1,      // `store verify` found damage
     CTL_USAGE = 64,       // unknown command, wrong number of arguments, unknown column or option
     CTL_DATA = 65,        // bad value, wrong password, no such vhost
     CTL_NO_USER = 67,     // no such user
@@ -75,6 +76,7 @@ struct ctl {
     const char *program;      // the name it was called by: leveretctl, rabbitmqctl …
     FILE *in, *out, *err;
     char *socket;       // path; heap
+    char *data_dir;     // of a broker on this machine, for `store`; heap
     char *node;         // name of the broker's node, once asked; heap
     json_t *overview;   // GET /api/overview, once asked
     size_t row_limit;   // of lists, in reports; 0: none
@@ -90,6 +92,7 @@ extern const struct ctl_command ctl_commands_operations[]; // queues, connection
 extern const struct ctl_command ctl_commands_status[];
 extern const struct ctl_command ctl_commands_checks[];
 extern const struct ctl_command ctl_commands_process[]; // stop, wait
+extern const struct ctl_command ctl_commands_store[];   // store (ctl_store.c)
 extern const struct ctl_command ctl_commands_help[];
 
 // --- the tool (leveretctl.c) ----------------------------------------------------------------------------------------------------

@@ -338,6 +338,7 @@ ctl_http_free(struct ctl *c)
     json_decref(c->consumers);
     mem_free(c->node);
     mem_free(c->socket);
+    mem_free(c->data_dir);
     if (c->http == NULL)
         return;
     curl_easy_cleanup(c->http->curl);

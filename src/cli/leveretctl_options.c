@@ -52,6 +52,11 @@ static const struct option options[] = {
     {"list-commands", 0, TAKES_NOTHING, PLACE(is_listing_commands), OPTION_LIST_COMMANDS},
     {"idempotent", 0, TAKES_NOTHING, PLACE(is_idempotent), OPTION_IDEMPOTENT},
     {"algorithm", 0, TAKES_TEXT, PLACE(algorithm), OPTION_ALGORITHM},
+    {"data-dir", 'd', TAKES_TEXT, PLACE(data_dir), OPTION_DATA_DIR},
+    {"json", 0, TAKES_NOTHING, PLACE(is_json), OPTION_JSON},
+    {"queue", 0, TAKES_TEXT, PLACE(queue), OPTION_QUEUE},
+    {"seq", 0, TAKES_TEXT, PLACE(seq), OPTION_SEQ},
+    {"truncate", 0, TAKES_NUMBER, PLACE(truncate), OPTION_TRUNCATE},
 };
 
 static void
@@ -150,7 +155,7 @@ ctl_options_parse(int argc, char **argv, struct ctl_options *ret)
 {
     bool is_ended = false;
     *ret = (struct ctl_options){
-        .timeout_s = -1, .limit = -1, .pid = -1, .has_headers = true, .is_waiting = true};
+        .timeout_s = -1, .limit = -1, .pid = -1, .truncate = -1, .has_headers = true, .is_waiting = true};
     for (int i = 1; i < argc;) {
         const char *word = argv[i];
         if (!is_ended && strcmp(word, "--") == 0) {

@@ -29,19 +29,26 @@ enum ctl_option_bit {
     OPTION_LIST_COMMANDS = 1u << 14,
     OPTION_ALGORITHM = 1u << 15,
     OPTION_IDEMPOTENT = 1u << 16,
+    OPTION_DATA_DIR = 1u << 17,
+    OPTION_JSON = 1u << 18,
+    OPTION_QUEUE = 1u << 19,
+    OPTION_SEQ = 1u << 20,
+    OPTION_TRUNCATE = 1u << 21,
 };
 
 struct ctl_options {
     const char *node, *vhost, *formatter, *socket; // -n, -p, --formatter, --socket; NULL: not given
     const char *description, *tags, *queue_type, *user, *algorithm;
-    int64_t timeout_s; // -t; -1: not given
-    int64_t limit;     // --limit; -1: not given
-    int64_t delay_ms;  // --per-connection-delay
-    int64_t pid;       // --pid; -1: not given
+    int64_t timeout_s;                  // -t; -1: not given
+    int64_t limit;                      // --limit; -1: not given
+    int64_t delay_ms;                   // --per-connection-delay
+    int64_t pid;                        // --pid; -1: not given
+    const char *data_dir, *queue, *seq; // -d, --queue, --seq
+    int64_t truncate;                   // --truncate; -1: not given
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
     bool has_headers; // --no-table-headers: false
     bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting,
-        is_listing_commands, is_idempotent;
+        is_listing_commands, is_idempotent, is_json;
     enum ctl_format format;
     uint32_t given;      // enum ctl_option_bit
     const char *command; // NULL: none
