@@ -1,4 +1,4 @@
-// perf_proc.c: /proc/PID/stat, field by field from the last parenthesis on (the name before it may hold anything), and the
+// perf_proc.c: /proc/PID/status by the names of its lines; /proc/PID/stat, field by field from the last parenthesis on (the name before it may hold anything), and the
 // children from /proc/PID/task/TID/children.
 #include <dirent.h>
 #include <errno.h>
@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "src/base/err.h"
@@ -30,6 +32,23 @@ read_small(const char *path, char *buf, size_t size)
     return len == 0 ? -LE_NOTFOUND : (int)len;
 }
 
+// The number behind a name of "Name: 12 kB" lines; 0 when there is none.
+static uint64_t
+number_of(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+    return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+static void
+add_heap(pid_t pid, struct perf_proc *sum)
+{
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    if (read_small(path, text, sizeof text) > 0)
+        sum->anon_bytes += number_of(text, "\nRssAnon:") * 1024;
+}
+
 // Adds one process without its children.
 static int
 add_one(pid_t pid, struct perf_proc *sum)
@@ -50,6 +69,7 @@ add_one(pid_t pid, struct perf_proc *sum)
         return -LE_NOTFOUND;
     sum->cpu_s += (double)(user + system_ticks) / (double)sysconf(_SC_CLK_TCK);
     sum->rss_bytes += (uint64_t)LV_MAX(pages, 0) * (uint64_t)sysconf(_SC_PAGESIZE);
+    add_heap(pid, sum);
     return 0;
 }
 
@@ -89,6 +109,23 @@ perf_proc_sample(pid_t pid, struct perf_proc *ret)
         return rc;
     add_children(pid, &sum, 0);
     *ret = sum;
+    return 0;
+}
+
+int
+perf_disk_written(const char *dir, uint64_t *ret)
+{
+    char path[96], text[512];
+    struct stat st;
+    uint64_t sectors;
+    if (stat(dir, &st) != 0)
+        return -LE_NOTFOUND;
+    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
+    // reads, merged, sectors, ms, writes, merged, sectors
+    if (read_small(path, text, sizeof text) < 0 ||
+        sscanf(text, "%*u %*u %*u %*u %*u %*u %" SCNu64, &sectors) != 1)
+        return -LE_NOTFOUND;
+    *ret = sectors * 512;
     return 0;
 }
 

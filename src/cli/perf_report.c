@@ -178,6 +178,7 @@ perf_usage_end(struct perf_usage *u)
     u->cpu_after_s = p.cpu_s;
     u->rss_after = p.rss_bytes;
     u->rss_peak = LV_MAX(u->rss_peak, p.rss_bytes);
+    u->anon_after = p.anon_bytes;
 }
 
 void
@@ -195,6 +196,8 @@ perf_report_usage(struct perf_report *r, const struct perf_usage *u, double unit
         perf_report_number(r, "broker memory after", "broker_rss_after_mib", (double)u->rss_after / mib, 1,
                            "MiB");
         perf_report_number(r, "broker memory, peak", "broker_rss_peak_mib", (double)u->rss_peak / mib, 1,
+                           "MiB");
+        perf_report_number(r, "broker heap after", "broker_anon_after_mib", (double)u->anon_after / mib, 1,
                            "MiB");
     } else if (u->pid != 0) {
         snprintf(label, sizeof label, "process %d has ended", u->pid);

@@ -37,6 +37,7 @@ struct perf_usage {
     bool is_lost; // the process went away
     double cpu_before_s, cpu_after_s;
     uint64_t rss_before, rss_after, rss_peak; // bytes
+    uint64_t anon_after;                      // bytes
     double own_before_s, own_after_s;         // CPU of this program
 };
 

@@ -1,8 +1,11 @@
 // perf_run.c: the command `run`: its options, and the order of a run.
 #include "src/cli/perf_run.h"
 
+#include "src/base/clock.h"
 #include "src/base/err.h"
 #include "src/base/rng.h"
+
+enum { RETRY_MS = 1 };
 
 static const struct run_config defaults = {
     .common = PERF_COMMON_DEFAULTS,
@@ -66,6 +69,8 @@ static const struct perf_option options[] = {
      "No acknowledgements: what is sent counts as delivered.", 0, 0},
     {OPTION_COUNT, 'Q', "prefetch", AT(prefetch), "N",
      "Unacknowledged messages of a consumer; 0 is no limit.", 0, 65535},
+    {OPTION_FLAG, 0, "hold", AT(is_holding), NULL,
+     "Acknowledges nothing: what the prefetch lets through stays with the consumers until the end.", 0, 0},
     {OPTION_COUNT, 'A', "multi-ack-every", AT(multi_ack_every), "N",
      "One acknowledgement (multiple) for N messages; at most half the prefetch.", 1, 1000000},
     {OPTION_HEADING, 0, "Time", 0, NULL, NULL, 0, 0},
@@ -73,10 +78,17 @@ static const struct perf_option options[] = {
      "The window that is measured; 0 goes on until Ctrl-C.", 0, 0},
     {OPTION_SECONDS, 0, "warmup", AT(warmup_s), "TIME", "Before it, not measured.", 0, 0},
     {OPTION_COUNT, 'C', "messages", AT(messages), "N",
-     "Instead: each producer publishes N messages, and the run ends when they have arrived. No warm-up.", 0,
-     0},
+     "Instead: each producer publishes N messages, and the run ends when they have arrived; without "
+     "producers it ends when all "
+     "consumers together have N. No warm-up.",
+     0, 0},
+    {OPTION_SECONDS, 0, "connect-within", AT(connect_within_s), "TIME",
+     "Goes on trying so long until the broker lets it in: the time of a start.", 0, 0},
     {OPTION_HEADING, 0, "This program", 0, NULL, NULL, 0, 0},
     {OPTION_FLAG, 0, "quiet", AT(is_quiet), NULL, "No line a second.", 0, 0},
+    {OPTION_TEXT, 0, "disk", AT(disk), "DIR",
+     "Reports what the disk under this folder was given to write, by whomever: the broker's data directory.",
+     0, 0},
     {OPTION_COUNT, 0, "threads", AT(threads), "N", "At most so many; without it one a core, and at least 2.",
      1, 1024},
     {OPTION_SIZE, 0, "frame-max", AT(frame_max), "BYTES", "The largest frame to ask for.", 4096, 16 << 20},
@@ -89,20 +101,33 @@ is_sensible(const struct run_config *c)
         perf_complain("with no producers and no consumers there is nothing to do");
     else if (strlen(c->queue != NULL ? c->queue : c->queue_pattern) > 245)
         perf_complain("the queue's name is too long");
-    else if (c->messages > 0 && c->producers == 0)
-        perf_complain("--messages counts what is published, and there are no producers");
+    else if (c->is_holding && c->is_auto_ack)
+        perf_complain("--hold and --auto-ack exclude each other");
     else
         return true;
     return false;
 }
 
+// A broker that is starting refuses at first.
 static int
-open_admin(struct run *r)
+connect_admin(struct run *r)
 {
     const struct run_config *c = r->config;
     struct perf_conn_options o = {
         .name = "leveret-perf", .frame_max = c->frame_max, .timeout_s = c->common.timeout_s};
-    int rc = perf_conn_open(&r->admin, &r->uris, 0, &o);
+    uint64_t until_ns = r->start_ns + (uint64_t)(c->connect_within_s * 1e9);
+    int rc;
+    while ((rc = perf_conn_open(&r->admin, &r->uris, 0, &o)) < 0 && clock_mono_ns() < until_ns &&
+           !perf_stop_wait(RETRY_MS / 1e3))
+        perf_conn_abort(&r->admin);
+    r->connected_ns = clock_mono_ns();
+    return rc;
+}
+
+static int
+open_admin(struct run *r)
+{
+    int rc = connect_admin(r);
     if (rc == 0)
         rc = perf_conn_open_channel(&r->admin, 1);
     if (rc == 0)
@@ -116,7 +141,8 @@ static int
 run(const void *config)
 {
     const struct run_config *c = config;
-    struct run r = {.config = c, .admin = PERF_CONN_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct run r = {
+        .config = c, .admin = PERF_CONN_INIT, .lock = PTHREAD_MUTEX_INITIALIZER, .start_ns = clock_mono_ns()};
     if (perf_common_uris(&c->common, &r.uris) < 0 || !is_sensible(c))
         return PERF_USAGE;
     rng_secure(&r.id, sizeof r.id);
@@ -153,7 +179,9 @@ const struct perf_command perf_command_run = {
         "beside them\n"
         "  leveret-perf run -x 10 -y 10 --queues 10 -Q 500 -A 50\n"
         "  leveret-perf run -e events -t topic -k order.eu.new --binding-key 'order.#' --queues 3\n"
-        "  leveret-perf run -x 0 -q jobs --auto-ack         empties a queue\n",
+        "  leveret-perf run -x 0 -q jobs --auto-ack         empties a queue\n"
+        "  leveret-perf run -y 0 -q jobs -d --persistent -c 10k -C 1M\n"
+        "                                                   fills one, and leaves it if it was there\n",
     .options = options,
     .option_count = LV_ARRAY_LEN(options),
     .config_size = sizeof(struct run_config),

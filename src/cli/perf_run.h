@@ -30,12 +30,13 @@ struct run_config {
     bool is_persistent;
     double rate;       // messages a second of each producer; 0: as fast as it goes
     uint64_t confirm;  // unconfirmed messages of a producer; 0: no confirms
-    uint64_t messages; // of each producer; 0: until the time is over
-    bool is_auto_ack;
+    uint64_t messages; // of each producer, or without any of all consumers; 0: until the time is over
+    bool is_auto_ack, is_holding;
     uint64_t prefetch, multi_ack_every;
-    double duration_s, warmup_s;
+    double duration_s, warmup_s, connect_within_s;
     bool is_quiet;
     uint64_t frame_max; // bytes
+    const char *disk;   // a folder on it; NULL
 };
 
 enum run_phase { RUN_GOING, RUN_DRAINING /* no more publishing */, RUN_OVER };
@@ -43,7 +44,8 @@ enum run_phase { RUN_GOING, RUN_DRAINING /* no more publishing */, RUN_OVER };
 // Relaxed: written by one thread, read by the main thread; each number stands for itself.
 struct run_counts {
     _Atomic uint64_t published, confirmed, nacked, consumed, redelivered;
-    _Atomic uint64_t last_ns; // when something was last confirmed or consumed, or a producer was done
+    _Atomic uint64_t last_ns;  // when something was last confirmed or consumed, or a producer was done
+    _Atomic uint64_t first_ns; // when something was first consumed; 0: nothing yet
 };
 
 struct run_thread;
@@ -54,7 +56,8 @@ struct run {
     struct perf_conn admin; // declares and deletes, main thread
     bool *is_created;       // for each queue: this run declared it
     bool is_exchange_created;
-    uint64_t id; // random; tells this run's messages from others
+    uint64_t start_ns, connected_ns; // of the program; when the broker had let it in
+    uint64_t id;                     // random; tells this run's messages from others
     struct run_thread *threads;
     size_t thread_count;
     _Atomic int phase;               // enum run_phase; set by the main thread, seen by all

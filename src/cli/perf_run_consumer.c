@@ -157,6 +157,8 @@ count_input(struct run_consumer *c, uint64_t now)
     record_stamps(c, now);
     if (c->messages == 0)
         return;
+    if (atomic_load_explicit(&counts->first_ns, memory_order_relaxed) == 0)
+        atomic_store_explicit(&counts->first_ns, now, memory_order_relaxed);
     run_count(&counts->consumed, c->messages);
     run_count(&counts->redelivered, c->redelivered);
     atomic_store_explicit(&counts->last_ns, now, memory_order_relaxed);
@@ -245,7 +247,7 @@ run_consumer_new(struct run_thread *t, uint64_t index, struct run_consumer **ret
                                   .timeout_s = config->common.timeout_s,
                                   .in_cap = LV_MAX((size_t)IN_BYTES, 2 * (size_t)config->frame_max)};
     *c = (struct run_consumer){.thread = t, .index = index};
-    if (!config->is_auto_ack) {
+    if (!config->is_auto_ack && !config->is_holding) {
         c->ack_every = config->multi_ack_every;
         // Half the prefetch at most, or both sides would wait for each other.
         if (config->prefetch != 0)

@@ -11,16 +11,19 @@ enum { TICK_MS = 20, DRAIN_MS = 100, QUIET_END_MS = 2000 };
 struct moment {
     uint64_t time_ns;
     uint64_t published, confirmed, nacked, consumed, redelivered, last_ns;
+    uint64_t first_ns; // of the first message consumed; 0: none
     struct perf_hist confirm, delivery;
 };
 
 struct measure {
     struct run *run;
     struct perf_usage usage;
-    uint64_t start_ns;           // of the threads
-    struct moment *begin, *end;  // of the window
-    struct moment *before, *now; // of the live line
-    double broker_cpu_s;         // at `before`
+    uint64_t start_ns;                // of the threads
+    struct moment *begin, *end;       // of the window
+    struct moment *before, *now;      // of the live line
+    double broker_cpu_s;              // at `before`
+    uint64_t disk_before, disk_after; // bytes written, with --disk
+    bool has_disk;
     uint64_t lines;
     bool is_interrupted;
 };
@@ -44,6 +47,9 @@ take_moment(const struct run *r, struct moment *m)
         m->consumed += load(&t->counts.consumed);
         m->redelivered += load(&t->counts.redelivered);
         m->last_ns = LV_MAX(m->last_ns, load(&t->counts.last_ns));
+        uint64_t first_ns = load(&t->counts.first_ns);
+        if (first_ns != 0)
+            m->first_ns = m->first_ns == 0 ? first_ns : LV_MIN(m->first_ns, first_ns);
         perf_hist_add(&m->confirm, t->confirm_hist);
         perf_hist_add(&m->delivery, t->delivery_hist);
     }
@@ -116,18 +122,20 @@ live_line(struct measure *m)
 }
 
 // With --messages: everything was published, confirmed, and has arrived (or nothing arrives any more: a topic exchange may
-// have sent it nowhere).
+// have sent it nowhere); without producers, so many have arrived.
 static bool
 is_finished(const struct run *r)
 {
     const struct run_config *c = r->config;
     if (c->messages == 0 || load(&r->producers_done) < c->producers)
         return false;
-    uint64_t consumed = 0, last = 0, expected = c->producers * c->messages;
+    uint64_t consumed = 0, last = 0, expected = LV_MAX(c->producers, UINT64_C(1)) * c->messages;
     for (size_t i = 0; i < r->thread_count; i++) {
         consumed += load(&r->threads[i].counts.consumed);
         last = LV_MAX(last, load(&r->threads[i].counts.last_ns));
     }
+    if (c->producers == 0)
+        return consumed >= expected;
     if (*c->exchange != '\0')
         expected = UINT64_MAX; // copies, or none: nobody knows
     return c->consumers == 0 || consumed >= expected ||
@@ -184,10 +192,23 @@ print_summary(struct measure *m)
         perf_report_number(&report, "redelivered", "redelivered", (double)(b->redelivered - a->redelivered),
                            0, "messages");
     }
+    if (c->connect_within_s > 0) {
+        const struct run *r = m->run;
+        perf_report_number(&report, "let in after", "connected_ms",
+                           (double)(r->connected_ns - r->start_ns) / 1e6, 1, "ms");
+        if (b->first_ns != 0)
+            perf_report_number(&report, "first delivery after", "first_delivery_ms",
+                               (double)(b->first_ns - r->start_ns) / 1e6, 1, "ms");
+    }
     perf_hist_subtract(&b->confirm, &a->confirm);
     perf_hist_subtract(&b->delivery, &a->delivery);
     perf_report_latency(&report, "publish to confirm", "confirm_latency_us", &b->confirm);
     perf_report_latency(&report, "publish to delivery", "delivery_latency_us", &b->delivery);
+    if (m->has_disk)
+        perf_report_number(&report, "disk", "disk_written_bytes_per_message",
+                           (double)(m->disk_after - m->disk_before) /
+                               (double)LV_MAX(LV_MAX(published, consumed), UINT64_C(1)),
+                           0, "bytes written a message");
     perf_report_usage(&report, &m->usage, (double)LV_MAX(published, consumed), "message");
     perf_report_print(&report);
 }
@@ -210,10 +231,12 @@ measure_window(struct measure *m)
     if (!is_timed)
         memset(m->begin, 0, sizeof *m->begin), m->begin->time_ns = m->start_ns;
     perf_usage_begin(&m->usage, c->common.pid);
+    m->has_disk = c->disk != NULL && perf_disk_written(c->disk, &m->disk_before) == 0;
     bool is_endless = !is_timed || c->duration_s <= 0;
     (void)watch(m, is_endless ? UINT64_MAX : begin_ns + (uint64_t)(c->duration_s * 1e9));
     take_moment(m->run, m->end);
     perf_usage_end(&m->usage);
+    m->has_disk = m->has_disk && perf_disk_written(c->disk, &m->disk_after) == 0;
     return true;
 }
 

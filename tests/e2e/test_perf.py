@@ -95,12 +95,36 @@ def test_what_was_there_stays(perf, pika_connect, queue_name):
         channel.queue_declare(queue_name, passive=True)
 
 
+def test_a_queue_is_filled_and_emptied_by_count(perf, queue_name, name):
+    """Without consumers --messages fills; without producers it is what all consumers together take. --hold keeps what it was given, unacknowledged."""
+    queue = name("fill")
+    fill = perf("run", "--queue", queue, "--messages", 500, "--consumers", 0, "--confirm", 100, "--keep", "--size", 100)
+    assert fill["confirmed"] == 500
+    held = perf("run", "--queue", queue, "--producers", 0, "--hold", "--prefetch", 3, "--messages", 3, "--keep")
+    assert (held["consumed"], held["redelivered"]) == (3, 0)
+    drained = perf("run", "--queue", queue, "--producers", 0, "--consumers", 2, "--messages", 500, "--connect-within", 5,
+                   "--multi-ack-every", 7)
+    assert (drained["consumed"], drained["redelivered"]) == (500, 3)
+    assert 0 < drained["connected_ms"] <= drained["first_delivery_ms"] < 60000
+    perf("run", "--queue", queue, "--hold", "--auto-ack", status=2)
+
+
+def test_a_broker_that_starts_is_waited_for(configured, perf):
+    broker = configured(start=False)
+    waiting = subprocess.Popen([program(), "run", "--uri", broker.url(), "--json", "--connect-within", "60", "--messages", "10"],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    broker.start()
+    out, _ = waiting.communicate(timeout=TIMEOUT_S)
+    assert waiting.returncode == 0 and json.loads(out)["consumed"] == 10
+
+
 def test_the_broker_is_watched(perf, broker, queue_name):
     if not broker.pid:
         pytest.skip("needs the broker's process")
-    r = perf("run", "--queue", queue_name, "--duration", 1, "--warmup", 0.2, "--auto-ack", "--pid", broker.pid)
+    r = perf("run", "--queue", queue_name, "--duration", 1, "--warmup", 0.2, "--auto-ack", "--pid", broker.pid, "--disk", ".")
     assert r["broker_cpu_us_per_message"] > 0
-    assert r["broker_rss_peak_mib"] > 1
+    assert 0 < r["broker_anon_after_mib"] < r["broker_rss_peak_mib"]
+    assert r.get("disk_written_bytes_per_message", 0) >= 0  # a folder in memory has no disk
 
 
 def test_failures_have_the_brokers_words(broker, perf, queue_name, tmp_path):
