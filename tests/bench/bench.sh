@@ -3,6 +3,7 @@
 # and declared queues cost. Prints markdown (docs/performance.md holds such a run); progress goes to standard error.
 #
 #   tests/bench/bench.sh [--quick] [--no-rabbitmq] [--runs N] [--seconds S]
+#   tests/bench/bench.sh durable | restart | backlog [...]    another one: durable.sh, restart.sh, backlog.sh
 #
 # LEVERETD, LEVERET_PERF, RELAY name the programs (default: those of build/release), LEVERETD_ARGS adds arguments of leveretd.
 # RabbitMQ runs when the package rabbitmq-server is installed: a node of its own on the loopback, its data in a temporary folder.
@@ -10,6 +11,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export LC_ALL=C
+
+case ${1:-} in
+durable | restart | backlog) exec "tests/bench/$1.sh" "${@:2}" ;;
+esac
 
 quick= rabbitmq=yes runs=3 seconds=2 warmup=1
 connections=10000 queues=100000 rabbitmq_connections=2000 rabbitmq_queues=2000
@@ -19,123 +24,13 @@ while (($#)); do
     --no-rabbitmq) rabbitmq= ;;
     --runs) runs=$2 && shift ;;
     --seconds) seconds=$2 && shift ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 64 ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 64 ;;
     esac
     shift
 done
 
-LEVERETD=${LEVERETD:-build/release/src/leveretd}
-LEVERET_PERF=${LEVERET_PERF:-build/release/src/cli/leveret-perf}
-RELAY=${RELAY:-build/release/tests/bench/relay}
-ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
-
-for program in "$LEVERETD" "$LEVERET_PERF" "$RELAY"; do
-    [[ -x $program ]] || { echo "bench: $program is not there; ./dev build makes it" >&2 && exit 1; }
-done
-
-free_port() { # below the ephemeral ports, so that no client takes it meanwhile
-    local port
-    while port=$((10000 + RANDOM % 20000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    echo "$port"
-}
-port_relay=$(free_port) port_leveret=$(free_port) port_rabbitmq=$(free_port) port_epmd=$(free_port) port_dist=$(free_port)
-
-load=$(cut -d' ' -f1 /proc/loadavg)
-work=$(mktemp -d "${TMPDIR:-/tmp}/leveret-bench.XXXXXX")
-pids=() epmd_started=
-say() { echo "bench: $*" >&2; }
-
-finish() {
-    local pid
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    [[ -z $epmd_started ]] || ERL_EPMD_PORT=$port_epmd epmd -kill >/dev/null 2>&1 || true
-    for pid in "${pids[@]}"; do wait_gone "$pid" || kill -9 "$pid" 2>/dev/null || true; done
-    rm -rf "$work"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-wait_gone() { # PID: true once it is gone, false after 20 s
-    local i
-    for ((i = 0; i < 200; i++)); do
-        kill -0 "$1" 2>/dev/null || return 0
-        sleep 0.1
-    done
-    return 1
-}
-
-wait_port() { # PORT PID LOG
-    local i
-    for ((i = 0; i < 600; i++)); do
-        if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return 0; fi
-        kill -0 "$2" 2>/dev/null || break
-        sleep 0.1
-    done
-    say "nothing listens on port $1" && tail -n 20 "$3" >&2
-    return 1
-}
-
-# --- brokers: each start_* sets `pid` and `uri` ---------------------------------------------------------------------------
-
-start_relay() {
-    "$RELAY" $port_relay >"$work/relay.log" 2>&1 &
-    pid=$! uri=amqp://127.0.0.1:$port_relay
-    pids+=("$pid")
-    wait_port $port_relay "$pid" "$work/relay.log"
-}
-
-start_leveret() { # WORKERS; fresh data each time
-    rm -rf "$work/data"
-    # shellcheck disable=SC2086
-    "$LEVERETD" -d "$work/data" -o listeners.tcp.1=127.0.0.1:$port_leveret -o workers="$1" ${LEVERETD_ARGS:-} \
-        >"$work/leveret.log" 2>&1 &
-    pid=$! uri=amqp://127.0.0.1:$port_leveret
-    pids+=("$pid")
-    wait_port $port_leveret "$pid" "$work/leveret.log"
-}
-
-start_rabbitmq() {
-    local dir=$work/rabbitmq home
-    home=$(find /usr/lib/rabbitmq/lib -maxdepth 1 -name 'rabbitmq_server-*' | sort | tail -n 1)
-    mkdir -p "$dir"
-    printf 'listeners.tcp.1 = 127.0.0.1:%s\n' $port_rabbitmq >"$dir/rabbitmq.conf"
-    printf '[].\n' >"$dir/enabled_plugins"
-    : >"$dir/rabbitmq-env.conf"
-    epmd_started=yes
-    env -i PATH="$PATH" HOME="$dir" LANG=C.UTF-8 RABBITMQ_NODENAME="bench$port_rabbitmq@localhost" RABBITMQ_BASE="$dir" \
-        RABBITMQ_MNESIA_BASE="$dir/mnesia" RABBITMQ_LOG_BASE="$dir" RABBITMQ_CONFIG_FILE="$dir/rabbitmq.conf" \
-        RABBITMQ_CONF_ENV_FILE="$dir/rabbitmq-env.conf" RABBITMQ_PID_FILE="$dir/pid" \
-        RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins" RABBITMQ_DIST_PORT=$port_dist \
-        ERL_EPMD_PORT="$port_epmd" ERL_EPMD_ADDRESS=127.0.0.1 ERL_CRASH_DUMP="$dir/erl_crash.dump" \
-        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \
-        "$home/sbin/rabbitmq-server" >"$work/rabbitmq.log" 2>&1 &
-    local script=$!
-    pids+=("$script")
-    uri=amqp://127.0.0.1:$port_rabbitmq
-    wait_port $port_rabbitmq "$script" "$work/rabbitmq.log"
-    pid=$(cat "$dir/pid")
-    [[ $pid == "$script" ]] || pids+=("$pid")
-}
-
-stop_broker() {
-    kill "$pid" 2>/dev/null || true
-    wait_gone "$pid" || kill -9 "$pid"
-    wait "$pid" 2>/dev/null || true
-}
-
-# --- measuring ------------------------------------------------------------------------------------------------------------
-
-number() { # FILE KEY: a number of leveret-perf's JSON
-    sed -n "s/^ \"$2\": \(-\{0,1\}[0-9.]*\),\{0,1\}\$/\1/p" "$1"
-}
-
-percentile() { # FILE KEY PERCENTILE, microseconds
-    sed -n "s/^ \"$2\": {.*\"$3\": \([0-9.]*\).*/\1/p" "$1"
-}
-
-median() { # of the numbers on standard input
-    sort -g | awk '{ v[NR] = $1 } END { print NR ? v[int((NR + 1) / 2)] : "" }'
-}
+# shellcheck source=tests/bench/common.sh
+. tests/bench/common.sh
 
 cases=(auto_ack acks kib confirms)
 declare -A arguments=(
@@ -191,11 +86,6 @@ measure_queues() { # BROKER KIND QUEUES ARGUMENTS...
 
 # --- the table ------------------------------------------------------------------------------------------------------------
 
-thousands() { awk -v v="${1:-}" 'BEGIN { if (v == "") { print "–"; exit } s = sprintf("%d", v); o = ""; while (length(s) > 3) {
-    o = "," substr(s, length(s) - 2) o; s = substr(s, 1, length(s) - 3) } print s o }'; }
-ratio() { awk -v a="${1:-}" -v b="${2:-}" 'BEGIN { if (a == "" || b == "" || b == 0) print "–"; else printf "%.2f\n", a / b }'; }
-milliseconds() { awk -v v="${1:-}" 'BEGIN { if (v == "") print "–"; else printf "%.2f\n", v / 1000 }'; }
-
 print_throughput() {
     local name
     echo "| 1 producer, 1 consumer | relay | | Leveret, 1 worker | | RabbitMQ | | Leveret / relay | Leveret / RabbitMQ |"
@@ -240,7 +130,6 @@ print_objects() {
 
 # --- all of it ------------------------------------------------------------------------------------------------------------
 
-have_rabbitmq() { [[ -n $rabbitmq ]] && compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*' >/dev/null; }
 
 start_relay
 measure_cases relay

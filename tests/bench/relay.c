@@ -7,6 +7,9 @@
 // basic.deliver and the message's own header and body frames with another channel number, write.
 //
 // A consumer whose socket is full stops the reading of publishers until it has taken half of what waits for it.
+//
+// With --sync it is the least of a durable broker: every byte that came with publishes is written to a file, and their confirms wait for
+// the fdatasync. While one group is on its way to the disk the next one gathers (relay_sync.h); messages are handed on meanwhile.
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -24,6 +27,7 @@
 #include "amqp/wire/table.h"
 #include "src/base/buf.h"
 #include "src/base/mem.h"
+#include "tests/bench/relay_sync.h"
 
 enum {
     FRAME_MAX = 131072,
@@ -32,12 +36,13 @@ enum {
     EVENTS = 256,
     CONFIRM_CHANNELS = 64, // LIMIT: channels of a connection with confirms
     CONSUMERS = 16,        // LIMIT: of a queue
+    BUCKETS = 4096,        // of the table of queues
 };
 
 struct conn;
 
 struct queue {
-    struct queue *next; // of all
+    struct queue *next, *next_in_bucket;
     struct consumer {
         struct conn *conn;
         uint16_t channel;
@@ -66,16 +71,20 @@ struct conn {
     uint64_t body_left; // UINT64_MAX: its header is yet to come
     struct {
         uint16_t channel;
-        uint64_t count, told; // published; confirmed
+        uint64_t count, told;      // published; confirmed
+        uint64_t writing, durable; // with --sync: up to here in the group on its way; on disk
     } confirms[CONFIRM_CHANNELS];
     size_t confirm_count;
+    bool has_published; // in this read
 };
 
 static struct relay {
     int epoll_fd, listen_fd;
     struct conn *conns;
     struct queue *queues, *last; // last: found for the message before
-    struct conn *full;           // its `out` is full; NULL: publishers are read
+    struct queue *buckets[BUCKETS];
+    struct relay_sync *sync; // NULL: nothing is written
+    struct conn *full;       // its `out` is full; NULL: publishers are read
     uint64_t consumer_names;
     uint8_t scratch[IN_BYTES];
 } relay;
@@ -87,13 +96,22 @@ die(const char *what)
     exit(1);
 }
 
+static struct queue **
+bucket_of(struct slice name)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < name.len; i++)
+        hash = (hash ^ name.ptr[i]) * 16777619u;
+    return &relay.buckets[(hash ^ hash >> 15) % BUCKETS];
+}
+
 static struct queue *
 queue_get(struct slice name)
 {
     struct queue *q = relay.last;
     if (LV_LIKELY(q != NULL && q->name_len == name.len && memcmp(q->name, name.ptr, name.len) == 0))
         return q;
-    for (q = relay.queues; q != NULL; q = q->next)
+    for (q = *bucket_of(name); q != NULL; q = q->next_in_bucket)
         if (q->name_len == name.len && memcmp(q->name, name.ptr, name.len) == 0)
             return relay.last = q;
     return NULL;
@@ -105,10 +123,13 @@ queue_add(struct slice name)
     if (queue_get(name) != NULL)
         return;
     struct queue *q = mem_xcalloc(1, sizeof *q);
+    struct queue **bucket = bucket_of(name);
     q->name_len = name.len;
     memcpy(q->name, name.ptr, name.len);
     q->next = relay.queues;
     relay.queues = q;
+    q->next_in_bucket = *bucket;
+    *bucket = q;
 }
 
 static void
@@ -251,9 +272,8 @@ static void
 on_confirm_select(struct conn *c, uint16_t channel)
 {
     if (c->confirm_count < CONFIRM_CHANNELS) {
-        c->confirms[c->confirm_count].channel = channel;
-        c->confirms[c->confirm_count].count = c->confirms[c->confirm_count].told = 0;
-        c->confirm_count++;
+        memset(&c->confirms[c->confirm_count], 0, sizeof c->confirms[0]);
+        c->confirms[c->confirm_count++].channel = channel;
     }
     amqp_frame_confirm_select_ok(&c->out, channel);
 }
@@ -304,12 +324,12 @@ static void
 send_confirms(struct conn *c)
 {
     for (size_t i = 0; i < c->confirm_count; i++) {
-        if (c->confirms[i].count == c->confirms[i].told)
+        uint64_t due = relay.sync != NULL ? c->confirms[i].durable : c->confirms[i].count;
+        if (due == c->confirms[i].told)
             continue;
-        c->confirms[i].told = c->confirms[i].count;
-        amqp_frame_basic_ack(
-            &c->out, c->confirms[i].channel,
-            &(struct amqp_basic_ack){.delivery_tag = c->confirms[i].count, .multiple = true});
+        c->confirms[i].told = due;
+        amqp_frame_basic_ack(&c->out, c->confirms[i].channel,
+                             &(struct amqp_basic_ack){.delivery_tag = due, .multiple = true});
     }
 }
 
@@ -323,6 +343,7 @@ on_publish(struct conn *c, const uint8_t *p, uint32_t size)
     c->target = r.is_bad ? NULL : queue_get(key);
     c->target_channel = wire_get_u16(p + 1);
     c->body_left = UINT64_MAX;
+    c->has_published = true;
     if (c->confirm_count != 0)
         count_confirm(c, c->target_channel);
 }
@@ -433,9 +454,13 @@ conn_read(struct conn *c)
     ssize_t n = recv(c->fd, in + c->in_len, IN_BYTES - c->in_len, 0);
     if (n <= 0)
         return n < 0 && errno == EAGAIN;
+    bool was_inside = c->body_left != 0; // of a message that began in an earlier read
     size_t len = c->in_len + (size_t)n, used = on_input(c, in, len);
     if (used == SIZE_MAX)
         return false;
+    if (relay.sync != NULL && (c->has_published || was_inside) && used > 0)
+        relay_sync_add(relay.sync, in, used);
+    c->has_published = false;
     c->in_len = len - used;
     if (c->in_len > 0) {
         if (c->in == NULL)
@@ -444,6 +469,25 @@ conn_read(struct conn *c)
     }
     send_confirms(c);
     return true;
+}
+
+// Between two rounds: what is on disk is confirmed, and what gathered goes there.
+static void
+sync_turn(void)
+{
+    if (relay_sync_is_done(relay.sync)) {
+        for (struct conn *c = relay.conns; c != NULL; c = c->next) {
+            for (size_t i = 0; i < c->confirm_count; i++)
+                c->confirms[i].durable = c->confirms[i].writing;
+            send_confirms(c);
+        }
+    }
+    if (relay_sync_start(relay.sync))
+        for (struct conn *c = relay.conns; c != NULL; c = c->next)
+            for (size_t i = 0; i < c->confirm_count; i++) {
+                bool is_half = c->body_left != 0 && c->confirms[i].channel == c->target_channel;
+                c->confirms[i].writing = c->confirms[i].count - is_half;
+            }
 }
 
 // Whoever got something in this round; there are few consumers, and most rounds touch one.
@@ -490,18 +534,14 @@ listen_on(uint16_t port)
     epoll_ctl(relay.epoll_fd, EPOLL_CTL_ADD, relay.listen_fd, &e);
 }
 
-int
-main(int argc, char **argv)
+static void
+run_loop(void)
 {
-    unsigned long port = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
-    if (port == 0 || port > UINT16_MAX) {
-        fputs("usage: relay PORT     listens on 127.0.0.1 until it is killed\n", stderr);
-        return 2;
+    static char is_sync; // its address in data.ptr
+    if (relay.sync != NULL) {
+        struct epoll_event e = {.events = EPOLLIN, .data.ptr = &is_sync};
+        epoll_ctl(relay.epoll_fd, EPOLL_CTL_ADD, relay_sync_fd(relay.sync), &e);
     }
-    signal(SIGPIPE, SIG_IGN);
-    listen_on((uint16_t)port);
-    printf("relay on 127.0.0.1:%lu, pid %d\n", port, (int)getpid());
-    fflush(stdout);
     for (;;) {
         struct epoll_event events[EVENTS];
         int n = epoll_wait(relay.epoll_fd, events, EVENTS, -1);
@@ -511,6 +551,8 @@ main(int argc, char **argv)
                 accept_all();
                 continue;
             }
+            if (events[i].data.ptr == &is_sync)
+                continue; // see sync_turn
             bool is_alive = true;
             if ((events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
                 is_alive = conn_read(c);
@@ -519,6 +561,31 @@ main(int argc, char **argv)
             if (!is_alive)
                 conn_free(c);
         }
+        if (relay.sync != NULL)
+            sync_turn();
         flush_consumers();
     }
+}
+
+int
+main(int argc, char **argv)
+{
+    bool is_sync = argc == 5 && strcmp(argv[2], "--sync") == 0;
+    unsigned long port = argc == 2 || is_sync ? strtoul(argv[1], NULL, 10) : 0;
+    unsigned long ring_mib = is_sync ? strtoul(argv[4], NULL, 10) : 0;
+    if (port == 0 || port > UINT16_MAX || (is_sync && (ring_mib < 1 || ring_mib > 65536))) {
+        fputs("usage: relay PORT [--sync FILE MIB]\n"
+              "Listens on 127.0.0.1 until it is killed. With --sync what is published is written round and "
+              "round a FILE of so\n"
+              "many MiB, and confirmed after an fdatasync.\n",
+              stderr);
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    if (is_sync)
+        relay.sync = relay_sync_new(argv[3], (uint64_t)ring_mib << 20);
+    listen_on((uint16_t)port);
+    printf("relay on 127.0.0.1:%lu, pid %d\n", port, (int)getpid());
+    fflush(stdout);
+    run_loop();
 }
