@@ -59,6 +59,10 @@ put_visible(struct buf *out, struct slice s)
 void
 ctl_store_put_queue(struct buf *out, const struct inspect_queue *q)
 {
+    if (q->lost_folder != NULL) {
+        buf_printf(out, "queue %llu (in %s)", (unsigned long long)q->id, q->lost_folder);
+        return;
+    }
     if (!q->is_known) {
         buf_printf(out, "queue %llu (not in the metadata)", (unsigned long long)q->id);
         return;
@@ -70,8 +74,9 @@ ctl_store_put_queue(struct buf *out, const struct inspect_queue *q)
     buf_append_str(out, "'");
 }
 
-bool
-ctl_store_is_chosen(const struct ctl_store *s, const struct inspect_queue *q)
+// The options --vhost and --queue: is it one of those asked for?
+static bool
+is_chosen(const struct ctl_store *s, const struct inspect_queue *q)
 {
     const struct ctl_options *o = &s->c->options;
     char id[32];
@@ -81,6 +86,20 @@ ctl_store_is_chosen(const struct ctl_store *s, const struct inspect_queue *q)
     if (o->queue == NULL)
         return true;
     return q->is_known ? slice_eq_str(q->name, o->queue) : strcmp(id, o->queue) == 0;
+}
+
+const struct inspect_queue *
+ctl_store_next(const struct ctl_store *s, size_t *n)
+{
+    const struct inspect *i = &s->inspect;
+    size_t count = s->c->options.is_lost ? i->backlog_count : i->queue_count;
+    while (*n < count) {
+        size_t at = (*n)++;
+        const struct inspect_queue *q = s->c->options.is_lost ? &i->backlogs[at].lost : &i->queues[at];
+        if ((!s->c->options.is_lost || q->lost_folder != NULL) && is_chosen(s, q))
+            return q;
+    }
+    return NULL;
 }
 
 int
@@ -150,12 +169,15 @@ ctl_store_verify(struct ctl_store *s)
     if (err != 0)
         return ctl_store_failed(s, err);
     bool is_damaged = i->damage > 0;
+    uint64_t messages = 0;
+    for (size_t n = 0; n < i->queue_count; n++)
+        messages += i->queues[n].live;
     if (s->is_json) {
         ctl_print_json(s->c, s->c->out,
                        json_pack("{s:o, s:s, s:I, s:I, s:I, s:o, s:o}", "data_dir",
                                  ctl_store_text(slice_str(s->c->data_dir)), "result",
                                  is_damaged ? "damaged" : "clean", "damage", (json_int_t)i->damage, "notes",
-                                 (json_int_t)i->notes, "messages", (json_int_t)i->live.count, "log",
+                                 (json_int_t)i->notes, "messages", (json_int_t)messages, "log",
                                  ctl_store_log(i), "findings", ctl_store_findings(i)));
         return is_damaged ? CTL_DAMAGED : CTL_OK;
     }
@@ -168,8 +190,12 @@ ctl_store_verify(struct ctl_store *s)
     ctl_store_put_count(&line, i->log.groups, "group");
     buf_append_str(&line, " of ");
     ctl_store_put_count(&line, i->log.segments, "segment");
+    if (i->backlog.blocks > 0) {
+        buf_append_str(&line, ", ");
+        ctl_store_put_count(&line, i->backlog.blocks, "backlog block");
+    }
     buf_append_str(&line, ", ");
-    ctl_store_put_count(&line, i->live.count, "live message");
+    ctl_store_put_count(&line, messages, "live message");
     buf_append_str(&line, " of ");
     ctl_store_put_count(&line, i->queue_count, "queue");
     fprintf(s->c->out, "%s\n", buf_cstr(&line));
@@ -276,7 +302,7 @@ const struct ctl_command ctl_commands_store[] = {
     {.name = "store",
      .group = GROUP_OPERATIONS,
      .usage = "(verify | stats | dump) [-d <directory>] [--json] [--vhost <vhost>] [--queue <queue>] [--seq "
-              "<n>[-<m>]] [--limit <n>] [--truncate <n>]",
+              "<n>[-<m>]] [--lost-and-found] [--limit <n>] [--truncate <n>]",
      .about = "Reads the data directory of a stopped broker",
      .details =
          "verify\n\tchecks every checksum and says what is damaged: exit status 0, or 1 when something is\n\n"
@@ -287,11 +313,14 @@ const struct ctl_command ctl_commands_store[] = {
          "--json\n\tas --formatter json\n\n"
          "--vhost <vhost>, --queue <queue>, --seq <n>[-<m>]\n\tstats, dump: only these; a queue that the "
          "metadata does not know goes by its number\n\n"
+         "--lost-and-found\n\tstats, dump: instead of queues what earlier starts put into lost+found, by "
+         "number\n\n"
          "--limit <n>\n\tdump: at most so many messages [100]; 0: all\n\n"
          "--truncate <n>\n\tdump: bytes of each body that are shown [50000]\n\n",
      .args_min = 1,
      .args_max = 1,
-     .options = OPTION_DATA_DIR | OPTION_JSON | OPTION_QUEUE | OPTION_SEQ | OPTION_LIMIT | OPTION_TRUNCATE,
+     .options = OPTION_DATA_DIR | OPTION_JSON | OPTION_QUEUE | OPTION_SEQ | OPTION_LIMIT | OPTION_TRUNCATE |
+                OPTION_LOST,
      .run = run_store,
      .check = check_store},
     {.name = NULL},

@@ -21,8 +21,8 @@ int ctl_store_stats(struct ctl_store *s);
 int ctl_store_dump(struct ctl_store *s);
 
 // --- between them (ctl_store.c) ---
-// The option --vhost, --queue: is it one of those asked for?
-bool ctl_store_is_chosen(const struct ctl_store *s, const struct inspect_queue *q);
+// The n-th queue that is asked for, or with --lost-and-found what lies there; NULL: no more. *n starts at 0 and goes on.
+const struct inspect_queue *ctl_store_next(const struct ctl_store *s, size_t *n);
 // "queue 'q' in vhost '/'", or "queue 17 (not in the metadata)".
 void ctl_store_put_queue(struct buf *out, const struct inspect_queue *q);
 // A JSON string of any bytes: what is not UTF-8 becomes U+FFFD.

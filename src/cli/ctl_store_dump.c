@@ -166,6 +166,8 @@ print_message_json(struct dump *d, const struct inspect_message *m)
                                (json_int_t)m->flags, "file", m->file, "offset", (json_int_t)m->offset);
     if (m->large_file != 0)
         json_object_set_new(object, "large_file", json_sprintf("large/%016" PRIx64 ".body", m->large_file));
+    if (q->lost_folder != NULL)
+        json_object_set_new(object, "lost_found", json_string(q->lost_folder));
     if (m->expires_ms != 0)
         json_object_set_new(object, "expires_ms", json_integer((json_int_t)m->expires_ms));
     if (m->result != 0) {
@@ -294,11 +296,10 @@ ctl_store_dump(struct ctl_store *s)
                         "--seq takes a sequence number, or the first and last of several: 17, 17-42, 17-");
     if (s->is_json)
         fputs("[\n", s->c->out);
-    for (size_t n = 0; n < i->queue_count && err == 0; n++) {
-        if (!ctl_store_is_chosen(s, &i->queues[n]))
-            continue;
+    const struct inspect_queue *q;
+    for (size_t n = 0; err == 0 && (q = ctl_store_next(s, &n)) != NULL;) {
         is_found = true;
-        err = inspect_each_message(i, &i->queues[n], d.first_seq, d.last_seq, show, &d);
+        err = inspect_each_message(i, q, d.first_seq, d.last_seq, show, &d);
     }
     if (s->is_json)
         fputs("]\n", s->c->out);

@@ -2,7 +2,8 @@
 #include "src/cli/ctl_store.h"
 
 struct sum {
-    uint64_t messages, unknown;
+    uint64_t messages, back, unknown;
+    uint64_t lost_folders, lost; // in lost+found: folders, messages
     struct inspect_share ring, backlog, large;
     uint64_t segments_needed, live_bytes, needed_bytes, file_bytes;
 };
@@ -12,18 +13,21 @@ sum_up(const struct ctl_store *s)
 {
     const struct inspect *i = &s->inspect;
     struct sum sum = {0};
-    for (size_t n = 0; n < i->queue_count; n++) {
-        const struct inspect_queue *q = &i->queues[n];
-        if (!ctl_store_is_chosen(s, q))
-            continue;
+    const struct inspect_queue *q;
+    for (size_t n = 0; (q = ctl_store_next(s, &n)) != NULL;) {
         sum.messages += q->live;
-        sum.unknown += q->is_known ? 0 : q->live;
+        sum.back += q->is_known ? q->live : 0;
+        sum.unknown += q->is_known || q->lost_folder != NULL ? 0 : q->live;
         sum.ring.messages += q->ring.messages;
         sum.ring.bytes += q->ring.bytes;
         sum.backlog.messages += q->backlog.messages;
         sum.backlog.bytes += q->backlog.bytes;
         sum.large.messages += q->large.messages;
         sum.large.bytes += q->large.bytes;
+    }
+    for (size_t n = 0; n < i->backlog_count; n++) {
+        sum.lost_folders += i->backlogs[n].is_lost;
+        sum.lost += i->backlogs[n].lost.live;
     }
     for (size_t n = 0; n < i->segment_count; n++) {
         const struct inspect_segment *g = &i->segments[n];
@@ -81,9 +85,9 @@ print_json(struct ctl_store *s, const struct sum *sum)
 {
     const struct inspect *i = &s->inspect;
     json_t *queues = json_array(), *segments = json_array();
-    for (size_t n = 0; n < i->queue_count; n++)
-        if (ctl_store_is_chosen(s, &i->queues[n]))
-            json_array_append_new(queues, queue_object(&i->queues[n]));
+    const struct inspect_queue *q;
+    for (size_t n = 0; (q = ctl_store_next(s, &n)) != NULL;)
+        json_array_append_new(queues, queue_object(q));
     for (size_t n = 0; n < i->segment_count; n++)
         json_array_append_new(segments, segment_object(&i->segments[n]));
     json_t *metadata =
@@ -96,13 +100,17 @@ print_json(struct ctl_store *s, const struct sum *sum)
                   "ring", share(&sum->ring), "backlog", share(&sum->backlog), "large", share(&sum->large),
                   "log_file_bytes", (json_int_t)sum->file_bytes, "log_needed_bytes",
                   (json_int_t)sum->needed_bytes, "log_live_bytes", (json_int_t)sum->live_bytes);
-    json_t *start =
-        json_pack("{s:I, s:I, s:I, s:I, s:I}", "segments_to_read", (json_int_t)sum->segments_needed,
-                  "messages_back", (json_int_t)(sum->messages - sum->unknown), "messages_to_lost_found",
-                  (json_int_t)sum->unknown, "torn_bytes_to_cut", (json_int_t)i->log.torn_bytes,
-                  "large_files_to_remove", (json_int_t)i->large_unused);
+    json_t *start = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I}", "segments_to_read", (json_int_t)sum->segments_needed, "messages_back",
+        (json_int_t)sum->back, "messages_to_lost_found", (json_int_t)sum->unknown, "torn_bytes_to_cut",
+        (json_int_t)i->log.torn_bytes, "large_files_to_remove", (json_int_t)i->large_unused);
+    json_t *backlog = json_pack("{s:I, s:I, s:I}", "files", (json_int_t)i->backlog.files, "blocks",
+                                (json_int_t)i->backlog.blocks, "bytes", (json_int_t)i->backlog_bytes);
+    json_t *lost =
+        json_pack("{s:I, s:I}", "folders", (json_int_t)sum->lost_folders, "messages", (json_int_t)sum->lost);
     return ctl_print_json(s->c, s->c->out,
-                          json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "data_dir",
+                          json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "backlog_files",
+                                    backlog, "lost_found", lost, "data_dir",
                                     ctl_store_text(slice_str(s->c->data_dir)), "metadata", metadata, "totals",
                                     totals, "start", start, "log", ctl_store_log(i), "queues", queues,
                                     "segments", segments, "findings", ctl_store_findings(i)));
@@ -146,10 +154,24 @@ print_summary(struct ctl_store *s, const struct sum *sum)
                (unsigned long long)sum->file_bytes, (unsigned long long)sum->segments_needed,
                (unsigned long long)sum->needed_bytes, (unsigned long long)sum->live_bytes,
                (long long)percent(sum->live_bytes, sum->needed_bytes));
+    if (i->backlog.files > 0) {
+        buf_append_str(&out, "backlog files: ");
+        ctl_store_put_count(&out, i->backlog.files, "file");
+        buf_printf(&out, " of %llu bytes together with ", (unsigned long long)i->backlog_bytes);
+        ctl_store_put_count(&out, i->backlog.blocks, "block");
+        buf_append_str(&out, "\n");
+    }
+    if (sum->lost_folders > 0) {
+        buf_append_str(&out, "lost+found: ");
+        ctl_store_put_count(&out, sum->lost, "message");
+        buf_append_str(&out, " in ");
+        ctl_store_put_count(&out, sum->lost_folders, "folder");
+        buf_append_str(&out, "\n");
+    }
     buf_append_str(&out, "a start reads ");
     ctl_store_put_count(&out, sum->segments_needed, "segment");
     buf_append_str(&out, ", brings back ");
-    ctl_store_put_count(&out, sum->messages - sum->unknown, "message");
+    ctl_store_put_count(&out, sum->back, "message");
     if (sum->unknown > 0)
         buf_printf(&out, ", moves %llu to lost+found", (unsigned long long)sum->unknown);
     if (i->log.torn_bytes > 0)
@@ -180,13 +202,10 @@ print_queues(struct ctl_store *s)
         {"vhost", KIND_TEXT},           {"queue", KIND_TEXT},       {"messages", KIND_NUMBER},
         {"message_bytes", KIND_NUMBER}, {"in_log", KIND_NUMBER},    {"in_backlog", KIND_NUMBER},
         {"in_own_file", KIND_NUMBER},   {"unreadable", KIND_NUMBER}};
-    const struct inspect *i = &s->inspect;
+    const struct inspect_queue *q;
     json_t *rows = json_array();
     char id[40];
-    for (size_t n = 0; n < i->queue_count; n++) {
-        const struct inspect_queue *q = &i->queues[n];
-        if (!ctl_store_is_chosen(s, q))
-            continue;
+    for (size_t n = 0; (q = ctl_store_next(s, &n)) != NULL;) {
         snprintf(id, sizeof id, "(%llu)", (unsigned long long)q->id);
         json_array_append_new(rows, json_pack("[o, o, I, I, I, I, I, I]", ctl_store_text(q->vhost),
                                               q->is_known ? ctl_store_text(q->name) : json_string(id),

@@ -56,6 +56,7 @@ static const struct option options[] = {
     {"json", 0, TAKES_NOTHING, PLACE(is_json), OPTION_JSON},
     {"queue", 0, TAKES_TEXT, PLACE(queue), OPTION_QUEUE},
     {"seq", 0, TAKES_TEXT, PLACE(seq), OPTION_SEQ},
+    {"lost-and-found", 0, TAKES_NOTHING, PLACE(is_lost), OPTION_LOST},
     {"truncate", 0, TAKES_NUMBER, PLACE(truncate), OPTION_TRUNCATE},
 };
 

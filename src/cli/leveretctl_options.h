@@ -34,6 +34,7 @@ enum ctl_option_bit {
     OPTION_QUEUE = 1u << 19,
     OPTION_SEQ = 1u << 20,
     OPTION_TRUNCATE = 1u << 21,
+    OPTION_LOST = 1u << 22,
 };
 
 struct ctl_options {
@@ -48,7 +49,7 @@ struct ctl_options {
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
     bool has_headers; // --no-table-headers: false
     bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting,
-        is_listing_commands, is_idempotent, is_json;
+        is_listing_commands, is_idempotent, is_json, is_lost;
     enum ctl_format format;
     uint32_t given;      // enum ctl_option_bit
     const char *command; // NULL: none

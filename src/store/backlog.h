@@ -191,6 +191,9 @@ struct backlog_report {
     // Large files that waiting messages name, once a message, for the owner to hold; mem_free. Those of the kept are in their records.
     uint64_t *large;
     size_t large_count, large_cap;
+    // Told of each damaged place as it is found, file 0: of `state`; NULL: nobody asks.
+    void (*damage)(void *ctx, uint32_t file, uint64_t offset, uint64_t bytes, const char *what);
+    void *damage_ctx;
 };
 
 // What a queue has in its files: the picture, and the kept ones. `gone` tells the next range of numbers [*ret_first, *ret_end) with *ret_end > from

@@ -68,6 +68,13 @@ grow(void *items, size_t *cap, size_t count, size_t size)
     return 0;
 }
 
+static void
+tell(const struct opening *o, uint32_t file, uint64_t offset, uint64_t bytes, const char *what)
+{
+    if (o->report->damage != NULL)
+        o->report->damage(o->report->damage_ctx, file, offset, bytes, what);
+}
+
 // --- gone, alive ---
 
 static void
@@ -163,6 +170,8 @@ read_state(struct opening *o)
     mem_free(bytes);
     if (err == -LE_CORRUPT) {
         o->report->bad_states++;
+        tell(o, 0, 0, 0,
+             "it cannot be trusted: everything in the files counts that the log does not call gone");
         err = 0;
     }
     if (BACKLOG_BUG(BLG_BUG_CURSOR_PLUS_ONE))
@@ -207,10 +216,13 @@ search(struct opening *o, int fd, const struct file_header *file, uint64_t size,
 static void
 report_gap(struct opening *o, const struct block_header *h, uint64_t bytes, uint64_t *torn)
 {
-    if (h->append == h->number || h->number < o->state.block_end)
+    uint64_t from = h->offset - bytes;
+    if (h->append == h->number || h->number < o->state.block_end) {
         o->report->bad_blocks++;
-    else
+        tell(o, h->file, from, bytes, "no valid block where one was written");
+    } else {
         *torn += bytes;
+    }
 }
 
 static int
@@ -386,16 +398,19 @@ read_records(struct opening *o, const struct block_header *h,
     struct backlog_block block;
     struct backlog_record r;
     uint8_t *bytes;
-    uint32_t at = 0;
+    uint32_t at = 0, from = BLOCK_HEADER_BYTES;
     block_of_header(h, &block);
     int err = backlog_read_block(o->io, o->data_dir, o->queue, false, &block, &bytes);
     if (err != 0)
         return err;
     for (int got; err == 0 && (got = backlog_block_next(bytes, &block, &at, &r)) != 0;) {
-        if (got < 0)
+        if (got < 0) {
             o->report->bad_records++;
-        else
+            tell(o, h->file, h->offset + from, at - from, "a record is damaged");
+        } else {
             err = fn(o, h, &r);
+        }
+        from = at;
     }
     mem_free(bytes);
     return err;

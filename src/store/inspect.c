@@ -1,4 +1,5 @@
-// inspect.c: findings and queues, and what the parts have in common. Happy path: metadata → log → names of large files → queues in order.
+// inspect.c: findings and queues, and what the parts have in common. Happy path: metadata → which backlogs there are → log → backlogs → names of large
+// files → queues in order.
 #include "src/store/inspect.h"
 
 #include <stdarg.h>
@@ -6,7 +7,6 @@
 #include "amqp/wire/props.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
-#include "src/store/inspect_io.h"
 
 static char *
 copy_text(struct slice s)
@@ -20,11 +20,25 @@ copy_text(struct slice s)
     return copy;
 }
 
-void
-inspect_find(struct inspect *i, bool is_damage, const char *file, uint64_t offset, uint64_t bytes,
-             const char *fmt, ...)
+// A place that is read twice is found once.
+static bool
+is_known_already(const struct inspect *i, const struct inspect_finding *f)
 {
-    if (is_damage)
+    for (size_t n = 0; n < i->finding_count; n++) {
+        const struct inspect_finding *g = &i->findings[n];
+        if (g->offset == f->offset && g->bytes == f->bytes && strcmp(g->file, f->file) == 0 &&
+            strcmp(g->text, f->text) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void
+add_finding(struct inspect *i, const struct inspect_finding *f)
+{
+    if (is_known_already(i, f))
+        return;
+    if (f->is_damage)
         i->damage++;
     else
         i->notes++;
@@ -40,23 +54,33 @@ inspect_find(struct inspect *i, bool is_damage, const char *file, uint64_t offse
         i->findings = all;
         i->finding_cap = cap;
     }
+    struct inspect_finding copy = *f;
+    copy.file = copy_text(slice_str(f->file));
+    copy.text = copy_text(slice_str(f->text));
+    if (copy.file == NULL || copy.text == NULL) {
+        mem_free(copy.file);
+        mem_free(copy.text);
+        i->error = -LE_NOMEM;
+        return;
+    }
+    i->findings[i->finding_count++] = copy;
+}
+
+void
+inspect_find(struct inspect *i, bool is_damage, const char *file, uint64_t offset, uint64_t bytes,
+             const char *fmt, ...)
+{
     struct buf text = BUF_INIT;
     va_list ap;
     va_start(ap, fmt);
     buf_vprintf(&text, fmt, ap);
     va_end(ap);
-    struct inspect_finding *f = &i->findings[i->finding_count];
-    *f = (struct inspect_finding){.is_damage = is_damage, .offset = offset, .bytes = bytes};
-    f->file = copy_text(slice_str(file));
-    f->text = copy_text(buf_slice(&text));
+    add_finding(i, &(struct inspect_finding){.is_damage = is_damage,
+                                             .file = (char *)(uintptr_t)file,
+                                             .offset = offset,
+                                             .bytes = bytes,
+                                             .text = (char *)(uintptr_t)buf_cstr(&text)});
     buf_fini(&text);
-    if (f->file == NULL || f->text == NULL) {
-        mem_free(f->file);
-        mem_free(f->text);
-        i->error = -LE_NOMEM;
-        return;
-    }
-    i->finding_count++;
 }
 
 // --- queues ---
@@ -179,7 +203,7 @@ inspect_open(struct inspect *i, const struct io *system, const char *dir, struct
 {
     memset(i, 0, sizeof(*i));
     i->dir = dir;
-    inspect_io_init(&i->io, system);
+    inspect_io_init(&i->reader, system);
     inttab_init(&i->queue_by_id);
     msglog_live_init(&i->live);
     if (strlen(dir) > IO_PATH_MAX - 64) {
@@ -188,9 +212,15 @@ inspect_open(struct inspect *i, const struct io *system, const char *dir, struct
     }
     int err = inspect_read_meta(i, problem);
     if (err == 0)
+        err = inspect_list_backlogs(i);
+    if (err == 0)
         err = inspect_read_log(i, problem);
     if (err == 0)
         err = msglog_live_each(&i->live, UINT64_MAX, count_live, i);
+    if (err == 0)
+        err = inspect_read_backlogs(i, problem);
+    if (err == 0)
+        err = inspect_list_large(i);
     if (err == 0)
         err = sort_queues(i);
     if (err == 0)
@@ -218,5 +248,6 @@ inspect_close(struct inspect *i)
     mem_free(i->segments);
     inttab_fini(&i->queue_by_id);
     msglog_live_fini(&i->live);
+    inspect_close_backlogs(i);
     inspect_close_log(i);
 }

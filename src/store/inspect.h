@@ -13,7 +13,8 @@
 #include "src/base/buf.h"
 #include "src/base/inttab.h"
 #include "src/base/io.h"
-#include "src/store/log.h"
+#include "src/store/backlog.h"
+#include "src/store/inspect_io.h"
 
 // LIMIT: findings kept with their text; the others are counted.
 enum { INSPECT_FINDINGS_MAX = 1000 };
@@ -34,6 +35,7 @@ struct inspect_queue {
     uint64_t id;
     struct slice vhost, name; // heap; empty when !is_known
     bool is_known;            // the metadata has it
+    const char *lost_folder;  // what lies in lost+found, under the data directory; NULL: a queue proper
     uint64_t live;            // messages
     uint64_t first_seq, last_seq;
     // By inspect_measure, each message in one of them: in the log, in the queue's backlog files, in a file of its own.
@@ -57,6 +59,17 @@ struct inspect_segment {
         live_bytes; // by inspect_measure: records that some queue needs, with their headers
 };
 
+// The files of a queue beside the log: in queues/, or in lost+found/ where a start put those of a queue that nobody knew.
+struct inspect_backlog {
+    uint64_t queue;
+    char folder[64]; // under the data directory
+    bool is_lost;
+    struct inspect_queue lost; // the queue as it is there, is_lost alone
+    struct backlog picture;    // what waits
+    struct backlog_kept *kept; // and what does not, by seq
+    size_t kept_count;
+};
+
 struct inspect_meta {
     bool is_there;
     uint64_t vhosts, users, exchanges, queues, bindings;
@@ -64,7 +77,7 @@ struct inspect_meta {
 };
 
 struct inspect {
-    struct io io;                     // reads only
+    struct inspect_io reader;         // reads only
     const char *dir;                  // the caller's
     struct inspect_finding *findings; // in the order of finding
     size_t finding_count, finding_cap;
@@ -77,7 +90,11 @@ struct inspect {
     struct inspect_meta meta;
     struct msglog_report log; // as a start would report it
     uint64_t large_files, large_bytes,
-        large_unused; // files in large/; those that nothing refers to go at the next start
+        large_unused;                 // files in large/; those that nothing refers to go at the next start
+    struct inspect_backlog *backlogs; // by queue; those in lost+found last
+    size_t backlog_count, backlog_cap;
+    struct backlog_report backlog; // as a start would report it
+    uint64_t backlog_bytes;        // of their files
     struct msglog_live live;
     struct core *core; // the log as recovery left it
     int error;         // out of memory somewhere: sticks
@@ -118,7 +135,8 @@ struct inspect_message {
 
 typedef int (*inspect_message_fn)(void *ctx,
                                   const struct inspect_message *m); // another result than 0 ends it
-// Live messages of a queue, by sequence number, from first_seq to last_seq.
+// Live messages of a queue (of i->queues, or `lost` of a backlog), by sequence number, from first_seq to last_seq. Damage met on the way
+// becomes a finding.
 LV_MUST_USE int inspect_each_message(struct inspect *i, const struct inspect_queue *queue, uint64_t first_seq,
                                      uint64_t last_seq, inspect_message_fn fn, void *ctx);
 
@@ -128,4 +146,18 @@ void inspect_find(struct inspect *i, bool is_damage, const char *file, uint64_t 
 struct inspect_queue *inspect_queue_at(struct inspect *i, uint64_t id); // makes it; NULL: out of memory
 LV_MUST_USE int inspect_read_meta(struct inspect *i, struct buf *problem);
 LV_MUST_USE int inspect_read_log(struct inspect *i, struct buf *problem);
+// Before the log: which queues have backlog files. After it: what lives in them.
+LV_MUST_USE int inspect_list_backlogs(struct inspect *i);
+LV_MUST_USE int inspect_read_backlogs(struct inspect *i, struct buf *problem);
+LV_MUST_USE int inspect_measure_backlogs(struct inspect *i);
+void inspect_close_backlogs(struct inspect *i);
+struct inspect_backlog *inspect_backlog_of(struct inspect *i, uint64_t queue); // NULL: none
+LV_MUST_USE int inspect_list_large(struct inspect *i);
+// The content of a large file; *ret_buffer by mem_free.
+LV_MUST_USE int inspect_read_large(struct inspect *i, const struct backlog_record *r, uint8_t **ret_buffer);
+// Live messages of a queue that are in the log; `from` is where the search goes on, 0 at first.
+const struct msglog_live_entry *inspect_next_live(const struct inspect *i, uint64_t queue, size_t *from);
+// A message of the log is handed to fn.
+LV_MUST_USE int inspect_visit_live(struct inspect *i, const struct inspect_queue *q,
+                                   const struct msglog_live_entry *e, inspect_message_fn fn, void *ctx);
 void inspect_close_log(struct inspect *i);

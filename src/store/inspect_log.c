@@ -39,10 +39,10 @@ note_large_file(void *ctx, const char *name)
     if (end != name + 16 || strcmp(end, ".body") != 0 || id == 0)
         return 0;
     snprintf(path, sizeof path, "%.*s/%.32s", IO_PATH_MAX - 40, i->core->large_dir, name);
-    if (i->io.open(i->io.ctx, path, IO_READ, &fd) != 0)
+    if (i->reader.io.open(i->reader.io.ctx, path, IO_READ, &fd) != 0)
         return 0; // who needs it will tell
-    (void)i->io.size(i->io.ctx, fd, &size);
-    (void)i->io.close(i->io.ctx, fd);
+    (void)i->reader.io.size(i->reader.io.ctx, fd, &size);
+    (void)i->reader.io.close(i->reader.io.ctx, fd);
     i->large_files++;
     i->large_bytes += size;
     i->large_unused += inttab_get(&i->core->large, id) == NULL;
@@ -56,12 +56,12 @@ hold_large(void *ctx, uint64_t queue, struct msglog_live_entry *e)
     return e->large_file != 0 ? inttab_put(&c->large, e->large_file, c) : 0;
 }
 
-static int
-list_large(struct inspect *i)
+int
+inspect_list_large(struct inspect *i)
 {
     int err = msglog_live_each(&i->live, UINT64_MAX, hold_large, i->core);
     if (err == 0)
-        err = i->io.list(i->io.ctx, i->core->large_dir, note_large_file, i);
+        err = i->reader.io.list(i->reader.io.ctx, i->core->large_dir, note_large_file, i);
     return err == -LE_NOTFOUND ? 0 : err;
 }
 
@@ -126,7 +126,7 @@ inspect_read_log(struct inspect *i, struct buf *problem)
     if (c == NULL)
         return -LE_NOMEM;
     struct recover_watch watch = {.ctx = i, .damage = tell_damage};
-    c->io = &i->io;
+    c->io = &i->reader.io;
     c->watch = &watch;
     snprintf(path, sizeof path, "%s/log", i->dir);
     snprintf(c->large_dir, sizeof c->large_dir, "%s/large", i->dir);
@@ -143,8 +143,6 @@ inspect_read_log(struct inspect *i, struct buf *problem)
         buf_printf(problem, "%s cannot be read: %s", path, err_text(err));
     if (err == 0)
         err = list_segments(i);
-    if (err == 0)
-        err = list_large(i);
     if (err == 0)
         note_the_end(i);
     return err;
@@ -225,7 +223,7 @@ read_around(struct measure *m, int fd)
     enum { STEP_BYTES = 64 * 1024 };
     for (uint64_t at = 0; at < m->at->end; at += STEP_BYTES) {
         size_t n = 0, len = (size_t)LV_MIN((uint64_t)STEP_BYTES, m->at->end - at);
-        if (io_read_all(&m->i->io, fd, m->bytes + at, len, at, &n) != 0)
+        if (io_read_all(&m->i->reader.io, fd, m->bytes + at, len, at, &n) != 0)
             memset(m->bytes + at, 0, len);
     }
 }
@@ -260,6 +258,8 @@ inspect_measure(struct inspect *i)
         if (m.at->use == INSPECT_NEEDED && m.at->generation != 0)
             err = measure_segment(&m);
     }
+    if (err == 0)
+        err = inspect_measure_backlogs(i);
     for (size_t n = 0; n < i->queue_count; n++) {
         struct inspect_queue *q = &i->queues[n];
         q->unreadable = q->live - LV_MIN(q->live, q->ring.messages + q->backlog.messages + q->large.messages);
@@ -269,9 +269,37 @@ inspect_measure(struct inspect *i)
 
 // --- messages one by one ---
 
-static int
-visit(struct inspect *i, const struct inspect_queue *q, const struct msglog_live_entry *e,
-      inspect_message_fn fn, void *ctx)
+const struct msglog_live_entry *
+inspect_next_live(const struct inspect *i, uint64_t queue, size_t *from)
+{
+    const struct msglog_live_queue *q = inttab_get(&i->live.queues, queue);
+    size_t n = q != NULL ? LV_MAX(*from, q->first) : 0;
+    while (q != NULL && n < q->end && q->entries[n].place.len == 0)
+        n++;
+    *from = n + 1;
+    return q != NULL && n < q->end ? &q->entries[n] : NULL;
+}
+
+int
+inspect_read_large(struct inspect *i, const struct backlog_record *r, uint8_t **ret_buffer)
+{
+    uint64_t bytes = (uint64_t)r->content.route_bytes + r->content.header_bytes + r->content.body_bytes;
+    if (bytes > UINT32_MAX)
+        return -LE_CORRUPT;
+    uint8_t *buffer = mem_alloc(LV_MAX((size_t)bytes, (size_t)1));
+    if (buffer == NULL)
+        return -LE_NOMEM;
+    int err = large_read(i->core, r->large_file, (uint32_t)bytes, r->large_crc, buffer);
+    if (err != 0)
+        mem_free(buffer);
+    else
+        *ret_buffer = buffer;
+    return err;
+}
+
+int
+inspect_visit_live(struct inspect *i, const struct inspect_queue *q, const struct msglog_live_entry *e,
+                   inspect_message_fn fn, void *ctx)
 {
     char name[NAME_MAX_BYTES] = "log";
     const struct segment *s = ring_find(&i->core->ring, e->place.file);
@@ -297,20 +325,6 @@ visit(struct inspect *i, const struct inspect_queue *q, const struct msglog_live
     return err;
 }
 
-int
-inspect_each_message(struct inspect *i, const struct inspect_queue *queue, uint64_t first_seq,
-                     uint64_t last_seq, inspect_message_fn fn, void *ctx)
-{
-    const struct msglog_live_queue *live = inttab_get(&i->live.queues, queue->id);
-    int err = 0;
-    for (size_t n = live != NULL ? live->first : 0; live != NULL && n < live->end && err == 0; n++) {
-        const struct msglog_live_entry *e = &live->entries[n];
-        if (e->place.len != 0 && e->seq >= first_seq && e->seq <= last_seq)
-            err = visit(i, queue, e, fn, ctx);
-    }
-    return err;
-}
-
 static int
 check_message(void *ctx, const struct inspect_message *m)
 {
@@ -333,5 +347,8 @@ inspect_check_contents(struct inspect *i)
     int err = 0;
     for (size_t n = 0; n < i->queue_count && err == 0; n++)
         err = inspect_each_message(i, &i->queues[n], 0, UINT64_MAX, check_message, i);
+    for (size_t n = 0; n < i->backlog_count && err == 0; n++)
+        if (i->backlogs[n].is_lost)
+            err = inspect_each_message(i, &i->backlogs[n].lost, 0, UINT64_MAX, check_message, i);
     return err != 0 ? err : i->error;
 }

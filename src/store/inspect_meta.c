@@ -21,11 +21,11 @@ size_of(struct inspect *i, const char *name, uint64_t *ret)
     int fd;
     snprintf(path, sizeof path, "%s/%s", i->dir, name);
     *ret = 0;
-    int err = i->io.open(i->io.ctx, path, IO_READ, &fd);
+    int err = i->reader.io.open(i->reader.io.ctx, path, IO_READ, &fd);
     if (err != 0)
         return err == -LE_NOTFOUND ? 0 : err;
-    err = i->io.size(i->io.ctx, fd, ret);
-    (void)i->io.close(i->io.ctx, fd);
+    err = i->reader.io.size(i->reader.io.ctx, fd, ret);
+    (void)i->reader.io.close(i->reader.io.ctx, fd);
     return err;
 }
 

@@ -183,6 +183,51 @@ binary_bodies_are_base64(void **state)
 }
 
 static void
+backlog_files_are_counted_and_shown(void **state)
+{
+    struct dir d;
+    struct backlog b;
+    struct buf path = BUF_INIT;
+    dir_make(&d);
+    assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
+    backlog_init(&b);
+    add_block(&d, &b, QUEUE_GONE, BACKLOG_CHAIN, 7, 9);
+    assert_int_equal(backlog_set_aside(io_system(), d.path, QUEUE_GONE, &path), 0);
+    backlog_fini(&b);
+    backlog_init(&b);
+    add_block(&d, &b, QUEUE_ORDERS, BACKLOG_CHAIN, MESSAGES + 1, MESSAGES + 10);
+    struct run r = run(&d, "store stats --json");
+    const json_t *totals = json_object_get(r.json, "totals"), *lost = json_object_get(r.json, "lost_found");
+    assert_int_equal(number(totals, "messages"), 56);
+    assert_int_equal(number(json_object_get(totals, "backlog"), "messages"), 10);
+    assert_int_equal(number(lost, "folders"), 1);
+    assert_int_equal(number(lost, "messages"), 3);
+    assert_int_equal(number(json_object_get(r.json, "backlog_files"), "blocks"), 2);
+    run_free(&r);
+    r = run(&d, "store stats");
+    assert_non_null(strstr(r.out, "\n/\torders\t54\t2160\t44\t10\t0\t0\n"));
+    assert_non_null(strstr(r.out, "lost+found: 3 messages in 1 folder\n"));
+    run_free(&r);
+    r = run(&d, "store dump --lost-and-found --queue 103");
+    assert_non_null(
+        strstr(r.out, "queue 103 (in lost+found/queue-0000000000000067-1), message 7: lost+found/"));
+    assert_null(strstr(r.out, "orders"));
+    run_free(&r);
+    r = run(&d, "store dump --queue orders --seq 70-71 --json");
+    assert_int_equal(json_array_size(r.json), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(r.json, 0), "file")),
+                        "queues/0000000000000065/00000001.blg");
+    run_free(&r);
+    r = run(&d, "store verify");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(r.out, "2 backlog blocks, 56 live messages of 3 queues\n"));
+    run_free(&r);
+    buf_fini(&path);
+    backlog_fini(&b);
+    dir_remove(&d);
+}
+
+static void
 it_is_refused_while_a_broker_runs(void **state)
 {
     struct dir d;
@@ -241,6 +286,7 @@ main(void)
         cmocka_unit_test(stats_count_by_queue_and_place),
         cmocka_unit_test(dump_shows_messages_as_they_were_published),
         cmocka_unit_test(binary_bodies_are_base64),
+        cmocka_unit_test(backlog_files_are_counted_and_shown),
         cmocka_unit_test(it_is_refused_while_a_broker_runs),
         cmocka_unit_test(wrong_use_is_refused),
     };

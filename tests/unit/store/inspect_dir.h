@@ -14,6 +14,7 @@
 #include "src/base/crc.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
+#include "src/store/backlog.h"
 #include "src/store/log_core.h"
 #include "src/store/meta.h"
 
@@ -32,24 +33,32 @@ entry_path(const struct dir *d, const char *name, char to[256])
     snprintf(to, 256, "%s/%s", d->path, name);
 }
 
+static void remove_tree(const char *path);
+
 static int
 remove_name(void *ctx, const char *name)
 {
-    char path[256];
+    char path[512];
+    struct stat st;
     snprintf(path, sizeof path, "%s/%s", (const char *)ctx, name);
-    return remove(path);
+    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        remove_tree(path);
+    else
+        (void)unlink(path);
+    return 0;
+}
+
+static void
+remove_tree(const char *path)
+{
+    (void)io_system()->list(NULL, path, remove_name, (void *)(uintptr_t)path);
+    (void)rmdir(path);
 }
 
 static void
 dir_remove(struct dir *d)
 {
-    static const char *const names[] = {"/log", "/large", ""};
-    for (int i = 0; i < 3; i++) {
-        char path[256];
-        snprintf(path, sizeof path, "%s%s", d->path, names[i]);
-        (void)io_system()->list(NULL, path, remove_name, path);
-        (void)rmdir(path);
-    }
+    remove_tree(d->path);
 }
 
 // --- writing ---
@@ -161,13 +170,41 @@ dir_make(struct dir *d)
     close_log(d);
 }
 
+// A block of messages first … last of a queue, appended to its backlog files. LOOSE ones stand for themselves.
+static void
+add_block(struct dir *d, struct backlog *b, uint64_t queue, uint8_t kind, uint64_t first, uint64_t last)
+{
+    static const char persistent[] = "\x10\x00\x02";
+    struct backlog_item items[64] = {0};
+    struct backlog_append a = {.queue = queue,
+                               .first_block = b->next_block,
+                               .items = items,
+                               .count = (size_t)(last - first + 1),
+                               .kind = kind};
+    struct msglog_content c = {0};
+    struct buf bytes = BUF_INIT;
+    make_content(&bytes, &c, "order.new", persistent, 3, BODY);
+    assert_true(a.count <= LV_ARRAY_LEN(items));
+    for (size_t n = 0; n < a.count; n++)
+        items[n] = (struct backlog_item){.seq = first + n, .epoch = 1, .content = &c};
+    assert_int_equal(backlog_place_append(b, &a.file, &a.offset, &a.is_new_file), 0);
+    assert_int_equal(backlog_append(io_system(), d->path, NULL, &a), 0);
+    struct backlog_wait wait = {a.count, a.count * BODY, a.count};
+    if (kind == BACKLOG_LOOSE)
+        wait = (struct backlog_wait){0};
+    assert_int_equal(backlog_appended(b, a.blocks, a.block_count, first, &wait), 0);
+    mem_free(a.blocks);
+    buf_fini(&bytes);
+}
+
 // --- did it change anything? ---
 
 struct trace {
     const char *path;
     uint32_t crc;
-    unsigned names;
 };
+
+static uint32_t trace_tree(const char *path);
 
 static int
 trace_name(void *ctx, const char *name)
@@ -180,6 +217,8 @@ trace_name(void *ctx, const char *name)
     uint32_t sum = crc32c(0, name, strlen(name));
     sum = crc32c(sum, &st.st_mtim, sizeof st.st_mtim);
     sum = crc32c(sum, &st.st_size, sizeof st.st_size);
+    if (S_ISDIR(st.st_mode))
+        sum ^= trace_tree(path);
     if (S_ISREG(st.st_mode)) {
         FILE *f = fopen(path, "rb");
         uint8_t bytes[4096];
@@ -189,24 +228,22 @@ trace_name(void *ctx, const char *name)
             sum = crc32c(sum, bytes, n);
         fclose(f);
     }
-    t->crc ^= sum; // whatever the order
-    t->names++;
+    t->crc += sum; // whatever the order
     return 0;
+}
+
+static uint32_t
+trace_tree(const char *path)
+{
+    struct trace t = {.path = path};
+    assert_int_equal(io_system()->list(NULL, path, trace_name, &t), 0);
+    return t.crc;
 }
 
 static uint32_t
 trace_dir(const struct dir *d)
 {
-    static const char *const names[] = {"", "/log", "/large"};
-    uint32_t crc = 0;
-    for (int i = 0; i < 3; i++) {
-        char path[256];
-        struct trace t = {.path = path};
-        snprintf(path, sizeof path, "%s%s", d->path, names[i]);
-        assert_int_equal(io_system()->list(NULL, path, trace_name, &t), 0);
-        crc = crc32c(crc, &t.crc, sizeof t.crc);
-    }
-    return crc;
+    return trace_tree(d->path);
 }
 
 static void

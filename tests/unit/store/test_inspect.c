@@ -346,6 +346,232 @@ contents_that_do_not_parse_are_refused(void **state)
     buf_fini(&bytes);
 }
 
+// --- backlog files ---
+
+struct numbers {
+    uint64_t seqs[128];
+    size_t count;
+};
+
+static int
+note_number(void *ctx, const struct inspect_message *m)
+{
+    struct numbers *n = ctx;
+    assert_int_equal(m->result, 0);
+    assert_true(n->count < LV_ARRAY_LEN(n->seqs));
+    n->seqs[n->count++] = m->seq;
+    return 0;
+}
+
+static void
+check_numbers(struct inspect *i, const struct inspect_queue *q, const uint64_t *expected, size_t count)
+{
+    struct numbers got = {.count = 0};
+    assert_int_equal(inspect_each_message(i, q, 0, UINT64_MAX, note_number, &got), 0);
+    assert_int_equal(got.count, count);
+    for (size_t n = 0; n < count; n++)
+        assert_int_equal(got.seqs[n], expected[n]);
+}
+
+// What is in the log and in a block too is one message; what the log says is gone from a block is gone; the order is that of the numbers.
+static void
+a_backlog_joins_what_is_in_the_log(void **state)
+{
+    struct dir d;
+    struct inspect i;
+    struct backlog b;
+    uint64_t expected[128];
+    size_t count = 0;
+    dir_make(&d);
+    assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
+    backlog_init(&b);
+    add_block(&d, &b, QUEUE_ORDERS, BACKLOG_CHAIN, MESSAGES - 3, MESSAGES + 10);
+    add_block(&d, &b, QUEUE_ORDERS, BACKLOG_CHAIN, MESSAGES + 11, MESSAGES + 20);
+    open_log(&d);
+    struct msglog_entry ack = {.kind = MSGLOG_ACK, .queue = QUEUE_ORDERS, .seq = MESSAGES + 5, .count = 2};
+    add(&d, &ack);
+    assert_int_equal(core_flush(&d.core), 0);
+    close_log(&d);
+    look(&d, &i);
+    assert_int_equal(i.damage, 0);
+    const struct inspect_queue *q = queue_of(&i, QUEUE_ORDERS);
+    for (uint64_t seq = 21; seq <= MESSAGES + 20; seq++)
+        if (seq != MESSAGES + 5 && seq != MESSAGES + 6)
+            expected[count++] = seq;
+    assert_int_equal(q->live, count);
+    assert_int_equal(q->ring.messages, MESSAGES - 20);
+    assert_int_equal(q->backlog.messages, 18);
+    assert_int_equal(q->backlog.bytes, 18 * BODY);
+    assert_int_equal(q->unreadable, 0);
+    check_numbers(&i, q, expected, count);
+    inspect_close(&i);
+    backlog_fini(&b);
+    dir_remove(&d);
+}
+
+static void
+what_state_keeps_is_found(void **state)
+{
+    static const uint64_t kept[] = {11, 13}, expected[] = {1, 11, 13, 15, 16, 17, 18, 19, 30, 31};
+    struct dir d;
+    struct inspect i;
+    struct backlog b;
+    dir_make(&d);
+    assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
+    backlog_init(&b);
+    add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 10, 19);
+    struct backlog_state s = {.block_end = b.next_block, .cursor = 15, .kept = kept, .kept_count = 2};
+    assert_int_equal(backlog_write_state(io_system(), d.path, QUEUE_MAIL, &s), 0);
+    add_block(&d, &b, QUEUE_MAIL, BACKLOG_LOOSE, 30, 31);
+    look(&d, &i);
+    assert_int_equal(i.damage, 0);
+    const struct inspect_queue *q = queue_of(&i, QUEUE_MAIL);
+    assert_int_equal(q->live, LV_ARRAY_LEN(expected));
+    assert_int_equal(q->backlog.messages, 9);
+    assert_int_equal(q->large.messages, 1);
+    check_numbers(&i, q, expected, LV_ARRAY_LEN(expected));
+    inspect_close(&i);
+    backlog_fini(&b);
+    dir_remove(&d);
+}
+
+// The zeros behind a record, up to the next multiple of 8: nothing depends on them.
+static bool
+is_padding(const struct dir *d, const struct backlog_block *block, uint32_t offset)
+{
+    struct backlog_record r;
+    uint8_t *bytes;
+    uint32_t at = 0;
+    bool is_in_record = offset < block->offset + MSGLOG_SECTOR_BYTES;
+    assert_int_equal(backlog_read_block(io_system(), d->path, QUEUE_MAIL, false, block, &bytes), 0);
+    while (backlog_block_next(bytes, block, &at, &r) == 1)
+        is_in_record |= offset >= r.offset && offset < r.offset + r.len;
+    mem_free(bytes);
+    return !is_in_record;
+}
+
+// Every byte of a block with two messages, one at a time: damage in that file, around that place, and no message lost beside the one.
+static void
+each_rotten_byte_of_a_backlog_is_found(void **state)
+{
+    static const char file[] = "queues/0000000000000066/00000001.blg";
+    struct dir d;
+    struct inspect i;
+    struct backlog b;
+    dir_make(&d);
+    assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
+    backlog_init(&b);
+    add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 10, 11);
+    const struct backlog_block block = b.chain[b.first];
+    add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 12, 13);
+    for (uint32_t at = block.offset; at < block.offset + block.bytes; at++) {
+        bool is_hidden = is_padding(&d, &block, at);
+        flip(&d, file, at);
+        look(&d, &i);
+        const struct inspect_finding *f = finding(&i, true, file, "");
+        assert_true(is_hidden || f != NULL);
+        assert_true(f == NULL || (f->offset <= at && at < f->offset + f->bytes));
+        assert_true(queue_of(&i, QUEUE_MAIL)->live >= 3);
+        inspect_close(&i);
+        flip(&d, file, at);
+    }
+    look(&d, &i);
+    assert_int_equal(i.damage, 0);
+    inspect_close(&i);
+    backlog_fini(&b);
+    dir_remove(&d);
+}
+
+static void
+a_rotten_state_is_found(void **state)
+{
+    static const char file[] = "queues/0000000000000066/state";
+    static const uint64_t kept[] = {10};
+    struct dir d;
+    struct inspect i;
+    struct backlog b;
+    struct stat st;
+    char path[256];
+    dir_make(&d);
+    assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
+    backlog_init(&b);
+    add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 10, 14);
+    struct backlog_state s = {.block_end = b.next_block, .cursor = 14, .kept = kept, .kept_count = 1};
+    assert_int_equal(backlog_write_state(io_system(), d.path, QUEUE_MAIL, &s), 0);
+    entry_path(&d, file, path);
+    assert_int_equal(stat(path, &st), 0);
+    for (long at = 0; at < (long)st.st_size; at++) {
+        flip(&d, file, at);
+        look(&d, &i);
+        assert_non_null(finding(&i, true, file, "cannot be trusted"));
+        assert_int_equal(queue_of(&i, QUEUE_MAIL)->live, 6); // rather too many than too few
+        inspect_close(&i);
+        flip(&d, file, at);
+    }
+    backlog_fini(&b);
+    dir_remove(&d);
+}
+
+static void
+lost_and_found_is_read_where_it_lies(void **state)
+{
+    static const uint64_t expected[] = {40, 41, 42};
+    struct dir d;
+    struct inspect i;
+    struct backlog b;
+    struct buf path = BUF_INIT;
+    dir_make(&d);
+    assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
+    for (int n = 0; n < 2; n++) {
+        backlog_init(&b);
+        add_block(&d, &b, 77, BACKLOG_CHAIN, 40, 42);
+        assert_int_equal(backlog_set_aside(io_system(), d.path, 77, &path), 0);
+        backlog_fini(&b);
+    }
+    look(&d, &i);
+    assert_int_equal(i.damage, 0);
+    assert_int_equal(i.queue_count, 3); // it is no queue
+    assert_int_equal(i.backlog_count, 2);
+    for (size_t n = 0; n < 2; n++) {
+        assert_true(i.backlogs[n].is_lost);
+        assert_int_equal(i.backlogs[n].lost.live, 3);
+        assert_int_equal(i.backlogs[n].lost.backlog.messages, 3);
+        check_numbers(&i, &i.backlogs[n].lost, expected, 3);
+    }
+    assert_string_equal(i.backlogs[1].folder, "lost+found/queue-000000000000004d-2");
+    inspect_close(&i);
+    flip(&d, "lost+found/queue-000000000000004d-2/00000001.blg", 1024 + 512 + 100);
+    look(&d, &i);
+    assert_non_null(finding(&i, true, "lost+found/queue-000000000000004d-2/00000001.blg", ""));
+    inspect_close(&i);
+    buf_fini(&path);
+    dir_remove(&d);
+}
+
+static void
+the_backlog_of_a_deleted_queue_does_not_count(void **state)
+{
+    struct dir d;
+    struct inspect i;
+    struct backlog b;
+    dir_make(&d);
+    assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
+    backlog_init(&b);
+    add_block(&d, &b, QUEUE_GONE, BACKLOG_CHAIN, 40, 42);
+    open_log(&d);
+    struct msglog_entry gone = {.kind = MSGLOG_DELETE, .queue = QUEUE_GONE};
+    add(&d, &gone);
+    assert_int_equal(core_flush(&d.core), 0);
+    close_log(&d);
+    look(&d, &i);
+    assert_int_equal(i.damage, 0);
+    assert_non_null(finding(&i, false, "queues/0000000000000067", "was deleted"));
+    assert_int_equal(i.queue_count, 2);
+    inspect_close(&i);
+    backlog_fini(&b);
+    dir_remove(&d);
+}
+
 int
 main(void)
 {
@@ -362,6 +588,12 @@ main(void)
         cmocka_unit_test(the_journal_of_the_metadata_is_read),
         cmocka_unit_test(a_newer_log_is_refused),
         cmocka_unit_test(contents_that_do_not_parse_are_refused),
+        cmocka_unit_test(a_backlog_joins_what_is_in_the_log),
+        cmocka_unit_test(what_state_keeps_is_found),
+        cmocka_unit_test(each_rotten_byte_of_a_backlog_is_found),
+        cmocka_unit_test(a_rotten_state_is_found),
+        cmocka_unit_test(lost_and_found_is_read_where_it_lies),
+        cmocka_unit_test(the_backlog_of_a_deleted_queue_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
