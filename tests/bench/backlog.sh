@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # backlog.sh: what a backlog costs: memory with 1, 10 and 50 million messages in one queue, also with one unacknowledged message at its very front;
-# bytes written for each message; how fast it drains when nothing of it is in the page cache. Prints markdown; progress goes to standard error.
+# bytes written for each message; how fast it drains after a restart, with nothing of it in the page cache. Prints markdown; progress goes to standard error.
 #
 #   tests/bench/backlog.sh [--size BYTES] [--workers N] [--deadline S] [MESSAGES...]
 #
@@ -28,7 +28,8 @@ done
 topology="--durable --queue backlog"
 fill="--consumers 0 $topology --keep --persistent --size $size --confirm 10000"
 hold="--producers 0 --consumers 1 $topology --hold --prefetch 1 --duration 0"
-drain="--producers 0 --consumers 1 $topology --prefetch 1000 --multi-ack-every 100"
+drain="--producers 0 --consumers 1 $topology --prefetch 1000 --multi-ack-every 100 --connect-within $deadline"
+stop_deadline_s=$deadline
 rows=()
 
 perf() { # FILE OPTIONS…
@@ -46,6 +47,7 @@ settle() { # until the heap has not changed for a second, at most 30
 }
 
 forget_pages() { # of the data: as if they had been written long ago
+    sync -f "$work"
     find "$work/data" -type f -size +0 -exec dd if={} iflag=nocache count=0 status=none \;
 }
 
@@ -85,7 +87,10 @@ one() { # MESSAGES held|free
         kill -INT "$holder"
         wait "$holder" || true
     fi
+    # What is still in the broker's own memory would be delivered from there: a start leaves none.
+    stop_broker
     forget_pages
+    launch_leveret "$workers"
     # shellcheck disable=SC2086
     perf "$work/drain" $drain --messages "$1"
     rows+=("| $(thousands "$1") | $title | $(thousands "$(number "$work/fill" confirmed_per_s)") | $before | $(thousands "$anon") \
@@ -106,4 +111,4 @@ echo "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---
 printf '%s\n' "${rows[@]}"
 echo
 echo "Commands: \`leveret-perf run $fill --messages N\`, meanwhile in every second row \`leveret-perf run $hold\`, then \`leveret-perf run $drain" \
-    "--messages N\` with no page of the data in the page cache."
+    "--messages N\` after a restart, with no page of the data in the page cache."
