@@ -221,12 +221,11 @@ append_submit(struct durable *d, struct queue_disk *k, struct append_job *a, boo
     a->job.done = append_done;
     a->job.ctx = a;
     *to = (struct backlog_append){.queue = k->id,
-                                  .first_block = k->backlog.next_block,
                                   .items = a->items,
                                   .count = a->count,
                                   .is_transient = k->is_transient,
                                   .kind = a->is_chain ? BACKLOG_CHAIN : BACKLOG_LOOSE};
-    if (a->count == 0 || backlog_place_append(&k->backlog, &to->file, &to->offset, &to->is_new_file) != 0) {
+    if (a->count == 0 || backlog_begin_append(&k->backlog, to) != 0) {
         append_free(a);
         return false;
     }

@@ -185,11 +185,10 @@ remember_folder(void *ctx, uint64_t queue)
     return inttab_put(&r->folders, queue, r);
 }
 
-// Of all: the highest number that was ever used tells where to go on.
 static bool
 wants_gone(void *ctx, uint64_t queue)
 {
-    return true;
+    return inttab_get(&((struct recovery *)ctx)->folders, queue) != NULL;
 }
 
 int
@@ -408,8 +407,7 @@ adopt(struct adoption *a, const struct msglog_live_queue *lq, bool has_folder)
         return err;
     if (lq != NULL) {
         a->k->moved_upto = moved_upto(lq);
-        if (lq->gone_count > 0)
-            a->q->next_seq = LV_MAX(a->q->next_seq, lq->gone[lq->gone_count - 1].end);
+        a->q->next_seq = LV_MAX(a->q->next_seq, lq->last_seq + 1);
     }
     if (a->flags != NULL) { // what is left is of messages in the chain
         a->k->flags = *a->flags;
@@ -448,27 +446,38 @@ durable_adopt(struct queue_worker *qw, struct queue *q)
 
 // --- what is left ---
 
+// LIMIT: messages of one append to lost+found.
+enum { ORPHANS_A_TIME = 65536 };
+
 // Messages in the log of a queue that nobody knows: written to files, which then go to lost+found as they are.
 static int
-write_orphans(struct recovery *r, const struct msglog_live_queue *lq, bool has_folder)
+write_orphans(struct recovery *r, const struct msglog_live_queue *lq)
 {
     struct backlog b;
-    struct backlog_append to = {.queue = lq->queue, .kind = BACKLOG_LOOSE, .first_block = UINT32_MAX};
-    to.items = mem_calloc(lq->live, sizeof(*to.items));
-    if (to.items == NULL)
+    int err = 0;
+    struct backlog_item *items = mem_alloc(ORPHANS_A_TIME * sizeof(*items));
+    if (items == NULL)
         return -LE_NOMEM;
     backlog_init(&b);
-    b.next_file = UINT32_MAX - 1; // beside what is there already
-    for (size_t i = lq->first; i < lq->end; i++) {
-        const struct msglog_live_entry *e = &lq->entries[i];
-        if (e->place.len != 0)
-            to.items[to.count++] = (struct backlog_item){.seq = e->seq, .epoch = e->epoch, .from = e->place};
+    b.next_file = 1u << 30; // beside what is there already
+    b.next_block = UINT64_C(1) << 40;
+    for (size_t i = lq->first; err == 0 && i < lq->end;) {
+        struct backlog_append to = {.queue = lq->queue, .kind = BACKLOG_LOOSE, .items = items};
+        for (; i < lq->end && to.count < ORPHANS_A_TIME; i++) {
+            const struct msglog_live_entry *e = &lq->entries[i];
+            if (e->place.len != 0)
+                items[to.count++] = (struct backlog_item){.seq = e->seq, .epoch = e->epoch, .from = e->place};
+        }
+        if (to.count == 0)
+            break;
+        err = backlog_begin_append(&b, &to);
+        if (err == 0)
+            err = backlog_append(r->io, r->data_dir, r->log, &to);
+        if (err == 0)
+            err = backlog_appended(&b, to.blocks, to.block_count, UINT64_MAX, &(struct backlog_wait){0});
+        mem_free(to.blocks);
     }
-    int err = backlog_place_append(&b, &to.file, &to.offset, &to.is_new_file);
-    if (err == 0)
-        err = backlog_append(r->io, r->data_dir, r->log, &to);
-    mem_free(to.blocks);
-    mem_free(to.items);
+    mem_free(items);
     backlog_fini(&b);
     return err;
 }
@@ -514,7 +523,7 @@ orphans_of_log(struct recovery *r, struct durable *d)
         if (lq->is_deleted || (lq->live == 0 && !has_folder))
             continue;
         if (lq->live > 0)
-            err = write_orphans(r, lq, has_folder);
+            err = write_orphans(r, lq);
         if (err == 0)
             err = set_aside(r, id, lq->live);
         if (err == 0)

@@ -191,6 +191,7 @@ state_done(struct mover_job *job)
         k->acks_oldest = LV_MIN(k->acks_oldest, j->acks_oldest);
         d->vacate_failed = true;
     }
+    mem_free(job->state.ends);
     mem_free(j->kept);
     mem_free(j);
     queue_disk_leave(d, k);
@@ -253,15 +254,14 @@ state_submit(struct durable *d, struct queue_disk *k)
     j->d = d;
     j->disk = k;
     j->acks_oldest = k->acks_oldest;
-    if (!gather_kept(k, j)) {
+    if (backlog_snapshot(&k->backlog, &j->job.state) != 0 || !gather_kept(k, j)) {
+        mem_free(j->job.state.ends);
         mem_free(j->kept);
         mem_free(j);
         return false;
     }
-    j->job.state = (struct backlog_state){.block_end = k->backlog.next_block,
-                                          .cursor = k->backlog.cursor,
-                                          .kept = j->kept,
-                                          .kept_count = j->kept_count};
+    j->job.state.kept = j->kept;
+    j->job.state.kept_count = j->kept_count;
     k->acks_oldest = UINT64_MAX;
     k->is_state_open = true;
     k->jobs++;

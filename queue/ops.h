@@ -43,7 +43,7 @@ struct queue_tx {
     bool is_logged;   // something of it may be durable; else the verdict comes at once
     bool is_abort;
     unsigned waiting; // tx.c: owners that have not carried out the verdict
-    int result; // out: 0, or why it was refused: then nothing of it happened
+    int result;       // out: 0, or why it was refused: then nothing of it happened
     void (*done)(struct queue_tx
                      *t); // on the caller's thread, when all owners have carried it out; owns t from then on
     void (*abandon)(struct queue_tx *t); // the process ends: frees t

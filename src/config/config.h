@@ -119,8 +119,7 @@ struct config {
     // Memory and disk alarms; reloadable.
     double memory_watermark_relative;         // 0 … 1 of the memory; used when the absolute one is 0 [0.4]
     uint64_t memory_watermark_absolute_bytes; // 0: not set []
-    double
-        memory_paging_ratio; // of the watermark, from here on messages go to disk, 0 … 1 [0.5]
+    double memory_paging_ratio;           // of the watermark, from here on messages go to disk, 0 … 1 [0.5]
     uint64_t memory_total_override_bytes; // total_memory_available_override_value, 0: what the system says []
     uint32_t memory_monitor_interval_ms;  // [2500]
     double disk_free_relative;            // of total memory; 0: not set []

@@ -132,7 +132,7 @@ inspect_read_log(struct inspect *i, struct buf *problem)
     snprintf(c->large_dir, sizeof c->large_dir, "%s/large", i->dir);
     ring_init(&c->ring, c->io, path);
     inttab_init(&c->large);
-    int err = recover_ring(c, &i->live, &i->log, &tail);
+    int err = recover_ring(c, &(struct msglog_config){0}, &i->live, &i->log, &tail);
     c->watch = NULL;
     mem_free(tail.groups);
     if (err == -LE_NOTFOUND)

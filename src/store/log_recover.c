@@ -210,7 +210,8 @@ scan_segment(struct scan *s)
         bool is_linked = is_here && (!is_chained || g.prev_crc == prev || LOG_BUG(BUG_NO_CHAIN));
         if (is_linked && are_records_good(s, &g)) {
             if (!replay_group(s, &g, CHECKED))
-                bad_spot(s, at, 0); // as it was written, and yet it makes no sense: said, and left at that
+                bad_spot(s, at, 0,
+                         "a record does not parse"); // as it was written, and yet: said, and left at that
             accept(s, &g);
             at += group_padded(g.payload_bytes);
             prev = g.crc;

@@ -187,7 +187,7 @@ add_block(struct dir *d, struct backlog *b, uint64_t queue, uint8_t kind, uint64
     assert_true(a.count <= LV_ARRAY_LEN(items));
     for (size_t n = 0; n < a.count; n++)
         items[n] = (struct backlog_item){.seq = first + n, .epoch = 1, .content = &c};
-    assert_int_equal(backlog_place_append(b, &a.file, &a.offset, &a.is_new_file), 0);
+    assert_int_equal(backlog_begin_append(b, &a), 0);
     assert_int_equal(backlog_append(io_system(), d->path, NULL, &a), 0);
     struct backlog_wait wait = {a.count, a.count * BODY, a.count};
     if (kind == BACKLOG_LOOSE)

@@ -420,8 +420,13 @@ what_state_keeps_is_found(void **state)
     assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
     backlog_init(&b);
     add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 10, 19);
-    struct backlog_state s = {.block_end = b.next_block, .cursor = 15, .kept = kept, .kept_count = 2};
+    b.cursor = 15;
+    struct backlog_state s;
+    assert_int_equal(backlog_snapshot(&b, &s), 0);
+    s.kept = kept;
+    s.kept_count = 2;
     assert_int_equal(backlog_write_state(io_system(), d.path, QUEUE_MAIL, &s), 0);
+    mem_free(s.ends);
     add_block(&d, &b, QUEUE_MAIL, BACKLOG_LOOSE, 30, 31);
     look(&d, &i);
     assert_int_equal(i.damage, 0);
@@ -496,8 +501,13 @@ a_rotten_state_is_found(void **state)
     assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
     backlog_init(&b);
     add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 10, 14);
-    struct backlog_state s = {.block_end = b.next_block, .cursor = 14, .kept = kept, .kept_count = 1};
+    b.cursor = 14;
+    struct backlog_state s;
+    assert_int_equal(backlog_snapshot(&b, &s), 0);
+    s.kept = kept;
+    s.kept_count = 1;
     assert_int_equal(backlog_write_state(io_system(), d.path, QUEUE_MAIL, &s), 0);
+    mem_free(s.ends);
     entry_path(&d, file, path);
     assert_int_equal(stat(path, &st), 0);
     for (long at = 0; at < (long)st.st_size; at++) {
