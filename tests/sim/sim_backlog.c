@@ -362,6 +362,9 @@ purge_or_remove(struct sim *s, struct queue *q)
     backlog_drop_chain(&q->b, q->next_seq + 1);
     if (chance(s, 3) != 0)
         return;
+    for (uint64_t seq = 1; seq <= q->next_seq; seq++)
+        q->messages[seq].is_gone_log =
+            true; // the log has its DELETE: a part of the folder may be gone, `state` with it
     if (backlog_remove(s->io, dir, q->id, false) == 0) {
         s->removed++;
         queue_reset(s, q);
