@@ -269,6 +269,14 @@ is_obsolete(const struct durable *d, const struct log_item *item)
     return stored_is(s, STORED_DEAD) || stored_is(s, STORED_PURGED) || q == NULL;
 }
 
+// It comes to lie in a younger segment than some behind it.
+static void
+note_late(struct durable *d, const struct msglog_entry *e, const struct log_item *item)
+{
+    struct queue_disk *k = ((struct queue *)handle_slots_find(&d->qw->queues, item->queue))->disk;
+    k->moved_upto = LV_MAX(k->moved_upto, e->seq);
+}
+
 // Submits the stalled messages again.
 static void
 retry_stalled(struct durable *d)
@@ -288,6 +296,7 @@ retry_stalled(struct durable *d)
                 continue;
             }
             b->items[i].stored->flags &= (uint16_t)~STORED_STALLED;
+            note_late(d, &b->entries[i], &b->items[i]);
             keep_entry(b, kept++, i);
         }
         b->batch.count = kept;

@@ -20,6 +20,24 @@
 
 struct queue_worker;
 
+// --- planted bugs: tests link a build of this folder in which they can be switched on, to see that they are found ---
+#ifdef LV_PLANTED_BUGS
+enum {
+    QUEUE_BUG_CONFIRM_EARLY = 1u << 0,
+    QUEUE_BUG_DROP_ACKS = 1u << 1,
+    QUEUE_BUG_ACK_FIRST = 1u << 2,
+    QUEUE_BUG_FORGET_KEPT = 1u << 3,
+    QUEUE_BUG_VACATE_EARLY = 1u << 4,
+    QUEUE_BUG_COUNT_TWICE = 1u << 5,
+    QUEUE_BUG_TX_EARLY = 1u << 6,
+    QUEUE_BUG_STAY = 1u << 7,
+};
+extern unsigned queue_planted_bugs;
+#define QUEUE_BUG(bug) ((queue_planted_bugs & (bug)) != 0)
+#else
+#define QUEUE_BUG(bug) false
+#endif
+
 // LIMIT: entries of one batch.
 enum { LOG_BATCH_ENTRIES = 256 };
 
@@ -70,12 +88,13 @@ struct queue_disk {
     uint64_t moved_upto;  // messages up to here may lie in younger generations than those behind them
     struct inttab flags;  // start: sequence number → count_flags + 1, of messages that wait in the chain
     uint64_t old_blocks;  // chain blocks below this number are of an earlier run
+    uint64_t
+        redelivered_upto; // what waits in the files below here (file << 32 | offset) was perhaps delivered before
     uint32_t jobs;        // of the mover, under way
     bool is_split;
     bool is_loading, is_appending, is_state_open;
-    bool has_folder;     // there may be files
-    bool is_redelivered; // what waits in old blocks was perhaps delivered before
-    bool is_gone;        // the queue is dead; the struct goes with its last job
+    bool has_folder; // there may be files
+    bool is_gone;    // the queue is dead; the struct goes with its last job
 };
 
 // A reference to a large file that goes when the batch that says so is durable.
@@ -92,6 +111,7 @@ struct durable_config {
     uint64_t body_max;         // bytes from which on it moves the longest queue to files
     uint64_t index_max;        // messages in the ring from which on it does so
     size_t tx_max;             // bytes that one transaction may write
+    uint64_t rewrite_max; // bytes of one generation that are written again in the log; the rest goes to files
     uint64_t page_out_seed;    // tests: lets go of written bodies at random; 0: off
     uint32_t page_out_percent; // how many of them
 };
@@ -121,6 +141,7 @@ struct durable {
     bool has_ended;        // and nothing is under way
     uint64_t vacating;     // generation being vacated; 0: none
     uint64_t vacate_moves; // entries and jobs of it under way
+    uint64_t rewritten;    // bytes of it, written again
     bool vacate_failed;
     bool is_wave_wanted;    // something that a wave waits for has changed
     uint64_t move_retry_ns; // 0: not waiting
@@ -207,6 +228,19 @@ void durable_forget(struct queue_worker *qw, struct queue *q); // the process en
 void durable_delete_returned(struct durable *d, const struct msglog_entry *e, struct log_item *item);
 
 // --- durable_load.c ---
+static inline uint64_t
+file_position(uint32_t file, uint32_t offset)
+{
+    return (uint64_t)file << 32 | offset;
+}
+
+// In the FIFO of `behind` lie numbers from here on: blocks of the chain must not overlap.
+static inline uint64_t
+chain_end(const struct queue_disk *k)
+{
+    return LV_MAX(k->backlog.cursor, backlog_last_seq(&k->backlog) + 1);
+}
+
 // Sees to it that the next message comes into memory; says what is the case then (NEXT_ABSENT: no memory for it now).
 enum next_message durable_load(struct queue_worker *qw, struct queue *q);
 void durable_read_ahead(struct queue_worker *qw, struct queue *q); // after some were taken

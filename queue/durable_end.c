@@ -78,12 +78,24 @@ purge_entries(struct queue_worker *qw, struct queue *q, const struct ready *r)
         purge_entry(qw, q, e);
 }
 
-// All numbers from `from` up to `end`, but those that a transaction holds.
+// The lowest number from `from` on that is out; UINT64_MAX: none.
+static uint64_t
+next_out(const struct queue *q, uint64_t from)
+{
+    uint64_t next = UINT64_MAX;
+    size_t cursor = 0;
+    for (const struct unacked_record *u; (u = unacked_next(&q->unacked, &cursor)) != NULL;)
+        if (u->entry.seq >= from)
+            next = LV_MIN(next, u->entry.seq);
+    return next;
+}
+
+// All numbers from `from` up to `end`, but those that a transaction holds, and those that are out.
 static void
 log_acks_between(struct queue_worker *qw, struct queue *q, uint64_t from, uint64_t end)
 {
     while (from < end) {
-        uint64_t held = tx_next_held(qw, q->handle, from);
+        uint64_t held = LV_MIN(tx_next_held(qw, q->handle, from), next_out(q, from));
         uint64_t to = LV_MIN(held, end);
         if (to > from)
             durable_log_ack(qw, q, from, to - from, 0);

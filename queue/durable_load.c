@@ -145,13 +145,14 @@ drop_lost(struct queue_worker *qw, struct queue *q)
 static uint32_t
 old_flags(struct queue_disk *k, const struct backlog_block *block, const struct backlog_record *r)
 {
-    uint32_t flags = r->flags & ~(uint32_t)(READY_STORED | READY_PERSISTENT);
+    uint32_t flags = r->flags & READY_HISTORY_MASK;
     if (block->number >= k->old_blocks)
         return flags;
     uintptr_t kept = k->flags.count > 0 ? (uintptr_t)inttab_take(&k->flags, r->seq) : 0;
     if (kept != 0)
         flags = (uint32_t)kept - 1;
-    return k->is_redelivered ? flags | READY_REDELIVERED : flags;
+    return file_position(block->file, block->offset) < k->redelivered_upto ? flags | READY_REDELIVERED
+                                                                           : flags;
 }
 
 // Puts a message of the chain into `ready`. False when out of memory.
@@ -217,6 +218,22 @@ enter_block(struct queue_worker *qw, struct queue *q, const struct backlog_block
     return true;
 }
 
+// The chain has come past late messages of transactions that waited behind it: they are next in their place. Without memory they stay.
+static void
+take_late(struct queue_disk *k)
+{
+    struct queue *q = k->queue;
+    for (uint32_t i = 0; i < k->behind.heap_count;) {
+        struct ready_entry e = k->behind.heap[i];
+        if (e.seq >= k->backlog.cursor || !ready_push_returned(&q->ready, &e)) {
+            i++;
+            continue;
+        }
+        ready_remove_heap(&k->behind, i);
+        i = 0;
+    }
+}
+
 static void
 block_done(struct mover_job *job)
 {
@@ -252,6 +269,8 @@ block_done(struct mover_job *job)
     mem_free(job->block.bytes);
     mem_free(load);
     if (q != NULL && !d->is_ending) {
+        if (k->is_split)
+            take_late(k);
         durable_settle_split(k);
         queue_gets_continue(d->qw, q);
     }

@@ -156,25 +156,46 @@ switch_places(struct append_job *a)
     }
 }
 
-// What is left of the FIFO comes behind the chain from now on; so do late ones that were to come after what has gone.
+// What is left of the FIFO comes behind the chain from now on; so do late ones that are not in front of it.
 static void
-split(struct queue_disk *k, uint64_t last_seq)
+hand_to_behind(struct queue_disk *k)
 {
     struct queue *q = k->queue;
-    if (k->is_split)
-        return;
-    ready_move_fifo(&k->behind, &q->ready);
     q->tail = &k->behind;
     k->is_split = true;
     for (uint32_t i = 0; i < q->ready.heap_count;) {
         struct ready_entry e = q->ready.heap[i];
-        if (e.seq < last_seq || !ready_push_returned(&k->behind, &e)) {
+        if (e.seq < k->backlog.cursor || !ready_push_returned(&k->behind, &e)) {
             i++;
             continue;
         }
         ready_remove_heap(&q->ready, i);
         i = 0;
     }
+}
+
+static void
+split(struct queue_disk *k)
+{
+    if (k->is_split)
+        return;
+    ready_move_fifo(&k->behind, &k->queue->ready);
+    hand_to_behind(k);
+}
+
+// Messages below the cursor of the chain stay where they are: they cannot be in it. False when out of memory, or when there are no others.
+static bool
+split_above_cursor(struct durable *d, struct queue_disk *k)
+{
+    struct ready_cursor at = {0};
+    struct ready *r = fifo_of(k);
+    if (r->head == NULL || r->head->entries[r->head_pos].seq >= k->backlog.cursor)
+        return true;
+    if (k->is_split || first_for_chain(k, r, &at) == NULL ||
+        !ready_cut_fifo(r, &at, &k->behind, &d->qw->ready_pools))
+        return false;
+    hand_to_behind(k);
+    return true;
 }
 
 static void
@@ -202,7 +223,7 @@ append_done(struct mover_job *job)
         // Without memory for the picture what waits in these blocks would be forgotten: small, and at start-up it is found again.
         if (backlog_appended(&k->backlog, job->append.blocks, job->append.block_count, from, &wait) == 0 &&
             wait.count > 0)
-            split(k, last_seq);
+            split(k);
         durable_settle_split(k);
         queue_touch(d->qw, k->queue);
         durable_unlink_unneeded(d, k);
@@ -242,6 +263,8 @@ append_submit(struct durable *d, struct queue_disk *k, struct append_job *a, boo
 bool
 append_front(struct durable *d, struct queue_disk *k, size_t count, bool is_vacating)
 {
+    if (!split_above_cursor(d, k))
+        return false;
     struct append_job *a = append_new(d, k, true, LV_MIN(count, (size_t)APPEND_MAX));
     struct ready_cursor at = {0};
     const struct ready *r = fifo_of(k);

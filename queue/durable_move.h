@@ -26,6 +26,16 @@ fifo_of(struct queue_disk *k)
     return k->is_split ? &k->behind : &k->queue->ready;
 }
 
+// The first entry that may go to the chain: what lies below its cursor was in it before, or is beside it. NULL: none.
+static inline struct ready_entry *
+first_for_chain(const struct queue_disk *k, const struct ready *r, struct ready_cursor *at)
+{
+    struct ready_entry *e;
+    while ((e = ready_next(r, at)) != NULL && e->seq < k->backlog.cursor)
+        continue;
+    return e;
+}
+
 struct append_job *append_new(struct durable *d, struct queue_disk *k, bool is_chain,
                               size_t cap);                          // NULL: no memory
 bool append_add(struct append_job *a, const struct ready_entry *e); // false when it is full

@@ -13,9 +13,11 @@
 #include "src/base/mem.h"
 
 // --- what an orderly stop leaves ---
+// An entry with ALL_BELOW for its number: in place of flags a position in the files; what waits below it counts as redelivered.
 // `orderly`: magic, CRC-32C of the rest, number of entries; each: queue, sequence number, count_flags, 0 (docs/formats.md).
 
 static const char orderly_magic[8] = "LVORDER1";
+static const uint64_t ALL_BELOW = UINT64_MAX;
 enum { ORDERLY_HEADER_BYTES = 24, ORDERLY_ENTRY_BYTES = 24 };
 
 static void
@@ -33,7 +35,7 @@ get64(const uint8_t *at)
 }
 
 static void
-put_entry(struct buf *out, uint64_t queue, uint64_t seq, uint32_t flags)
+put_entry(struct buf *out, uint64_t queue, uint64_t seq, uint64_t flags)
 {
     uint64_t words[3] = {queue, seq, flags};
     buf_append(out, words, sizeof words);
@@ -42,8 +44,7 @@ put_entry(struct buf *out, uint64_t queue, uint64_t seq, uint32_t flags)
 static void
 put_ready(struct buf *out, uint64_t queue, const struct ready_entry *e, uint32_t added)
 {
-    uint32_t flags = (e->count_flags | added) &
-                     ~(uint32_t)(READY_STORED | READY_PERSISTENT | UNACKED_IS_GET | UNACKED_RETURNING);
+    uint32_t flags = (e->count_flags | added) & READY_HISTORY_MASK;
     if (ready_entry_is(e, READY_STORED) && flags != 0)
         put_entry(out, queue, e->seq, flags);
 }
@@ -64,6 +65,9 @@ put_queue(struct buf *out, const struct queue *q)
     // A client that was not waited for: what it had is delivered again.
     for (const struct unacked_record *u; (u = unacked_next(&q->unacked, &cursor)) != NULL;)
         put_ready(out, k->id, &u->entry, READY_REDELIVERED);
+    const struct backlog_block *block = backlog_peek(&k->backlog);
+    if (block != NULL && file_position(block->file, block->offset) < k->redelivered_upto)
+        put_entry(out, k->id, ALL_BELOW, k->redelivered_upto);
     uint64_t seq;
     void *flags;
     cursor = 0;
@@ -135,7 +139,9 @@ take_flags(struct recovery *r, const uint8_t *entry)
             return -LE_NOMEM;
         }
     }
-    uint32_t flags = (uint32_t)get64(entry + 16) & ~(uint32_t)(READY_STORED | READY_PERSISTENT);
+    uint64_t flags = get64(entry + 16);
+    if (seq != ALL_BELOW)
+        flags &= READY_HISTORY_MASK;
     return inttab_put(of_queue, seq, (void *)((uintptr_t)flags + 1));
 }
 
@@ -276,53 +282,58 @@ chain_has(struct adoption *a, uint64_t seq)
     return false;
 }
 
+// What the record says counts unless the stop noted something else: who was in the chain then is not noted.
 static uint32_t
-flags_of(struct adoption *a, uint64_t seq)
+flags_of(struct adoption *a, const struct msglog_live_entry *e, bool is_in_files)
 {
-    uintptr_t kept = a->flags != NULL ? (uintptr_t)inttab_take(a->flags, seq) : 0;
-    uint32_t flags = kept != 0 ? (uint32_t)kept - 1 : 0;
-    return a->r->is_orderly ? flags : flags | READY_REDELIVERED;
+    uintptr_t noted = a->flags != NULL ? (uintptr_t)inttab_take(a->flags, e->seq) : 0;
+    uint64_t position = file_position((uint32_t)e->place.file, e->place.offset);
+    uint32_t flags = (noted != 0 ? (uint32_t)noted - 1 : e->flags) & READY_HISTORY_MASK;
+    bool was_out = noted == 0 && is_in_files && position < a->k->redelivered_upto;
+    return a->r->is_orderly && !was_out ? flags : flags | READY_REDELIVERED;
 }
 
 // Puts a message into the queue by its address.
 static int
-adopt_entry(struct adoption *a, uint64_t seq, uint32_t body_bytes, const struct msglog_place *place,
-            bool is_in_files, uint64_t large_file)
+adopt_entry(struct adoption *a, const struct msglog_live_entry *from, bool is_in_files)
 {
     struct queue *q = a->q;
     struct queue_disk *k = a->k;
-    bool is_behind = k->backlog.count > 0 && seq >= k->backlog.cursor;
+    bool is_behind = k->backlog.count > 0 && from->seq >= k->backlog.cursor;
     struct ready *r = is_behind ? &k->behind : &q->ready;
-    struct stored *s = ready_reserve_push(r, &a->qw->ready_pools) ? stored_new(a->qw->durable, NULL) : NULL;
+    bool is_late = is_behind && from->seq < chain_end(k);
+    bool has_room = is_late ? ready_reserve_return(r) : ready_reserve_push(r, &a->qw->ready_pools);
+    struct stored *s = has_room ? stored_new(a->qw->durable, NULL) : NULL;
     if (s == NULL)
         return -LE_NOMEM;
-    durable_set_place(k, s, place);
+    durable_set_place(is_in_files ? NULL : k, s, &from->place);
     if (is_in_files)
         s->flags |= STORED_BACKLOG;
-    stored_set_large(a->qw->durable, s, large_file);
-    struct ready_entry e = {.seq = seq,
-                            .stored = s,
-                            .body_len = body_bytes,
-                            .count_flags = READY_STORED | READY_PERSISTENT | flags_of(a, seq)};
-    LV_ASSERT(ready_push(r, &a->qw->ready_pools, &e));
-    q->ready_sum.bytes += body_bytes;
+    stored_set_large(a->qw->durable, s, from->large_file);
+    struct ready_entry e = {.seq = from->seq, .stored = s, .body_len = from->body_bytes};
+    e.count_flags = READY_STORED | READY_PERSISTENT | flags_of(a, from, is_in_files);
+    if (is_late)
+        ready_push_reserved(r, &e);
+    else
+        LV_ASSERT(ready_push(r, &a->qw->ready_pools, &e));
+    q->ready_sum.bytes += from->body_bytes;
     q->ready_sum.persistent++;
     a->r->messages++;
-    q->next_seq = LV_MAX(q->next_seq, seq + 1);
+    q->next_seq = LV_MAX(q->next_seq, from->seq + 1);
     return 0;
 }
 
 static int
 adopt_kept(struct adoption *a, const struct backlog_kept *kept)
 {
-    struct msglog_place place = {.file = kept->file, .offset = kept->record.offset, .len = kept->record.len};
-    uint64_t oldest = a->k->oldest; // files are no generations of the log
-    int err = adopt_entry(a, kept->record.seq, kept->record.content.body_bytes, &place, true,
-                          kept->record.large_file);
-    a->k->oldest = oldest;
-    if (err == 0 && kept->record.large_file != 0)
-        err = msglog_large_hold(a->r->log, kept->record.large_file);
-    return err;
+    const struct backlog_record *r = &kept->record;
+    struct msglog_live_entry e = {.seq = r->seq,
+                                  .place = {.file = kept->file, .offset = r->offset, .len = r->len},
+                                  .large_file = r->large_file,
+                                  .flags = r->flags,
+                                  .body_bytes = r->content.body_bytes};
+    int err = adopt_entry(a, &e, true);
+    return err == 0 && e.large_file != 0 ? msglog_large_hold(a->r->log, e.large_file) : err;
 }
 
 // From both in the order of their numbers. What lies in files too is taken from there.
@@ -337,11 +348,14 @@ merge(struct adoption *a, const struct msglog_live_queue *lq, const struct backl
         if (e != NULL && e->place.len == 0) {
             i++;
         } else if (e == NULL || (n < kept_count && kept[n].record.seq <= e->seq)) {
-            i += e != NULL && kept[n].record.seq == e->seq;
+            bool is_in_both = e != NULL && kept[n].record.seq == e->seq;
+            if (is_in_both && e->large_file != 0)
+                durable_release_later(a->qw->durable, e->large_file);
+            i += is_in_both;
             err = adopt_kept(a, &kept[n++]);
         } else {
             if (!chain_has(a, e->seq))
-                err = adopt_entry(a, e->seq, e->body_bytes, &e->place, false, e->large_file);
+                err = adopt_entry(a, e, false);
             else if (e->large_file != 0)
                 durable_release_later(a->qw->durable, e->large_file);
             i++;
@@ -366,6 +380,14 @@ moved_upto(const struct msglog_live_queue *lq)
     return 0;
 }
 
+// Where what is written from here on comes to lie, at least.
+static uint64_t
+files_end(const struct backlog *b)
+{
+    const struct backlog_file *last = b->file_count > 0 ? &b->files[b->file_count - 1] : NULL;
+    return last != NULL ? file_position(last->file, last->bytes) : file_position(b->next_file, 0);
+}
+
 static int
 adopt_files(struct adoption *a, struct backlog_kept **ret_kept, size_t *ret_count)
 {
@@ -381,11 +403,14 @@ adopt_files(struct adoption *a, struct backlog_kept **ret_kept, size_t *ret_coun
     k->has_folder = true;
     k->acks_oldest = 0; // whichever acks of it the log holds
     k->old_blocks = k->backlog.next_block;
-    k->is_redelivered = !r->is_orderly;
+    uintptr_t upto = a->flags != NULL ? (uintptr_t)inttab_take(a->flags, ALL_BELOW) : 0;
+    k->redelivered_upto = !r->is_orderly ? files_end(&k->backlog) : upto != 0 ? upto - 1 : 0;
     a->q->ready_sum.bytes += k->backlog.body_bytes;
     a->q->ready_sum.persistent += (uint32_t)k->backlog.persistent;
     a->q->next_seq = LV_MAX(a->q->next_seq, LV_MAX(k->backlog.cursor, backlog_last_seq(&k->backlog) + 1));
     if (k->backlog.count > 0) {
+        // What is in front of the chain comes before it; everything alive in blocks below is kept.
+        k->backlog.cursor = LV_MAX(k->backlog.cursor, backlog_peek(&k->backlog)->first_seq);
         k->is_split = true;
         a->q->tail = &k->behind;
     }

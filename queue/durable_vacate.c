@@ -27,19 +27,29 @@ struct state_job {
     size_t kept_count, kept_cap;
 };
 
-// How far the front of the FIFO has to go for a generation: entries, and the bytes of those that lie there. A message whose place is not known yet ends it.
+static bool
+lies_in(const struct ready_entry *e, uint64_t generation)
+{
+    return ready_entry_is(e, READY_STORED) && stored_is(e->stored, STORED_WRITTEN) &&
+           !stored_is(e->stored, STORED_BACKLOG) && !stored_is(e->stored, STORED_MOVING) &&
+           !stored_is(e->stored, STORED_LOST) && e->stored->file <= generation;
+}
+
+// How far the front of what may go to the chain has to go for a generation: entries, and the bytes of those that lie there. A message that
+// is not written yet ends it.
 static size_t
 prefix_of(const struct queue_disk *k, const struct ready *r, uint64_t generation, size_t *ret_bytes)
 {
     struct ready_cursor at = {0};
     size_t looked = 0, count = 0, bytes = 0;
-    for (const struct ready_entry *e; looked < APPEND_MAX && (e = ready_next(r, &at)) != NULL; looked++) {
+    for (const struct ready_entry *e = first_for_chain(k, r, &at); looked < APPEND_MAX && e != NULL;
+         looked++, e = ready_next(r, &at)) {
         const struct stored *s = ready_entry_is(e, READY_STORED) ? e->stored : NULL;
         if (s == NULL)
             continue;
         if (!stored_is(s, STORED_WRITTEN) || stored_is(s, STORED_MOVING))
             break;
-        if (!stored_is(s, STORED_BACKLOG) && s->file <= generation) {
+        if (lies_in(e, generation)) {
             count = looked + 1;
             bytes += s->len;
         } else if (!stored_is(s, STORED_BACKLOG) && e->seq > k->moved_upto) {
@@ -65,6 +75,7 @@ rewrite(struct durable *d, struct queue *q, const struct ready_entry *e)
     s->busy++;
     s->flags |= STORED_MOVING;
     d->vacate_moves++;
+    d->rewritten += s->len;
     q->disk->moved_upto = LV_MAX(q->disk->moved_upto, e->seq);
     return true;
 }
@@ -86,14 +97,6 @@ durable_move_returned(struct durable *d, struct msglog_entry *e, struct log_item
     stored_unbusy(d, s);
 }
 
-static bool
-lies_in(const struct ready_entry *e, uint64_t generation)
-{
-    return ready_entry_is(e, READY_STORED) && stored_is(e->stored, STORED_WRITTEN) &&
-           !stored_is(e->stored, STORED_BACKLOG) && !stored_is(e->stored, STORED_MOVING) &&
-           !stored_is(e->stored, STORED_LOST) && e->stored->file <= generation;
-}
-
 static int
 by_seq(const void *a, const void *b)
 {
@@ -103,7 +106,24 @@ by_seq(const void *a, const void *b)
 
 // --- vacating ---
 
-// Messages that are out or were given back and lie there; at most `max`.
+// Of a FIFO, when its front need not go to the chain: those below the cursor, and those behind one that is not written.
+static size_t
+gather_fifo(const struct queue_disk *k, const struct ready *r, uint64_t generation, struct ready_entry *to,
+            size_t count, size_t max)
+{
+    struct ready_cursor at = {0};
+    for (const struct ready_entry *e; count < max && (e = ready_next(r, &at)) != NULL;) {
+        if (lies_in(e, generation))
+            to[count++] = *e;
+        const struct stored *s = ready_entry_is(e, READY_STORED) ? e->stored : NULL;
+        bool is_known = s != NULL && stored_is(s, STORED_WRITTEN) && !stored_is(s, STORED_BACKLOG);
+        if (is_known && s->file > generation && e->seq > k->moved_upto)
+            break; // from here on they are younger
+    }
+    return count;
+}
+
+// Messages that lie there and cannot go to the chain: those that are out or were given back, and some of the FIFOs; at most `max`.
 static size_t
 gather_loose(const struct queue_disk *k, uint64_t generation, struct ready_entry *to, size_t max,
              size_t *ret_bytes)
@@ -119,15 +139,24 @@ gather_loose(const struct queue_disk *k, uint64_t generation, struct ready_entry
         for (uint32_t i = 0; i < heaps[h]->heap_count && count < max; i++)
             if (lies_in(&heaps[h]->heap[i], generation))
                 to[count++] = heaps[h]->heap[i];
+    for (size_t h = 0; h < LV_ARRAY_LEN(heaps); h++)
+        count = gather_fifo(k, heaps[h], generation, to, count, max);
     for (size_t i = 0; i < count; i++)
         *ret_bytes += to[i].stored->len;
     return count;
 }
 
+// What is rewritten makes no room in the ring: of many queues that have a little each, only as much as that is worth it.
+static bool
+is_little(const struct durable *d, size_t count, size_t bytes)
+{
+    return bytes <= REWRITE_BYTES && count <= REWRITE_MAX && d->rewritten + bytes <= d->config.rewrite_max;
+}
+
 static bool
 move_loose(struct durable *d, struct queue_disk *k, struct ready_entry *entries, size_t count, size_t bytes)
 {
-    if (bytes <= REWRITE_BYTES && count <= REWRITE_MAX) {
+    if (is_little(d, count, bytes)) {
         for (size_t i = 0; i < count; i++)
             if (!rewrite(d, k->queue, &entries[i]))
                 return false;
@@ -147,7 +176,9 @@ static bool
 rewrite_front(struct durable *d, struct queue_disk *k, size_t count, uint64_t generation)
 {
     struct ready_cursor at = {0};
-    for (const struct ready_entry *e; count > 0 && (e = ready_next(fifo_of(k), &at)) != NULL; count--)
+    const struct ready *r = fifo_of(k);
+    for (const struct ready_entry *e = first_for_chain(k, r, &at); count > 0 && e != NULL;
+         count--, e = ready_next(r, &at))
         if (lies_in(e, generation) && !rewrite(d, k->queue, e))
             return false;
     return true;
@@ -160,8 +191,8 @@ vacate_queue(struct durable *d, struct queue_disk *k, uint64_t generation)
     size_t bytes, loose_bytes;
     size_t count = prefix_of(k, fifo_of(k), generation, &bytes);
     if (count > 0) {
-        bool is_little = bytes <= REWRITE_BYTES && count <= REWRITE_MAX;
-        return is_little ? rewrite_front(d, k, count, generation) : append_front(d, k, count, true);
+        return is_little(d, count, bytes) ? rewrite_front(d, k, count, generation)
+                                          : append_front(d, k, count, true);
     }
     struct ready_entry *loose = mem_alloc(APPEND_MAX * sizeof(*loose));
     if (loose == NULL)
@@ -169,8 +200,7 @@ vacate_queue(struct durable *d, struct queue_disk *k, uint64_t generation)
     size_t found = gather_loose(k, generation, loose, APPEND_MAX, &loose_bytes);
     bool is_good = found == 0 || move_loose(d, k, loose, found, loose_bytes);
     mem_free(loose);
-    // The FIFO of `ready` beside a split holds messages of files alone; what has been rewritten is younger.
-    if (found == 0)
+    if (found == 0) // what has been rewritten is younger
         k->oldest = generation + 1;
     return is_good;
 }
@@ -283,6 +313,8 @@ durable_vacate(struct durable *d, uint64_t generation)
 {
     if (d->is_ending)
         return;
+    if (generation > d->vacating)
+        d->rewritten = 0;
     d->vacating = LV_MAX(d->vacating, generation);
     d->vacate_failed = false;
     d->is_wave_wanted = true;
@@ -305,8 +337,10 @@ vacate_wave(struct durable *d)
     bool is_clear = tx_oldest(d) > generation && d->removing == 0;
     LV_LIST_EACH (it, &d->disks) {
         struct queue_disk *k = LV_CONTAINER_OF(it, struct queue_disk, node);
-        is_clear &= k->is_gone || k->oldest > generation;
-        if (!k->is_gone && k->acks_oldest <= generation && !state_submit(d, k))
+        is_clear &=
+            k->is_gone || (k->oldest > generation && (!k->is_appending || k->acks_oldest > generation));
+        // Messages of an append under way are in later blocks than `state` speaks of: acks of them have to stay in the log so long.
+        if (!k->is_gone && !k->is_appending && k->acks_oldest <= generation && !state_submit(d, k))
             d->vacate_failed = true;
     }
     return is_clear && d->vacate_moves == 0 && !d->vacate_failed;

@@ -71,11 +71,11 @@ queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_e
 bool
 queue_enter_late(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
 {
-    struct ready *r = q->tail;
-    bool is_last = r->tail == NULL || r->tail->entries[r->tail_pos - 1].seq < e->seq;
-    if (r->tail == NULL && r != &q->ready)
-        is_last = e->seq >= q->disk->backlog.cursor; // behind the chain
-    if (is_last ? !ready_push(r, &qw->ready_pools, e) : !ready_push_returned(&q->ready, e))
+    // While some wait in files: what is not in front of those comes behind them, so that it overtakes nothing of its publisher's.
+    struct ready *r = q->tail != &q->ready && e->seq < q->disk->backlog.cursor ? &q->ready : q->tail;
+    bool is_last = r == q->tail && (r->tail == NULL || r->tail->entries[r->tail_pos - 1].seq < e->seq) &&
+                   (r == &q->ready || e->seq >= chain_end(q->disk));
+    if (is_last ? !ready_push(r, &qw->ready_pools, e) : !ready_push_returned(r, e))
         return false;
     sum_add(&q->ready_sum, e, weight);
     q->counters.published++;

@@ -231,6 +231,58 @@ ready_move_fifo(struct ready *to, struct ready *from)
     from->head_pos = from->tail_pos = 0;
 }
 
+// Takes `chunk` and those behind it, from `pos` on: in a chunk of its own, or the chunk itself when all of it goes.
+static struct ready_chunk *
+cut_chunk(struct ready *from, struct ready_chunk *chunk, uint32_t pos, struct ready_pools *p)
+{
+    struct ready_chunk *fresh = chunk;
+    if (pos > 0) {
+        fresh = pool_take(chunk->cap == READY_CHUNK_SMALL ? &p->small : &p->large);
+        if (fresh == NULL)
+            return NULL;
+        fresh->cap = chunk->cap;
+        fresh->next = chunk->next;
+        memcpy(fresh->entries + pos, chunk->entries + pos, (chunk->cap - pos) * sizeof(*chunk->entries));
+    } else {
+        struct ready_chunk *before = from->head;
+        while (before->next != chunk)
+            before = before->next;
+        chunk = before;
+        pos = before->cap;
+    }
+    chunk->next = NULL;
+    from->tail = chunk;
+    from->tail_pos = (uint16_t)pos;
+    return fresh;
+}
+
+bool
+ready_cut_fifo(struct ready *from, const struct ready_cursor *at, struct ready *to, struct ready_pools *p)
+{
+    LV_ASSERT(to->head == NULL && at->chunk != NULL);
+    if (at->chunk == from->head && at->pos == from->head_pos) {
+        ready_move_fifo(to, from);
+        return true;
+    }
+    uint64_t staying = 0;
+    struct ready_cursor walk = {0};
+    while (ready_next(from, &walk) != NULL && (walk.chunk != at->chunk || walk.pos != at->pos))
+        staying++;
+    struct ready_chunk *tail = from->tail;
+    uint16_t tail_pos = from->tail_pos;
+    struct ready_chunk *fresh = cut_chunk(from, at->chunk, at->pos, p);
+    if (fresh == NULL)
+        return false;
+    to->head = fresh;
+    to->head_pos = (uint16_t)at->pos;
+    to->tail = tail == at->chunk ? fresh : tail;
+    to->tail_pos = tail_pos;
+    uint64_t going = ready_fifo_count(from) - staying;
+    to->count += going;
+    from->count -= going;
+    return true;
+}
+
 size_t
 ready_memory(const struct ready *r)
 {

@@ -29,6 +29,8 @@ struct ready_entry {
 static_assert(sizeof(struct ready_entry) == 24, "the backlog in memory costs this per message");
 
 enum { DELIVERY_COUNT_MAX = 0xffffff }; // LIMIT: saturates
+// Of count_flags, what is known of earlier deliveries.
+static const uint32_t READY_HISTORY_MASK = 0xffffff00u | READY_REDELIVERED;
 
 static inline uint32_t
 ready_entry_count(const struct ready_entry *e)
@@ -127,6 +129,9 @@ struct ready_entry *ready_next(const struct ready *r, struct ready_cursor *at);
 void ready_pop_fifo(struct ready *r, struct ready_pools *p);
 // Takes one out of the middle of the heap.
 void ready_remove_heap(struct ready *r, uint32_t at);
+// Moves the FIFO from where `at` stands on to `to`, whose FIFO is empty. False when out of memory (nothing changed).
+LV_MUST_USE bool ready_cut_fifo(struct ready *from, const struct ready_cursor *at, struct ready *to,
+                                struct ready_pools *p);
 // Moves the FIFO of `from` to `to`, which has none.
 void ready_move_fifo(struct ready *to, struct ready *from);
 

@@ -106,6 +106,8 @@ fill_config(const struct config *c)
         .written_max = LV_MIN(paging / 2, (uint64_t)WRITTEN_MAX) / workers,
         .index_max = LV_MAX(c->message_log_index_max / workers, (uint64_t)16384),
         .tx_max = (size_t)(c->message_log_segment_bytes * c->message_log_segments / 4),
+        // An eighth of a segment, of all workers together.
+        .rewrite_max = c->message_log_segment_bytes / 8 / workers,
         .page_out_seed = c->test_page_out_seed,
         .page_out_percent = 30,
     };
