@@ -384,9 +384,10 @@ msglog_step(struct msglog *log)
 void
 msglog_stop(struct msglog *log)
 {
+    // Never started: all that was submitted is refused. Stopped before: there is nothing.
     if (!log->has_thread && !log->is_stepped)
-        return;
-    while (log->is_stepped && log_round(log))
+        log->core.is_out = log->was_out = true;
+    while (!log->has_thread && log_round(log))
         continue;
     if (log->has_thread) {
         atomic_store(&log->is_stopping, true);
