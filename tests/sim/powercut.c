@@ -492,6 +492,13 @@ sim_size(void *ctx, int fd, uint64_t *ret_size)
     return 0;
 }
 
+static void
+dir_sync(struct node *dir)
+{
+    names_copy(&dir->durable_names, &dir->names);
+    dir->change_count = 0;
+}
+
 static int
 sim_rename(void *ctx, const char *from, const char *to)
 {
@@ -503,8 +510,18 @@ sim_rename(void *ctx, const char *from, const char *to)
     struct node *dir = walk(p, from, a), *node = find(p, from);
     if (node == NULL || dir == NULL)
         return -LE_NOTFOUND;
-    LV_ASSERT(walk(p, to, b) == dir); // no move between folders: nobody needs one
-    dir_change(dir, CHANGE_RENAME, a, b, node);
+    struct node *other = walk(p, to, b);
+    if (other == NULL)
+        return -LE_NOTFOUND;
+    if (other == dir) {
+        dir_change(dir, CHANGE_RENAME, a, b, node);
+        return 0;
+    }
+    // From one folder to another: as one step of a journal, which takes both folders with it.
+    dir_change(dir, CHANGE_REMOVE, a, "", node);
+    dir_change(other, CHANGE_ADD, b, "", node);
+    dir_sync(dir);
+    dir_sync(other);
     return 0;
 }
 
@@ -551,8 +568,7 @@ sim_sync_dir(void *ctx, const char *path)
     struct node *dir = find(p, path);
     if (dir == NULL || !dir->is_dir)
         return -LE_NOTFOUND;
-    names_copy(&dir->durable_names, &dir->names);
-    dir->change_count = 0;
+    dir_sync(dir);
     return 0;
 }
 

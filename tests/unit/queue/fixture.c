@@ -213,7 +213,7 @@ fx_turns(int rounds)
 }
 
 static bool
-is_quiet(void)
+is_all_idle(void)
 {
     int last = fx_writer()->index;
     for (int i = 0; i <= last; i++) {
@@ -226,7 +226,23 @@ is_quiet(void)
                 return false;
         }
     }
-    return fx->durable.log == NULL || fx_store_is_quiet();
+    return true;
+}
+
+static bool
+is_quiet(void)
+{
+    return is_all_idle() && (fx->durable.log == NULL || fx_store_is_quiet());
+}
+
+void
+fx_mail(void)
+{
+    int last = fx_writer()->index;
+    for (int n = 0; n < 100 && (n < 2 || !is_all_idle()); n++) {
+        for (int i = 0; i <= last; i++)
+            worker_turn(fx_member(i));
+    }
 }
 
 void

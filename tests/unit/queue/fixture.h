@@ -49,7 +49,7 @@ struct fx_config {
     uint32_t delay_max;    // rounds until log and mover do something; 0, 1: each round
     // All 0: so much that it does not matter.
     uint32_t segment_bytes, segment_max;
-    uint64_t written_max, body_max, index_max, tx_max;
+    uint64_t written_max, body_max, index_max, tx_max, rewrite_max;
     struct powercut *disk; // NULL: one of its own
     bool is_restart;       // queues are made by fx_queue_back, then fx_recovered
     bool has_files;        // real files in a folder that goes at the end, threads of the store
@@ -65,7 +65,7 @@ struct fx {
     uint8_t message_flags;
     // The store, when there is one:
     struct powercut *disk;
-    bool is_own_disk, has_crashed, is_out_of_service;
+    bool is_own_disk, is_started, has_crashed, is_out_of_service;
     char dir[64]; // of the data
     struct recovery recovery;
     struct durable_config durable;
@@ -99,6 +99,7 @@ struct worker *fx_member(int index);
 struct worker *fx_writer(void);
 void fx_as(struct worker *w);
 void fx_turns(int rounds); // one round: a turn of each member
+void fx_mail(void);        // until all mail has arrived, and what it brought about; the store stands still
 void fx_quiet(void);       // until nothing is under way and no queue can work
 
 void fx_session_on(int session, int worker);

@@ -91,6 +91,7 @@ fx_store_open(const struct fx_config *config)
                                           .body_max = or_much(config->body_max),
                                           .index_max = or_much(config->index_max),
                                           .tx_max = (size_t)or_much(config->tx_max),
+                                          .rewrite_max = or_much(config->rewrite_max),
                                           .page_out_seed = config->page_percent > 0 ? config->store_seed : 0,
                                           .page_out_percent = config->page_percent};
     return 0;
@@ -105,6 +106,7 @@ fx_recovered(void)
                                : msglog_start(fx->durable.log, out_of_service, fx);
     if (err == 0 && fx->disk == NULL)
         err = mover_start(fx->mover);
+    fx->is_started = err == 0;
     return err;
 }
 
@@ -113,6 +115,8 @@ fx_recovered(void)
 void
 fx_store_step(void)
 {
+    if (!fx->is_started)
+        return;
     if (fx->disk == NULL) { // threads do it
         if (!fx_store_is_quiet())
             (void)poll(NULL, 0, 1);
@@ -137,14 +141,14 @@ fx_store_step(void)
 bool
 fx_store_is_quiet(void)
 {
-    for (int i = 0; i < fx->crew->n_workers; i++) {
+    for (int i = 0; fx->is_started && i < fx->crew->n_workers; i++) {
         const struct durable *d = fx_durable(i);
         if (d->open_batches > 0 || mover_port_open(d->port) > 0 || d->filling != NULL || d->first != NULL)
             return false;
         if (d->vacating != 0 && d->is_wave_wanted && !d->is_ending)
             return false;
     }
-    return fx->disk == NULL || !core_has_work(msglog_core(fx->durable.log));
+    return fx->disk == NULL || !fx->is_started || !core_has_work(msglog_core(fx->durable.log));
 }
 
 void
