@@ -280,7 +280,8 @@ int
 msglog_large_hold(struct msglog *log, uint64_t large_file)
 {
     LV_ASSERT(!log->has_thread);
-    return large_file != 0 ? large_hold(&log->core, large_file) : -LE_INVAL;
+    return large_file != 0 && large_file <= MSGLOG_NUMBER_MAX ? large_hold(&log->core, large_file)
+                                                              : -LE_INVAL;
 }
 
 struct msglog_writer *

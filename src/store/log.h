@@ -122,7 +122,7 @@ struct msglog_writer_config {
 LV_MUST_USE int msglog_open(const struct msglog_config *config, struct msglog_live *live,
                             struct msglog_report *ret_report, struct msglog **ret_log);
 // Between msglog_open and msglog_start, once for each reference from outside the log (a backlog file): as if a live message named that large
-// file. -LE_NOMEM, -LE_INVAL: 0 is not a file.
+// file. -LE_NOMEM, -LE_INVAL: not the number of a file.
 LV_MUST_USE int msglog_large_hold(struct msglog *log, uint64_t large_file);
 // Start-up, once a writer.
 struct msglog_writer *msglog_writer_new(struct msglog *log, const struct msglog_writer_config *config);

@@ -54,8 +54,9 @@ segment_header_decode(const uint8_t from[SEGMENT_HEADER_BYTES], struct segment_h
         .base_synced = get_u64(from + 104),
         .crc = crc,
     };
-    return ret->generation == 0 || ret->generation <= ret->prev_generation ||
-                   ret->generation <= ret->base_generation
+    return ret->generation == 0 || ret->generation > MSGLOG_NUMBER_MAX ||
+                   ret->first_number > MSGLOG_NUMBER_MAX || ret->generation <= ret->prev_generation ||
+                   ret->generation <= ret->base_generation || ret->generation < ret->first_generation
                ? -LE_NOTFOUND
                : 0;
 }
@@ -95,7 +96,7 @@ group_header_decode(const uint8_t from[GROUP_HEADER_BYTES], struct group_header 
         .synced = get_u32(from + 52),
         .crc = get_u32(from + 4),
     };
-    return 0;
+    return ret->generation <= MSGLOG_NUMBER_MAX && ret->number <= MSGLOG_NUMBER_MAX ? 0 : -LE_CORRUPT;
 }
 
 void
@@ -175,7 +176,7 @@ message_fixed_decode(struct slice payload, struct message_fixed *ret)
     };
     uint64_t content = (uint64_t)m.route_bytes + m.header_bytes + m.body_bytes;
     uint64_t here = m.large_file == 0 ? content : 0;
-    if (m.content_bytes != content ||
+    if (m.content_bytes != content || m.tx > MSGLOG_NUMBER_MAX || m.large_file > MSGLOG_NUMBER_MAX ||
         payload.len != MESSAGE_FIXED_BYTES + (uint64_t)m.ref_count * MESSAGE_REF_BYTES + here)
         return -LE_CORRUPT;
     *ret = m;

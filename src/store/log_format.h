@@ -9,6 +9,8 @@
 // LIMIT: sector size that a torn write may spoil: headers and groups begin at a multiple of it, so no write touches a durable group.
 enum { MSGLOG_SECTOR_BYTES = 512 };
 enum { MSGLOG_FORMAT_VERSION = 1 };
+// LIMIT: generations, numbers of groups, transactions and large files, which count upwards; what is above was not written by us.
+#define MSGLOG_NUMBER_MAX (UINT64_C(1) << 62)
 enum {
     SEGMENT_HEADER_BYTES = 512,
     GROUP_HEADER_BYTES = 64,

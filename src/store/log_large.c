@@ -114,10 +114,10 @@ sweep_name(void *ctx, const char *name)
     struct sweep *s = ctx;
     char *end;
     unsigned long long id = strtoull(name, &end, 16);
-    if (end != name + 16 || strcmp(end, ".body") != 0)
+    if (end != name + 16 || strcmp(end, ".body") != 0 || id == 0 || id > MSGLOG_NUMBER_MAX)
         return 0; // not ours: left alone
     s->c->next_large = LV_MAX(s->c->next_large, id + 1);
-    if (inttab_get(&s->c->large, id) != NULL || id == 0)
+    if (inttab_get(&s->c->large, id) != NULL)
         return 0;
     if (s->count == s->cap) {
         size_t cap = s->cap == 0 ? 64 : s->cap * 2;

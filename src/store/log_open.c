@@ -49,6 +49,9 @@ relocate(void *ctx, uint64_t queue, struct msglog_live_entry *e)
         else
             high = middle;
     }
+    const struct recovered_group *in = &r->tail->groups[low];
+    if (e->place.offset < in->offset || e->place.offset - in->offset > GROUP_HEADER_BYTES + in->payload_bytes)
+        return 0; // found in damage: it stays where it is
     e->place.file = r->generation;
     e->place.offset = e->place.offset - r->tail->groups[low].offset - GROUP_HEADER_BYTES + r->to[low];
     return 0;

@@ -157,12 +157,15 @@ static void
 note_for_tail(struct scan *s, const struct group_header *g)
 {
     struct recovered_tail *t = s->tail;
+    uint64_t end = (uint64_t)g->offset + group_padded(g->payload_bytes);
     bool is_synced = g->offset < s->synced;
+    if (is_synced) // whatever said so meant whole groups
+        s->synced = LV_MAX(s->synced, end);
     set_tail_segment(s);
     if (is_synced || LOG_BUG(BUG_SECURE_ONE_GROUP) || (t->count > 0 && t->groups[0].offset < s->synced))
         t->count = 0;
     t->start = is_synced || LOG_BUG(BUG_SECURE_ONE_GROUP) ? g->offset : s->synced;
-    t->end = g->offset + group_padded(g->payload_bytes);
+    t->end = end;
     if (t->count == t->cap) {
         size_t cap = t->cap == 0 ? 64 : t->cap * 2;
         struct recovered_group *groups = mem_realloc(t->groups, cap * sizeof(*groups));
@@ -387,8 +390,11 @@ checkpoint_of(const struct scan *s, const struct group_header *g)
         struct record_header h;
         if (record_header_decode(s->bytes + at, record_place(g->generation, (uint32_t)at), &h) != 0)
             break;
-        if (h.type == RECORD_CHECKPOINT && h.payload_bytes == 16)
-            first = LV_MAX(first, get_u64(s->bytes + at + RECORD_HEADER_BYTES));
+        uint64_t number = h.type == RECORD_CHECKPOINT && h.payload_bytes == 16
+                              ? get_u64(s->bytes + at + RECORD_HEADER_BYTES)
+                              : 0;
+        if (number <= g->generation) // else it says what it cannot
+            first = LV_MAX(first, number);
         at += align_up(RECORD_HEADER_BYTES + h.payload_bytes, RECORD_ALIGN_BYTES);
     }
     return first;

@@ -35,8 +35,7 @@ LV_MUST_USE int recover_ring(struct core *c, const struct msglog_config *config,
 // --- log_replay.c: what records do to `live` ---
 struct replay {
     struct msglog_live *live;
-    struct inttab txs; // id → struct replay_tx: parts without a COMMIT as yet
-    uint64_t first_generation;
+    struct inttab txs;            // id → struct replay_tx: parts without a COMMIT as yet
     uint64_t last_large, last_tx; // highest numbers seen
     uint64_t messages, commits;
 };

@@ -153,7 +153,8 @@ replay_ack(struct replay *r, struct slice payload)
         return -LE_CORRUPT;
     uint64_t tx = get_u64(payload.ptr), queue = get_u64(payload.ptr + 8);
     uint32_t ranges = get_u32(payload.ptr + 16);
-    if (payload.len != ACK_FIXED_BYTES + (uint64_t)ranges * ACK_RANGE_BYTES || queue == 0)
+    if (payload.len != ACK_FIXED_BYTES + (uint64_t)ranges * ACK_RANGE_BYTES || queue == 0 ||
+        tx > MSGLOG_NUMBER_MAX)
         return -LE_CORRUPT;
     for (uint32_t i = 0; i < ranges; i++) {
         const uint8_t *at = payload.ptr + ACK_FIXED_BYTES + (size_t)i * ACK_RANGE_BYTES;
@@ -190,8 +191,7 @@ replay_record(struct replay *r, const struct record_header *h, struct slice payl
             return 0;
         }
         return msglog_live_replay_delete(r->live, a);
-    case RECORD_COMMIT: return commit(r, a);
-    case RECORD_CHECKPOINT: r->first_generation = LV_MAX(r->first_generation, a); return 0;
+    case RECORD_COMMIT: return a <= MSGLOG_NUMBER_MAX ? commit(r, a) : -LE_CORRUPT;
     default: return 0;
     }
 }
