@@ -246,9 +246,10 @@ read_segment(struct scan *s, uint64_t bytes)
     size_t n = 0;
     s->size = bytes;
     s->unreadable = 0;
-    s->bytes = mem_realloc(s->bytes, LV_MAX(bytes, 1u));
-    if (s->bytes == NULL)
+    uint8_t *room = mem_realloc(s->bytes, LV_MAX(bytes, 1u));
+    if (room == NULL)
         return -LE_NOMEM;
+    s->bytes = room;
     int err = io_read_all(io, s->at->segment->fd, s->bytes, bytes, 0, &n);
     if (err == 0 && n == bytes)
         return 0;
