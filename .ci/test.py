@@ -60,6 +60,13 @@ def suite(name, build, *arguments):
     return step
 
 
+def faults():
+    """Crashes, power cuts, broken disks: short counts, and planted bugs that have to be found."""
+    step = Step("faults", [], needs="test", env=daemon("test", ()))
+    step.argv = [PYTHON, "tests/fault/faults.py", "--short", "--seed", str(SEED), "--junit", step.junit]
+    return step
+
+
 def steps():
     both = ("tests/spec", "tests/e2e")
     yield Step("tidy", [PYTHON, "tests/tidy.py"])
@@ -68,6 +75,7 @@ def steps():
     yield unit("unit release", "release", ("--suite", "unit"))
     yield against("spec e2e workers=1", "release", both, "-o", "workers=1")
     yield against("spec e2e workers=3", "release", both, "-o", "workers=3")
+    yield faults()
     yield suite("pika", "release", "-o", "workers=3")
     yield suite("rabbitmq-c", "release", "-o", "workers=3")
     yield against("spec e2e remote", "test", both, *hooks(SEED))

@@ -7,6 +7,7 @@
 
 #include "amqp/connection.h"
 #include "amqp/user_channels.h"
+#include "src/base/bug.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -410,6 +411,18 @@ drop_channels(struct connection *c)
     list_remove(&c->held_node);
 }
 
+#ifdef LV_TEST_HOOKS
+static void
+finish_halves(struct connection *c)
+{
+    size_t cursor = 0;
+    uint64_t number;
+    void *value;
+    while (inttab_next(&c->channels, &cursor, &number, &value))
+        publish_finish_half(value);
+}
+#endif
+
 void
 connection_client_close(struct connection *c)
 {
@@ -420,6 +433,10 @@ connection_client_close(struct connection *c)
         c->is_client_closing = true;
         list_push_back(&c->aw->reaping,
                        &c->ending_node); // marks that an answer at once is not acted on inside client_close
+#ifdef LV_TEST_HOOKS
+        if (LV_BUG(PARTIAL_PUBLISH))
+            finish_halves(c);
+#endif
         client_close(client, on_client_closed, c);
         list_remove(&c->ending_node);
         drop_channels(c);

@@ -315,6 +315,7 @@ size_t publish_fast(struct connection *c, const uint8_t *data, size_t len);
 void publish_method(struct channel *ch, const struct amqp_basic_publish *m);
 void publish_frame(struct channel *ch, uint8_t type, struct slice payload); // while ch->content
 void publish_forget(struct channel *ch);                                    // drops a half received message
+void publish_finish_half(struct channel *ch);                               // a planted bug's
 
 // --- deliver.c ---------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@
 
 #include "amqp/connection.h"
 #include "amqp/wire/bytes.h"
+#include "src/base/bug.h"
 #include "src/base/mem.h"
 
 enum { ARGS_FIXED = 2 + 1 + 1 + 1 }; // ticket, two lengths, bits
@@ -142,10 +143,27 @@ publish_forget(struct channel *ch)
     if (content == NULL)
         return;
     ch->conn->content_ahead_bytes -= content->ahead_bytes;
-    message_unref(content->msg);
+    if (!LV_BUG(LEAK_CONTENT))
+        message_unref(content->msg);
     pool_give(&ch->conn->aw->content_pool, content);
     ch->content = NULL;
 }
+
+#ifdef LV_TEST_HOOKS
+void
+publish_finish_half(struct channel *ch)
+{
+    struct content *content = ch->content;
+    if (content == NULL || content->msg == NULL || content->capacity < content->body_size)
+        return;
+    struct message *msg = content->msg;
+    memset(message_body_mut(msg) + content->received, 0, content->body_size - content->received);
+    content->msg = NULL;
+    struct amqp_basic_props props;
+    if (amqp_props_decode_trusted(message_properties(msg), &props) == 0)
+        publish_now(ch, msg, &props, false);
+}
+#endif
 
 void
 publish_method(struct channel *ch, const struct amqp_basic_publish *m)

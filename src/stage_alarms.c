@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "src/base/bug.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/broker/session.h"
@@ -126,6 +127,8 @@ look(struct daemon *d)
     unsigned now =
         look_at_memory(d->config, before & STAGE_ALARM_MEMORY) | look_at_disk(d, before & STAGE_ALARM_DISK);
     if (now == before)
+        return;
+    if (LV_BUG(ALARM_STAYS) && now == 0)
         return;
     if (now == 0)
         log_notice(LOG_DEFAULT, "alarms: none is left, publishers go on");

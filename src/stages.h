@@ -6,6 +6,9 @@
 struct durable_config;
 struct password_rule;
 
+#ifdef LV_TEST_HOOKS
+extern const struct daemon_stage stage_hooks; // planned faults, planted bugs; before anything is opened
+#endif
 extern const struct daemon_stage stage_store;       // message log and backlog files, read
 extern const struct daemon_stage stage_store_ready; // the same, behind the broker: running
 extern const struct daemon_stage stage_broker; // topology and metadata, queues and sessions of every worker

@@ -12,6 +12,7 @@
 
 #include "src/base/err.h"
 #include "src/base/io.h"
+#include "src/base/io_test.h"
 
 #ifdef LV_TEST_HOOKS
 static _Atomic uint64_t calls;    // any thread, relaxed: only the sum counts
@@ -235,7 +236,11 @@ io_system(void)
         .list = system_list,
         .space = system_space,
     };
+#ifdef LV_TEST_HOOKS
+    return io_test_table(&table);
+#else
     return &table;
+#endif
 }
 
 int

@@ -2,6 +2,7 @@
 //
 // Injected failures hit only the variants that can report one: an aborting call is neither counted nor
 // failed. A request for 0 bytes gives a block of its own, so that NULL always means "out of memory".
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,10 +16,37 @@ static bool __attribute__((noinline)) count_down(void)
     return --fail_after == 0;
 }
 
+#ifdef LV_TEST_HOOKS
+// Any thread; relaxed: only the sum counts.
+static _Atomic uint64_t all_calls, fail_first, fail_end; // fail_first 0: off
+
+void
+mem_test_fail_at(uint64_t n, uint64_t count)
+{
+    uint64_t first = n == 0 ? 0 : atomic_load(&all_calls) + n;
+    atomic_store(&fail_end, count == 0 || n == 0 ? UINT64_MAX : first + count);
+    atomic_store(&fail_first, first);
+}
+
+static bool
+is_planned(void)
+{
+    uint64_t now = atomic_fetch_add_explicit(&all_calls, 1, memory_order_relaxed) + 1;
+    uint64_t first = atomic_load_explicit(&fail_first, memory_order_relaxed);
+    return first != 0 && now >= first && now < atomic_load_explicit(&fail_end, memory_order_relaxed);
+}
+#else
+static inline bool
+is_planned(void)
+{
+    return false;
+}
+#endif
+
 static inline bool
 has_to_fail(void)
 {
-    return LV_UNLIKELY(fail_after != 0) && count_down();
+    return (LV_UNLIKELY(fail_after != 0) && count_down()) || is_planned();
 }
 
 static void *

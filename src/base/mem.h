@@ -30,3 +30,7 @@ void mem_wipe(void *ptr, size_t size);
 
 // Tests only: the n-th next allocation of this thread (1 = the next) returns NULL; 0 switches it off.
 void mem_test_fail_after(uint64_t n);
+#ifdef LV_TEST_HOOKS
+// The same for all threads together: from the n-th on, `count` of them (0: for ever). n = 0 switches it off.
+void mem_test_fail_at(uint64_t n, uint64_t count);
+#endif

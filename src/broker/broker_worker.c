@@ -4,6 +4,7 @@
 // the generation changed and is dropped by its receiver, who then gives back what it carried.
 #include <stdlib.h>
 
+#include "src/base/bug.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
@@ -86,6 +87,10 @@ session_close(struct session *s)
     struct broker_worker *b = s->client->broker;
     LV_ON_WORKER(b->worker);
     LV_ASSERT(!s->is_closed);
+#ifdef LV_TEST_HOOKS
+    if (LV_BUG(TX_ON_CLOSE))
+        tx_commit_unasked(s);
+#endif
     s->is_closed = true;
     session_consumers_close(s);
 

@@ -369,6 +369,7 @@ void commit_publish(struct session *s, struct message *msg, const lv_handle *que
 void commit_abandon(struct session *s); // takes back the one that is being made
 // Drops publishes and gives back what was to be settled. True: there is nothing left.
 bool tx_give_back_some(struct session *s, size_t *budget);
+void tx_commit_unasked(struct session *s); // a planted bug's
 void tx_free(struct session *s);
 
 // session_reply_to.c

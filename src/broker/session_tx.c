@@ -167,3 +167,20 @@ session_tx_rollback(struct session *s, struct fault *ret_fault)
     s->tx.publish_bytes = 0;
     return true;
 }
+
+#ifdef LV_TEST_HOOKS
+void
+tx_commit_unasked(struct session *s)
+{
+    struct amqp_basic_props props;
+    struct fault ignored;
+    s->tx.is_on = false;
+    for (size_t i = 0; i < s->tx.publish_count; i++) {
+        struct message *msg = s->tx.publishes[i].msg;
+        if (amqp_props_decode_trusted(message_properties(msg), &props) != 0 ||
+            !session_publish(s, msg, &props, false, &ignored))
+            message_unref(msg);
+    }
+    s->tx.publish_count = 0;
+}
+#endif

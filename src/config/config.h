@@ -148,6 +148,10 @@ struct config {
     enum config_placement test_placement; // test.placement: where a queue is placed, seen from its declarer
     uint64_t test_mailbox_delay_seed;     // 0: off
     uint64_t test_page_out_seed;          // 0: off
+    uint64_t test_crash_at;               // 0: off
+    const char *test_io_fault;            // src/base/io_test.h [none]
+    const char *test_alloc_fail_at;       // "N:COUNT" [none]
+    const char *test_bug;                 // src/base/bug.h [none]
 
     // What is in force and from where: every key with a default and every key that was set, in the order of
     // the table.

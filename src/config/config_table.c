@@ -224,6 +224,14 @@ const struct config_key config_keys_honoured[] = {
      .fallback = "0", .flags = KEY_OURS | KEY_TEST, .help = "Not 0: mailboxes are delayed at random by this seed."},
     {HONOURED("test.page_out_seed", TYPE_INT, SECTION_TEST), RANGE(0, 4294967295), FIELD(test_page_out_seed),
      .fallback = "0", .flags = KEY_OURS | KEY_TEST, .help = "Not 0: bodies leave memory at random by this seed."},
+    {HONOURED("test.crash_at", TYPE_INT, SECTION_TEST), RANGE(0, 4294967295), FIELD(test_crash_at),
+     .fallback = "0", .flags = KEY_OURS | KEY_TEST, .help = "Not 0: the process dies as by SIGKILL after that I/O call of the store."},
+    {HONOURED("test.io_fault", TYPE_TEXT, SECTION_TEST), FIELD(test_io_fault), .fallback = "none",
+     .flags = KEY_OURS | KEY_TEST, .help = "I/O calls of the store that fail: CALL:N:COUNT:ERROR[@FILE], separated by commas."},
+    {HONOURED("test.alloc_fail_at", TYPE_TEXT, SECTION_TEST), FIELD(test_alloc_fail_at), .fallback = "none",
+     .flags = KEY_OURS | KEY_TEST, .help = "N:COUNT: from the N-th allocation after the start on, COUNT of them fail (0: all)."},
+    {HONOURED("test.bug", TYPE_TEXT, SECTION_TEST), FIELD(test_bug), .fallback = "none",
+     .flags = KEY_OURS | KEY_TEST, .help = "Switches a planted bug on, to see a test find it."},
 };
 // clang-format on
 

@@ -95,6 +95,9 @@ struct segment *ring_find(const struct ring *r, uint64_t generation);
 void ring_path(const struct ring *r, uint32_t slot, char to[IO_PATH_MAX]);
 
 // --- planted bugs: tests link a build of this folder in which they can be switched on, to see that they are found ---
+#if defined LV_TEST_HOOKS && !defined LV_PLANTED_BUGS
+#define LV_PLANTED_BUGS // test builds of the daemon carry them too (test.bug)
+#endif
 #ifdef LV_PLANTED_BUGS
 enum {
     BUG_NO_FDATASYNC = 1u << 0,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "src/base/bug.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
@@ -219,12 +220,16 @@ meta_close(struct meta *m)
 int
 meta_begin(struct meta *m)
 {
+    if (LV_BUG(META_EARLY) && sqlite3_get_autocommit(m->db) == 0)
+        return 0; // goes on with the one that was left open
     return meta_run(m, ST_BEGIN, "");
 }
 
 int
 meta_commit(struct meta *m)
 {
+    if (LV_BUG(META_EARLY) && ++m->early % 4 != 0)
+        return 0;
     return meta_run(m, ST_COMMIT, "");
 }
 

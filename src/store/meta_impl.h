@@ -46,6 +46,7 @@ enum meta_statement {
 struct meta {
     sqlite3 *db;
     sqlite3_stmt *statements[META_STATEMENT_COUNT];
+    unsigned early; // planted bug META_EARLY: commits so far
 };
 
 // Binds by letters (s struct slice, i int64_t, b int) and runs one statement. 0 or -LE_xxx, logged.

@@ -1,0 +1,73 @@
+// stage_hooks.c: test builds: arms what the keys test.* ask for, before anything is opened.
+//
+// test.crash_at counts calls of the I/O table from here on, recovery included; test.alloc_fail_at allocations from the moment that
+// everything has started.
+#include <stdlib.h>
+
+#include "src/base/bug.h"
+#include "src/base/io_test.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/stages.h"
+#include "src/store/log_ring.h"
+
+// A name, or `log:BITS` for the commit log's own.
+static bool
+switch_on(const char *name)
+{
+    static const char prefix[] = "log:";
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0)
+        return lv_bug_set(name);
+    msglog_planted_bugs |= (unsigned)strtoul(name + sizeof prefix - 1, NULL, 0);
+    return msglog_planted_bugs != 0;
+}
+
+static bool
+is_set(const char *value)
+{
+    return strcmp(value, "none") != 0;
+}
+
+static int
+hooks_start(struct daemon *d, struct buf *problem)
+{
+    const struct config *c = d->config;
+    if (is_set(c->test_bug) && !switch_on(c->test_bug)) {
+        buf_printf(problem, "test.bug: there is no bug '%s'", c->test_bug);
+        return DAEMON_CONFIG;
+    }
+    if (is_set(c->test_io_fault) && io_test_plan(c->test_io_fault) != 0) {
+        buf_printf(problem, "test.io_fault: '%s' is not a list of CALL:N:COUNT:ERROR[@FILE]",
+                   c->test_io_fault);
+        return DAEMON_CONFIG;
+    }
+    io_test_crash_at(c->test_crash_at);
+    return 0;
+}
+
+static int
+hooks_run(struct daemon *d, struct buf *problem)
+{
+    if (!is_set(d->config->test_alloc_fail_at))
+        return 0;
+    char *end;
+    uint64_t first = strtoull(d->config->test_alloc_fail_at, &end, 10), count = 1;
+    if (*end == ':')
+        count = strtoull(end + 1, &end, 10);
+    if (*end != '\0') {
+        buf_printf(problem, "test.alloc_fail_at: '%s' is not N[:COUNT]", d->config->test_alloc_fail_at);
+        return DAEMON_CONFIG;
+    }
+    mem_test_fail_at(first, count);
+    return 0;
+}
+
+// The shutdown is not what is tested.
+static void
+hooks_drain(struct daemon *d)
+{
+    mem_test_fail_at(0, 0);
+}
+
+const struct daemon_stage stage_hooks = {
+    .name = "test hooks", .start = hooks_start, .run = hooks_run, .drain = hooks_drain};
