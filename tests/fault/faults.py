@@ -30,19 +30,23 @@ os.environ.setdefault("LEVERETCTL", os.path.join(BUILD, "src", "cli", "leveretct
 
 import case_client  # noqa: E402  (the path has to be set first)
 
+import case_crash  # noqa: E402
 import case_meta  # noqa: E402
+import test_ledger  # noqa: E402
 from node import Context, Violation  # noqa: E402
 from harness.broker import BrokerError  # noqa: E402
 
 
 class Case:
-    """A case and its counts. `bugs` are planted bugs, each with a count at which it has to be found."""
+    """A case and its counts (short 0: left out of --short). `bugs` are planted bugs, each with a count at which it has to be found."""
 
     def __init__(self, name, text, run, short, nightly, bugs=()):
         self.name, self.text, self.run, self.short, self.nightly, self.bugs = name, text, run, short, nightly, dict(bugs)
 
 
 CASES = [
+    Case("checker", "the checker against stories, true and false", test_ledger.run, 1, 1),
+    Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 0, 1000, {}),
     Case("p7", "a client dies at every byte of a publish", case_client.run, 1, 20,
          {"partial-publish": 1, "tx-on-close": 1, "leak-content": 0}),
     Case("p8", "metadata churn, kill -9 each 200 ms", case_meta.run, 12, 2000, {"meta-early": 12}),
@@ -116,7 +120,7 @@ def main():
         return 0
     chosen = [BY_NAME[a.case]] if a.case else CASES
     if a.short:
-        jobs = [(c, a.count or c.short, None) for c in chosen] + [(c, n, b) for c in chosen for b, n in c.bugs.items()]
+        jobs = [(c, a.count or c.short, None) for c in chosen if a.count or c.short] + [(c, n, b) for c in chosen for b, n in c.bugs.items()]
     elif a.bug:
         case = chosen[0]
         found, summary, seconds = run_case(case, a.count or case.bugs.get(a.bug, case.short), a.seed, a.bug, a.verbose)
