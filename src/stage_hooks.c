@@ -9,17 +9,23 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/stages.h"
+#include "src/store/backlog_format.h"
 #include "src/store/log_ring.h"
 
-// A name, or `log:BITS` for the commit log's own.
+// A name, or `log:BITS`, `backlog:BITS` for those of the store.
 static bool
 switch_on(const char *name)
 {
-    static const char prefix[] = "log:";
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0)
+    const char *bits = strchr(name, ':');
+    if (bits == NULL)
         return lv_bug_set(name);
-    msglog_planted_bugs |= (unsigned)strtoul(name + sizeof prefix - 1, NULL, 0);
-    return msglog_planted_bugs != 0;
+    if (strncmp(name, "log:", 4) == 0)
+        msglog_planted_bugs = (unsigned)strtoul(bits + 1, NULL, 0);
+    else if (strncmp(name, "backlog:", 8) == 0)
+        backlog_planted_bugs = (unsigned)strtoul(bits + 1, NULL, 0);
+    else
+        return false;
+    return true;
 }
 
 static bool

@@ -1,7 +1,7 @@
 // bug.h: bugs that test builds carry along, asleep: a test that does not find them when they are switched on (test.bug) proves nothing.
 //
 // Each is one condition at the place it spoils: `if (LV_BUG(PARTIAL_PUBLISH)) …`; in other builds the condition is false and the code
-// gone. Switched on before the threads start, constant from then on. The commit log has bugs of its own (store/log_ring.h).
+// gone. Switched on before the threads start, constant from then on. The store has bugs of its own (store/log_ring.h, store/backlog_format.h).
 #pragma once
 
 #include "src/base/lv.h"

@@ -343,7 +343,7 @@ sync_current(struct ring *r)
     int err = LOG_BUG(BUG_NO_FDATASYNC) ? 0 : r->io->fdatasync(r->io->ctx, r->current->fd);
     if (err != 0 && LOG_BUG(BUG_RETRY_SAME_PAGES))
         err = r->io->fdatasync(r->io->ctx, r->current->fd);
-    return err;
+    return LOG_BUG(BUG_ERROR_IGNORED) ? 0 : err;
 }
 
 int

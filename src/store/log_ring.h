@@ -95,9 +95,6 @@ struct segment *ring_find(const struct ring *r, uint64_t generation);
 void ring_path(const struct ring *r, uint32_t slot, char to[IO_PATH_MAX]);
 
 // --- planted bugs: tests link a build of this folder in which they can be switched on, to see that they are found ---
-#if defined LV_TEST_HOOKS && !defined LV_PLANTED_BUGS
-#define LV_PLANTED_BUGS // test builds of the daemon carry them too (test.bug)
-#endif
 #ifdef LV_PLANTED_BUGS
 enum {
     BUG_NO_FDATASYNC = 1u << 0,
@@ -121,6 +118,9 @@ enum {
     BUG_RELEASE_UNSYNCED = 1u << 18,
     BUG_MIXED_RELAXED = 1u << 19,
     BUG_SECURE_ONE_GROUP = 1u << 20,
+    BUG_NO_CHECKSUM = 1u << 21,
+    BUG_TORN_COUNTS = 1u << 22,
+    BUG_ERROR_IGNORED = 1u << 23,
 };
 extern unsigned msglog_planted_bugs;
 #define LOG_BUG(bug) ((msglog_planted_bugs & (bug)) != 0)

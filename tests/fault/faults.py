@@ -37,6 +37,35 @@ from node import Context, Violation  # noqa: E402
 from harness.broker import BrokerError  # noqa: E402
 
 
+def program(name, *head):
+    """A program of the test build: arguments made of the count, a seed, a planted bug; status 1 and a line when it finds something."""
+    def run(ctx):
+        argv = [os.path.join(BUILD, "tests", name), *(str(h(ctx.count)) for h in head), str(ctx.seed % 1000 + 1)]
+        if ctx.bug:
+            argv.append(ctx.bug.partition(":")[2])
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        lines = done.stdout.strip().splitlines() or [""]
+        if done.returncode == 1:
+            raise Violation(f"{' '.join(argv)}: " + "; ".join(lines))
+        if done.returncode != 0:
+            raise RuntimeError(f"{argv}: {done.returncode} {done.stdout}{done.stderr}")
+        return lines[-1]
+    return run
+
+
+def simulator(ctx):
+    """P2t: tests/sim/sim_log: a seed is a story of several lives."""
+    name = os.path.join(BUILD, "tests", "sim", "sim_log")
+    argv = [name, str(ctx.seed), str(ctx.count)] + ([ctx.bug.partition(":")[2]] if ctx.bug else [])
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    lines = done.stdout.strip().splitlines() or [done.stderr]
+    if done.returncode == 1:
+        raise Violation(f"{' '.join(argv[1:])}: {lines[0]}")
+    if done.returncode != 0:
+        raise RuntimeError(f"{argv}: {done.returncode} {done.stdout}{done.stderr}")
+    return lines[-1]
+
+
 class Case:
     """A case and its counts (short 0: left out of --short). `bugs` are planted bugs, each with a count at which it has to be found."""
 
@@ -47,6 +76,12 @@ class Case:
 CASES = [
     Case("checker", "the checker against stories, true and false", test_ledger.run, 1, 1),
     Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 0, 1000, {}),
+    Case("p2t", "torn and reordered writes, in process: seeds", simulator, 2000, 1000000,
+         {"log:1": 3000, "log:8": 3000, "log:256": 3000, "log:0x800000": 3000}),
+    Case("p3", "the newest segment cut at offsets of 64 KiB; files empty, gone, too many", program(
+        "fault/fault_tail", lambda n: 0, lambda n: max(1, 65536 // n)), 500, 65536, {"log:0x200000": 500, "log:0x400000": 500}),
+    Case("p4", "bit rot: bits of two regions of 8 KiB; random flips, swapped records, stale blocks", program(
+        "fault/fault_rot", lambda n: max(1, 65536 // n), lambda n: max(300, n // 65)), 1000, 65536, {"log:0x200000": 1000}),
     Case("p7", "a client dies at every byte of a publish", case_client.run, 1, 20,
          {"partial-publish": 1, "tx-on-close": 1, "leak-content": 0}),
     Case("p8", "metadata churn, kill -9 each 200 ms", case_meta.run, 12, 2000, {"meta-early": 12}),

@@ -365,6 +365,8 @@ fixture_judge(const struct fixture *f, struct powercut *disk, struct fixture_ver
     struct msglog_live live;
     memset(ret, 0, sizeof(*ret));
     ret->error = core_open(c, &config, &live, &ret->report);
+    if (ret->error == 0 && core_start(c) != 0)
+        ret->wrong = "the log opens and does not start";
     if (ret->error == 0) {
         look(f, c, &live, 0, ret);
         if (ret->wrong == NULL)
