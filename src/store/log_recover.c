@@ -89,7 +89,8 @@ are_records_good(const struct scan *s, const struct group_header *g)
         const uint8_t *from = s->bytes + at;
         if (record_header_decode(from, record_place(g->generation, (uint32_t)at), &h) != 0 ||
             at + RECORD_HEADER_BYTES + h.payload_bytes > end ||
-            (crc32c(0, from + RECORD_HEADER_BYTES, h.payload_bytes) != h.payload_crc && !LOG_BUG(BUG_NO_CHECKSUM)))
+            (crc32c(0, from + RECORD_HEADER_BYTES, h.payload_bytes) != h.payload_crc &&
+             !LOG_BUG(BUG_NO_CHECKSUM)))
             return false;
         crc = crc32c(crc, from, RECORD_HEADER_BYTES);
         count++;
@@ -225,7 +226,7 @@ scan_segment(struct scan *s)
         struct group_header later;
         uint64_t next = next_group(s, at + MSGLOG_SECTOR_BYTES, &later);
         if (at >= s->synced && is_here && LOG_BUG(BUG_TORN_COUNTS))
-            (void)walk_records(s, &g, true);
+            (void)replay_group(s, &g, UNCHECKED);
         if (at < s->synced)
             damage(s, is_linked ? &g : NULL, at, next != 0 ? next : s->limit);
         else // never durable; perhaps never written
