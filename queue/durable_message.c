@@ -223,6 +223,8 @@ durable_message_returned(struct durable *d, struct msglog_entry *e, struct log_i
     struct stored *s = item->stored;
     struct queue *q = handle_slots_find(&qw->queues, item->queue);
     bool is_dead = stored_is(s, STORED_DEAD);
+    // Consumed, purged or deleted before it was written: nothing is missing.
+    bool is_settled = is_dead || stored_is(s, STORED_PURGED) || q == NULL;
     s->flags &= (uint16_t)~STORED_STALLED;
     if (e->result == 0) {
         durable_set_place(q != NULL ? q->disk : NULL, s, &e->place);
@@ -239,9 +241,7 @@ durable_message_returned(struct durable *d, struct msglog_entry *e, struct log_i
     }
     stored_unbusy(d, s);
     if (e->tx == 0)
-        durable_answer(d, item,
-                       e->result == 0 ||
-                           (is_dead && e->result == -LE_NOSPACE)); // consumed before it was written
+        durable_answer(d, item, e->result == 0 || (is_settled && e->result == -LE_NOSPACE));
 }
 
 // --- bodies ---

@@ -135,6 +135,9 @@ let_in(struct queue_worker *qw, struct tx_item *item)
     if (item->stored != NULL) {
         e.count_flags |= READY_STORED;
         e.stored = item->stored;
+        // A wave may have looked at the queue while it was held.
+        if (stored_is(item->stored, STORED_WRITTEN))
+            q->disk->oldest = LV_MIN(q->disk->oldest, (uint64_t)item->stored->file);
     } else {
         e.msg = msg;
     }
