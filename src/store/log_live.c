@@ -93,10 +93,9 @@ msglog_live_put(struct msglog_live *l, uint64_t queue, const struct msglog_live_
 {
     LV_ASSERT(entry->place.len != 0 && queue != 0);
     struct msglog_live_queue *q = queue_get(l, queue);
-    if (q != NULL && q->is_deleted)
-        return 0;
     if (q == NULL || queue_reserve(q) != 0)
         return -LE_NOMEM;
+    q->is_deleted = false; // its deletion came only as far as the log; since then it was used again
     bool is_last = q->end == q->first || q->entries[q->end - 1].seq < entry->seq; // nearly always
     size_t at = is_last ? q->end : lower_bound(q, entry->seq);
     bool is_same = at < q->end && q->entries[at].seq == entry->seq;

@@ -42,7 +42,7 @@ struct msglog_live_queue {
     size_t gone_count;
     size_t gone_tail, gone_cap; // while it is collected: ranges behind those, in no order
     bool is_wanted;             // `gone` is collected
-    bool is_deleted;            // there is a DELETE: nothing of it lives, and nothing will
+    bool is_deleted;            // there is a DELETE, and no message behind it: nothing of it lives
 };
 
 struct msglog_live {
