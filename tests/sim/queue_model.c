@@ -164,8 +164,8 @@ model_purged(struct model *m, uint32_t queue, uint64_t count, int session)
     uint64_t least, most;
     model_bounds(m, queue, &least, &most);
     if (count < least || count > most)
-        printf("%llu purged of %llu to %llu\n", (unsigned long long)count, (unsigned long long)least,
-               (unsigned long long)most);
+        printf("%llu purged of queue %llu, %llu to %llu expected\n", (unsigned long long)count,
+               (unsigned long long)m->queues[queue].id, (unsigned long long)least, (unsigned long long)most);
     MODEL_CHECK(m, count >= least && count <= most, 0, "a purge counted wrong");
     uint64_t op = m->next_op++;
     for (uint32_t i = 0; i < m->entry_count; i++) {

@@ -62,6 +62,8 @@ static void
 mail(void)
 {
     fx_mail();
+    if (is_dead()) // messages that cannot be read are dropped; the next life will have them
+        sim.model.suspicion_count = 0;
     model_mail_arrived(&sim.model);
 }
 
@@ -446,6 +448,7 @@ transaction(int session)
 static void
 plan_faults(void)
 {
+    bool is_small = false;
     struct powercut_fault f = {.calls = CUT_CHANGES, .at = 1 + dice(600), .count = 1};
     switch (dice(12)) {
     case 0: f.calls = CUT_FDATASYNC; // fall through
@@ -458,7 +461,10 @@ plan_faults(void)
         f.calls = CUT_WRITE;
         f.count = 0;
         break;
-    case 4: powercut_set_capacity(sim.disk, 16384 * (6 + dice(12)) + dice(9000)); break;
+    case 4:
+        powercut_set_capacity(sim.disk, 16384 * (6 + dice(12)) + dice(9000));
+        is_small = true;
+        break;
     case 5:
         f.error = -LE_IO;
         f.count = 2 + dice(3);
@@ -468,7 +474,7 @@ plan_faults(void)
     if (f.error != 0 || f.count == 0)
         powercut_plan(sim.disk, &f);
     // What is refused, and what is not written any more, is not followed in detail.
-    sim.model.has_faults = f.error != 0;
+    sim.model.has_faults = f.error != 0 || is_small;
     if (dice(3) != 0)
         powercut_plan(sim.disk,
                       &(struct powercut_fault){.calls = CUT_ANY, .at = 1 + dice(1500), .is_off = true});
@@ -593,8 +599,11 @@ end_life(void)
     struct model *m = &sim.model;
     bool is_crash = is_dead() || dice(3) != 0;
     if (!is_crash) {
-        fx_quiet();
+        bool is_quiet = false;
+        for (int n = 0; n < 20000 && !is_dead() && !is_quiet; n++)
+            is_quiet = fx_try_quiet(1);
         is_crash = is_dead();
+        MODEL_CHECK(m, is_quiet || is_crash, 0, "it does not come to rest");
     }
     sim.is_over = true;
     if (is_crash) {
@@ -639,7 +648,8 @@ one_life(bool is_first, bool is_last)
     }
     powercut_clear_plan(sim.disk);
     fill_slots();
-    if (!is_first && (is_last || dice(2) == 0))
+    bool is_drained = is_last || dice(2) == 0 || getenv("LV_SIM_DRAIN") != NULL;
+    if (!is_first && is_drained)
         drain_all();
     for (uint32_t i = 0; i < m->entry_count; i++)
         m->entries[i].tx = m->entries[i].ack_tx = 0;

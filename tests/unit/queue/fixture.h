@@ -100,7 +100,8 @@ struct worker *fx_writer(void);
 void fx_as(struct worker *w);
 void fx_turns(int rounds); // one round: a turn of each member
 void fx_mail(void);        // until all mail has arrived, and what it brought about; the store stands still
-void fx_quiet(void);       // until nothing is under way and no queue can work
+bool fx_try_quiet(int rounds);
+void fx_quiet(void); // until nothing is under way and no queue can work
 
 void fx_session_on(int session, int worker);
 lv_handle fx_queue(int worker, uint32_t flags);
