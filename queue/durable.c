@@ -153,6 +153,10 @@ is_unneeded(const struct durable *d, const struct log_batch *b)
     return last->due < d->closed;
 }
 
+#ifdef LV_PLANTED_BUGS
+unsigned queue_planted_bugs;
+#endif
+
 void
 durable_submit(struct durable *d)
 {
