@@ -11,6 +11,10 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
+#ifdef LV_PLANTED_BUGS
+unsigned queue_planted_bugs;
+#endif
+
 enum { RETRY_MS = 250 };
 // LIMIT: batches kept for reuse.
 enum { KEEP_BATCHES = 16, KEEP_STORED = 65536, KEEP_WAITS = 4096 };

@@ -4,6 +4,7 @@
 // everything has started.
 #include <stdlib.h>
 
+#include "queue/durable.h"
 #include "src/base/bug.h"
 #include "src/base/io_test.h"
 #include "src/base/log.h"
@@ -12,7 +13,7 @@
 #include "src/store/backlog_format.h"
 #include "src/store/log_ring.h"
 
-// A name, or `log:BITS`, `backlog:BITS` for those of the store.
+// A name, or `log:BITS`, `backlog:BITS`, `queue:BITS` for those of the store and of durable queues.
 static bool
 switch_on(const char *name)
 {
@@ -23,6 +24,8 @@ switch_on(const char *name)
         msglog_planted_bugs = (unsigned)strtoul(bits + 1, NULL, 0);
     else if (strncmp(name, "backlog:", 8) == 0)
         backlog_planted_bugs = (unsigned)strtoul(bits + 1, NULL, 0);
+    else if (strncmp(name, "queue:", 6) == 0)
+        queue_planted_bugs = (unsigned)strtoul(bits + 1, NULL, 0);
     else
         return false;
     return true;

@@ -3,6 +3,7 @@
 // 1. Every file of the folder is opened and its header read. A header of a newer version ends recovery before anything is changed.
 // 2. The newest valid header names its predecessor and how much of that is valid, and so on back to the first generation that is needed
 //    (header, or a later CHECKPOINT). Segments outside this chain are void: their groups were written again elsewhere, or never counted.
+//    A header that is unreadable is replaced by what the first group says of itself, a segment that is missing by a report: the chain goes on.
 // 3. Each group says how much of its segment was durable when it was written, each header the same of the predecessor. Each segment of
 //    the chain is read from its oldest to its newest group. Where no valid group is although it was durable there is damage: reported,
 //    records with good checksums in it are used, and reading goes on at the next valid group. Where nothing says that it was durable a
@@ -20,8 +21,11 @@ struct found { // a file with a valid header
     struct segment *segment;
     struct segment_header header;
     uint64_t limit;  // end of its valid part, as its successor in the chain says
-    uint64_t synced; // of that, what was durable; of the newest one as its own groups say
-    bool is_guessed; // the header is unreadable: generation and salt are those of its first group
+    uint64_t synced; // of that, what was durable; without a limit its own groups say so
+    uint64_t
+        number_limit; // 0, or: a later segment begins with this number; groups with it or a higher one are void here
+    bool is_guessed;      // the header is unreadable: generation and salt are those of the first group
+    uint32_t first_group; // where that is
 };
 
 struct scan {
@@ -117,8 +121,7 @@ replay_group(struct scan *s, const struct group_header *g, enum checked checked)
             return false; // nothing tells where the next one begins
         struct slice payload = slice_of(from + RECORD_HEADER_BYTES, h.payload_bytes);
         struct msglog_place place = {g->generation, (uint32_t)at, RECORD_HEADER_BYTES + h.payload_bytes};
-        bool is_record_good = checked == CHECKED || LOG_BUG(BUG_NO_CHECKSUM) ||
-                              crc32c(0, payload.ptr, payload.len) == h.payload_crc;
+        bool is_record_good = checked == CHECKED || crc32c(0, payload.ptr, payload.len) == h.payload_crc;
         int err = is_record_good ? replay_record(&s->replay, &h, payload, &place) : 0;
         if (err == -LE_NOMEM)
             s->error = err;
@@ -131,12 +134,13 @@ replay_group(struct scan *s, const struct group_header *g, enum checked checked)
     return is_good;
 }
 
-// The next valid group at or behind `offset`; 0: none.
+// The next group at or behind `offset`; 0: none. What was durable need not be whole: there a valid header will do.
 static uint64_t
 next_group(struct scan *s, uint64_t offset, struct group_header *ret)
 {
     for (uint64_t at = offset; at + GROUP_HEADER_BYTES <= s->limit; at += MSGLOG_SECTOR_BYTES)
-        if (group_here(s, at, ret) && ret->number > s->last_number && are_records_good(s, ret))
+        if (group_here(s, at, ret) && ret->number > s->last_number &&
+            (at < s->synced || are_records_good(s, ret)))
             return at;
     return 0;
 }
@@ -199,8 +203,27 @@ damage(struct scan *s, const struct group_header *linked, uint64_t at, uint64_t 
     s->is_damaged_behind = true;
     if (linked != NULL)
         (void)replay_group(s, linked, UNCHECKED);
-    bad_spot(s, at, LV_MIN(end, s->synced) - at,
+    bad_spot(s, at, at < s->synced ? LV_MIN(end, s->synced) - at : 0,
              linked != NULL ? "a group is damaged" : "no valid group where one was written");
+}
+
+// The damaged groups behind the last valid one count too, as far as they are good: the log ends behind them, and they stay where they are.
+static void
+end_behind_damage(struct scan *s, uint64_t at)
+{
+    struct recovered_tail *t = s->tail;
+    if (!s->is_damaged_behind)
+        return;
+    set_tail_segment(s);
+    t->count = 0;
+    t->start = t->end = LV_MAX(at, s->synced);
+}
+
+// No group that a later segment would have to follow is missing so far.
+static bool
+is_complete(const struct scan *s)
+{
+    return s->at->number_limit == 0 || s->last_number + 1 >= s->at->number_limit;
 }
 
 static void
@@ -212,6 +235,8 @@ scan_segment(struct scan *s)
     while (at < s->limit && s->error == 0) {
         struct group_header g;
         bool is_here = group_here(s, at, &g) && g.offset + group_padded(g.payload_bytes) <= s->limit;
+        if (is_here && s->at->number_limit != 0 && g.number >= s->at->number_limit)
+            return; // refused: its writer went on elsewhere
         bool is_linked = is_here && (!is_chained || g.prev_crc == prev || LOG_BUG(BUG_NO_CHAIN));
         if (is_linked && are_records_good(s, &g)) {
             if (!replay_group(s, &g, CHECKED))
@@ -227,15 +252,17 @@ scan_segment(struct scan *s)
         uint64_t next = next_group(s, at + MSGLOG_SECTOR_BYTES, &later);
         if (at >= s->synced && is_here && LOG_BUG(BUG_TORN_COUNTS))
             (void)replay_group(s, &g, UNCHECKED);
-        if (at < s->synced)
+        if (at < s->synced || !is_complete(s))
             damage(s, is_linked ? &g : NULL, at, next != 0 ? next : s->limit);
         else // never durable; perhaps never written
             s->report->torn_bytes += next != 0 ? next - at
                                      : is_here
                                          ? LV_MIN((uint64_t)group_padded(g.payload_bytes), s->limit - at)
                                          : 0;
-        if (next == 0)
+        if (next == 0) {
+            end_behind_damage(s, at);
             return;
+        }
         at = next;
         prev = later.prev_crc; // nothing to compare with
     }
@@ -284,6 +311,29 @@ find_generation(struct scan *s, uint64_t generation)
     return guessed;
 }
 
+static struct found *
+highest_below(struct scan *s, uint64_t generation)
+{
+    struct found *highest = NULL;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->found[i].header.generation < generation &&
+            (highest == NULL || s->found[i].header.generation > highest->header.generation ||
+             (s->found[i].header.generation == highest->header.generation && highest->is_guessed)))
+            highest = &s->found[i];
+    return highest;
+}
+
+// How much its groups say was durable when the last of them was written.
+static void
+find_synced(struct scan *s)
+{
+    struct group_header g;
+    s->synced = SEGMENT_HEADER_BYTES;
+    for (uint64_t at = SEGMENT_HEADER_BYTES; at + GROUP_HEADER_BYTES <= s->limit; at += MSGLOG_SECTOR_BYTES)
+        if (group_here(s, at, &g))
+            s->synced = LV_MAX(s->synced, LV_MIN((uint64_t)g.synced, at));
+}
+
 // Reads the segment, and takes as last number the one before its first.
 static int
 begin_segment(struct scan *s, struct found *f)
@@ -291,29 +341,34 @@ begin_segment(struct scan *s, struct found *f)
     s->at = f;
     s->limit = s->size = 0;
     int err = read_segment(s, f->segment->bytes);
-    s->limit = s->size;
-    if (!f->is_guessed && f->header.first_number != 0)
+    if (err != 0)
+        return err;
+    s->limit = LOG_BUG(BUG_IGNORE_PREV_END) ? s->size : LV_MIN(f->limit, s->size);
+    if (f->limit == UINT64_MAX)
+        find_synced(s);
+    else
+        s->synced = LV_MIN(f->synced, s->limit);
+    if (f->header.first_number != 0)
         s->last_number = f->header.first_number - 1;
-    return err;
+    return 0;
 }
 
 static int
-scan_one(struct scan *s, struct found *f, bool is_newest)
+scan_one(struct scan *s, struct found *f)
 {
+    bool is_open_ended = f->limit == UINT64_MAX;
     int err = begin_segment(s, f);
     if (err != 0)
         return err;
-    s->limit = is_newest || LOG_BUG(BUG_IGNORE_PREV_END) ? s->size : LV_MIN(f->limit, s->size);
-    s->synced = LV_MIN(f->synced, s->limit);
     s->is_damaged_behind = false;
     s->report->segments++;
-    if (f->is_guessed)
+    if (f->is_guessed && s->limit > SEGMENT_HEADER_BYTES)
         bad_spot(s, 0, SEGMENT_HEADER_BYTES, "the header of the segment is not valid");
-    if (is_newest && s->unreadable > 0) // nobody can say what was there
+    if (is_open_ended && s->unreadable > 0) // nobody can say what was there
         bad_spot(s, s->first_unreadable, s->unreadable, "the disk cannot read it");
     scan_segment(s);
     f->segment->end = f->segment->synced = s->limit;
-    if (!is_newest) {
+    if (!is_open_ended) {
         set_tail_segment(s);
         if (s->is_damaged_behind || s->tail->count == 0) {
             // It reaches as far as that by its successor's word, and what is good of the damaged is used: all stays where it is.
@@ -325,65 +380,46 @@ scan_one(struct scan *s, struct found *f, bool is_newest)
     return s->error;
 }
 
-// The chain from `newest` back to the first that is needed: indices of `found` in `chain`, newest first.
+// The predecessor of a segment whose header is unreadable: nothing says where it ends.
+static void
+follow_guess(struct scan *s, const struct found *f, struct segment_header *ret)
+{
+    const struct found *older = highest_below(s, f->header.generation);
+    ret->base_generation = older != NULL ? older->header.generation : 0;
+    ret->base_end = UINT64_MAX;
+}
+
+// The chain from `newest` back to the first that is needed: indices of `found` in `chain`, newest first. Where a segment is missing the next
+// older one that is there is taken: its messages are not lost too.
 static size_t
 build_chain(struct scan *s, struct found *newest, bool has_group, uint64_t first, struct found **chain)
 {
     size_t n = 0;
-    uint64_t generation = newest->header.generation, limit = UINT64_MAX, synced = newest->synced;
+    uint64_t generation = newest->header.generation, limit = UINT64_MAX, synced = 0, number = 0;
     while (generation >= first && generation != 0) { // each lower than the one before: no more than s->count
         struct found *f = find_generation(s, generation);
-        if (f == NULL || n == s->count) {
+        if (f == NULL) {
             s->report->missing_segments++;
-            return n;
+            f = highest_below(s, generation);
+            limit = UINT64_MAX;
         }
-        chain[n] = f;
+        if (f == NULL || f->header.generation < first)
+            return n;
+        struct segment_header h = f->header;
+        if (f->is_guessed)
+            follow_guess(s, f, &h);
+        chain[n++] = f;
+        f->limit = limit;
         f->synced = synced;
-        chain[n++]->limit = limit;
+        f->number_limit = limit == UINT64_MAX ? number : 0;
         bool is_based = f != newest || has_group;
-        limit = is_based ? f->header.base_end : f->header.prev_end;
-        synced = is_based ? f->header.base_synced : f->header.prev_synced;
-        generation = is_based ? f->header.base_generation : f->header.prev_generation;
+        limit = is_based ? h.base_end : h.prev_end;
+        synced = is_based ? h.base_synced : h.prev_synced;
+        generation = is_based ? h.base_generation : h.prev_generation;
+        number = h.first_number;
+        LV_ASSERT(generation < h.generation && n <= s->count); // read_header has looked
     }
     return n;
-}
-
-static struct found *
-newest_of(struct scan *s)
-{
-    struct found *newest = NULL;
-    for (size_t i = 0; i < s->count; i++)
-        if (!s->found[i].is_guessed &&
-            (newest == NULL || s->found[i].header.generation > newest->header.generation))
-            newest = &s->found[i];
-    return newest;
-}
-
-// A segment behind the newest one whose header cannot be read: a write that was cut short leaves that. When one of its own groups says that
-// what is before it was durable it is damage, and the log's end is lost.
-static int
-look_behind(struct scan *s, const struct found *newest)
-{
-    int err = 0;
-    for (size_t i = 0; i < s->count && err == 0; i++) {
-        struct found *f = &s->found[i];
-        struct group_header g;
-        if (!f->is_guessed || (newest != NULL && f->header.generation <= newest->header.generation))
-            continue;
-        s->last_number = 0;
-        err = begin_segment(s, f);
-        uint64_t at = SEGMENT_HEADER_BYTES, synced = 0;
-        while (err == 0 && (at = next_group(s, at, &g)) != 0) {
-            synced = LV_MAX(synced, LV_MIN((uint64_t)g.synced, at));
-            s->last_number = g.number;
-            at += group_padded(g.payload_bytes);
-        }
-        if (synced > SEGMENT_HEADER_BYTES)
-            bad_spot(s, 0, synced,
-                     "the header of the segment is not valid, and all that is in it does not count");
-    }
-    s->last_number = 0;
-    return err;
 }
 
 // The highest CHECKPOINT of a valid group.
@@ -405,19 +441,19 @@ checkpoint_of(const struct scan *s, const struct group_header *g)
     return first;
 }
 
-// What the groups of the newest segment say about the log, before it is read in order: CHECKPOINTs, and how much was durable.
+// What the groups of a segment say about the log, before it is read in order: CHECKPOINTs, and whether there are any.
 static int
-survey(struct scan *s, struct found *newest, uint64_t *ret_first, bool *ret_has_group)
+survey(struct scan *s, struct found *f, uint64_t *ret_first, uint64_t *ret_groups)
 {
     struct group_header g;
     uint64_t at = SEGMENT_HEADER_BYTES;
-    int err = begin_segment(s, newest);
-    *ret_first = newest->header.first_generation;
-    newest->synced = SEGMENT_HEADER_BYTES;
+    f->limit = UINT64_MAX;
+    int err = begin_segment(s, f);
+    s->synced = 0; // whole groups alone
+    *ret_groups = 0;
     while (err == 0 && (at = next_group(s, at, &g)) != 0) {
         *ret_first = LV_MAX(*ret_first, checkpoint_of(s, &g));
-        *ret_has_group = true;
-        newest->synced = LV_MAX(newest->synced, LV_MIN((uint64_t)g.synced, at));
+        ++*ret_groups;
         s->last_number = g.number;
         at += group_padded(g.payload_bytes);
     }
@@ -425,26 +461,52 @@ survey(struct scan *s, struct found *newest, uint64_t *ret_first, bool *ret_has_
     return err;
 }
 
+// The newest segment: by its header, or, where that is unreadable, by a group behind the first, which was only written once the first one
+// and the header were durable. With the first alone it may be torn or refused: nothing in it was promised. The first generation needed is in
+// its header or a CHECKPOINT; without the header in those of the one before.
+static int
+find_newest(struct scan *s, struct found **ret, uint64_t *ret_first, bool *ret_has_group)
+{
+    struct found *newest = NULL;
+    *ret_first = 1;
+    for (struct found *f = highest_below(s, UINT64_MAX); f != NULL;
+         f = highest_below(s, f->header.generation)) {
+        uint64_t first = f->header.first_generation, groups;
+        int err = survey(s, f, &first, &groups);
+        if (err != 0)
+            return err;
+        if (f->is_guessed && newest == NULL && groups + (f->first_group > SEGMENT_HEADER_BYTES) < 2)
+            continue;
+        if (newest == NULL) {
+            newest = f;
+            *ret_has_group = groups > 0;
+        }
+        *ret_first = LV_MAX(*ret_first, first);
+        if (!f->is_guessed)
+            break;
+    }
+    *ret = newest;
+    return 0;
+}
+
 static int
 scan_chain(struct scan *s, uint64_t *ret_first)
 {
-    struct found *newest = newest_of(s), **chain = NULL;
+    struct found *newest, **chain = NULL;
     bool has_group = false;
-    *ret_first = 1;
-    int err = look_behind(s, newest);
-    if (newest == NULL || err != 0)
+    int err = find_newest(s, &newest, ret_first, &has_group);
+    if (err != 0 || newest == NULL)
         return err;
-    err = survey(s, newest, ret_first, &has_group);
     chain = mem_calloc(s->count, sizeof(*chain));
     if (chain == NULL)
-        err = err != 0 ? err : -LE_NOMEM;
-    size_t n = err == 0 ? build_chain(s, newest, has_group, *ret_first, chain) : 0;
+        return -LE_NOMEM;
+    size_t n = build_chain(s, newest, has_group, *ret_first, chain);
     uint64_t done = 0, total = 0;
     for (size_t i = 0; i < n; i++)
         total += chain[i]->segment->bytes;
     for (size_t i = n; i > 0 && err == 0; i--) {
         chain[i - 1]->segment->state = SEGMENT_SEALED;
-        err = scan_one(s, chain[i - 1], chain[i - 1] == newest);
+        err = scan_one(s, chain[i - 1]);
         done += chain[i - 1]->segment->bytes;
         if (s->progress != NULL)
             s->progress(s->progress_ctx, done, total);
@@ -489,31 +551,56 @@ add_file(void *ctx, const char *name)
     return err;
 }
 
-// Reads the header; without a valid one a first group may tell whose file it was.
+// LIMIT: how far into a file without a header its groups are looked for.
+enum { GUESS_BYTES = 4 << 20 };
+
+// The header is unreadable: the first group that is valid tells whose file it was. -LE_NOTFOUND: there is none.
+static int
+guess_header(struct scan *s, struct segment *seg, struct found *ret)
+{
+    size_t len = (size_t)LV_MIN(seg->bytes, (uint64_t)GUESS_BYTES), n = 0;
+    struct group_header g;
+    uint8_t *bytes = mem_alloc(len);
+    if (bytes == NULL)
+        return -LE_NOMEM;
+    int found = -LE_NOTFOUND;
+    if (io_read_all(s->c->io, seg->fd, bytes, len, 0, &n) != 0)
+        n = 0;
+    for (size_t at = SEGMENT_HEADER_BYTES; found != 0 && at + GROUP_HEADER_BYTES <= n;
+         at += MSGLOG_SECTOR_BYTES) {
+        if (group_header_decode(bytes + at, &g) != 0 || g.generation == 0 || g.offset != at)
+            continue;
+        found = 0;
+        *ret = (struct found){.segment = seg, .is_guessed = true, .first_group = (uint32_t)at};
+        ret->header =
+            (struct segment_header){.generation = g.generation, .salt = g.salt, .first_number = g.number};
+    }
+    mem_free(bytes);
+    return found;
+}
+
 static int
 read_header(struct scan *s, struct segment *seg)
 {
-    uint8_t bytes[SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES];
+    uint8_t bytes[SEGMENT_HEADER_BYTES];
     struct found *f = &s->found[s->count];
-    struct group_header g;
     size_t n = 0;
     int err = io_read_all(s->c->io, seg->fd, bytes, sizeof bytes, 0, &n);
-    if (err != 0 || n < sizeof bytes)
-        return err == -LE_NOMEM ? err : 0;
-    *f = (struct found){.segment = seg};
-    err = segment_header_decode(bytes, &f->header);
+    if (err == -LE_NOMEM)
+        return err;
+    *f = (struct found){.segment = seg, .first_group = SEGMENT_HEADER_BYTES};
+    if (err == 0)
+        err = n == sizeof bytes ? segment_header_decode(bytes, &f->header) : -LE_NOTFOUND;
     if (err == -LE_UNSUPPORTED)
         return err;
-    if (err != 0) {
-        if (group_header_decode(bytes + SEGMENT_HEADER_BYTES, &g) != 0 || g.generation == 0)
-            return 0;
-        f->is_guessed = true;
-        f->header = (struct segment_header){.generation = g.generation,
-                                            .salt = g.salt,
-                                            .base_generation = g.generation - 1,
-                                            .base_end = UINT64_MAX,
-                                            .base_synced = UINT64_MAX};
-    }
+    // A predecessor that is not older is none of ours, whatever the checksum.
+    if (err == 0 && (f->header.base_generation >= f->header.generation ||
+                     f->header.prev_generation >= f->header.generation))
+        err = -LE_CORRUPT;
+    if (err != 0)
+        err = guess_header(s, seg, f);
+    if (err != 0)
+        return err == -LE_NOMEM ? err : 0;
     atomic_store_explicit(&seg->generation, f->header.generation, memory_order_relaxed);
     s->count++;
     return 0;

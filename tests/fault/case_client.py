@@ -30,7 +30,7 @@ class Attempt:
         if self.mode == "tx":
             return {0}
         if self.mode == "commit":
-            return {0} if not self.is_whole else {1} if self.ending == "fin" else {0, 1}
+            return {0, 1} if self.is_whole else {0}  # without commit-ok nobody knows
         if which == "B" and not self.is_whole:
             return {0}
         # Silence comes after everything has arrived.

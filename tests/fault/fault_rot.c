@@ -27,14 +27,11 @@ overlaps(const struct span *s, uint64_t generation, uint64_t from, uint64_t to)
 }
 
 // What may be lost with these bytes: the record they lie in; those behind its header in the group, as nothing tells any more where they
-// begin; the group with its header; in the last group of the log everything, as it looks torn; and the one group of a segment that
-// has no more, with the segment's header.
+// begin; and the group with its header.
 static bool
 may_be_lost(const struct fixture *f, const struct fixture_message *m, const struct span *s)
 {
     if (overlaps(s, m->generation, m->group_at, m->group_at + GROUP_HEADER_BYTES))
-        return true;
-    if (m->group_number == f->last_group && overlaps(s, m->generation, m->group_at, m->group_end))
         return true;
     if (overlaps(s, m->generation, m->at, m->end))
         return true;
@@ -57,6 +54,21 @@ may_come_back(const struct fixture *f, const struct fixture_message *m, const st
     return true;
 }
 
+// Something that is left says that the group had been durable: a later header. Without it a damaged group looks torn, and goes as a whole.
+static bool
+is_known(const struct fixture *f, const struct fixture_message *m, const struct span *spans, size_t count)
+{
+    for (size_t i = 0; i < f->message_count; i++) {
+        const struct fixture_message *o = &f->messages[i];
+        bool is_hit = o->group_number <= m->group_number;
+        for (size_t k = 0; k < count && !is_hit; k++)
+            is_hit = overlaps(&spans[k], o->generation, o->group_at, o->group_at + GROUP_HEADER_BYTES);
+        if (!is_hit)
+            return true;
+    }
+    return false;
+}
+
 static const char *
 check(const struct fixture *f, const struct span *spans, size_t count)
 {
@@ -67,19 +79,16 @@ check(const struct fixture *f, const struct span *spans, size_t count)
         return v.wrong;
     for (size_t i = 0; i < f->message_count; i++) {
         const struct fixture_message *m = &f->messages[i];
-        bool may_go = false, may_come = false, is_erased = false;
+        bool may_go = false, may_come = false, is_group_known = is_known(f, m, spans, count);
         for (size_t k = 0; k < count; k++) {
-            may_go |= may_be_lost(f, m, &spans[k]);
-            // Every used byte of the newest segment: nothing is left that could tell.
-            is_erased |= m->generation == f->newest && spans[k].generation == f->newest &&
-                         spans[k].from == 0 && spans[k].to >= f->newest_end;
+            may_go |= may_be_lost(f, m, &spans[k]) ||
+                      (!is_group_known && overlaps(&spans[k], m->generation, m->group_at, m->group_end));
             may_come |= m->is_acked && may_come_back(f, m, &spans[k]);
         }
         if (m->is_acked ? v.fates[i] == FATE_KEPT && !may_come : v.fates[i] != FATE_KEPT && !may_go)
             return m->is_acked ? "an acknowledged message came back" : "a message that is whole is lost";
         lost += !m->is_acked && v.fates[i] == FATE_LOST;
-        is_any_gone |=
-            !is_erased && !m->is_acked && v.fates[i] == FATE_LOST && m->group_number != f->last_group;
+        is_any_gone |= !m->is_acked && v.fates[i] == FATE_LOST && is_group_known;
     }
     if (is_any_gone && v.report.bad_spots == 0)
         return "a message is gone, and nothing is reported";
