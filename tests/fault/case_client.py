@@ -142,14 +142,14 @@ def run(ctx):
             ch.call("queue.bind", queue=queue, exchange="p7")
         conn.close()
         node.wait_alone()
-        descriptors = node.descriptors()
+        sockets = node.sockets()
         number = 0
         for _ in range(ctx.count):
             for mode in ("plain", "confirm", "tx", "commit"):
                 for ending in ("rst", "fin", "silence"):
                     number = each_byte(node, mode, ending, number)
         check_memory(node)
-        wait_until(lambda: node.descriptors() <= descriptors, "descriptors are still open")
+        wait_until(lambda: node.sockets() <= sockets, "sockets are still open")
         node.stop()
         return f"{number} deaths in the middle of a publish, 0 parts of messages"
     finally:

@@ -1,5 +1,6 @@
 """The daemon as the fault tests see it: a data directory that outlives it, ways to die, and what it holds."""
 
+import contextlib
 import os
 import random
 import re
@@ -92,8 +93,13 @@ class Node(Leveret):
         with open(f"/proc/{self.pid}/statm", encoding="ascii") as f:
             return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+    def sockets(self):
+        """Descriptors of sockets; files come and go with the store."""
+        found = 0
+        for name in os.listdir(f"/proc/{self.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found += os.readlink(f"/proc/{self.pid}/fd/{name}").startswith("socket:")
+        return found
 
     def connections(self):
         return len([line for line in self.ctl("-q", "list_connections", "pid").splitlines() if line.strip() and line != "pid"])
