@@ -10,6 +10,7 @@
 
 #include "queue/durable.h"
 #include "queue/queue_worker.h"
+#include "queue/tx.h"
 #include "src/base/mem.h"
 
 static uint64_t
@@ -154,8 +155,11 @@ put_back(struct queue_worker *qw, struct queue *q, const struct ready_entry *fro
         return false;
     uint64_t weight = entry_weight(&e);
     sum_sub(&q->unacked_sum, &e, weight);
-    if (ready_entry_is(&e, READY_STORED))
+    if (ready_entry_is(&e, READY_STORED)) {
+        if (stored_is(e.stored, STORED_TX_ACKED))
+            tx_ack_void(q, e.stored);
         e.stored->flags &= (uint16_t)~STORED_UNACKED;
+    }
     ready_push_reserved(&q->ready, &e);
     sum_add(&q->ready_sum, &e, weight);
     return true;

@@ -18,7 +18,9 @@ enum stored_flags {
     STORED_MOVING = 1u << 6,
     STORED_STALLED = 1u << 7, // the log had no room: it is submitted again
     STORED_LOST = 1u << 8,    // it cannot be read: dropped when its turn comes
-    STORED_PURGED = 1u << 9,  // a purge took it, and its entry is being dropped: in no sum any more
+    // An open transaction acknowledges it. It stays where it is: written again behind that ack it would outlive it.
+    STORED_TX_ACKED = 1u << 10,
+    STORED_PURGED = 1u << 9, // a purge took it, and its entry is being dropped: in no sum any more
 };
 
 struct stored {

@@ -30,6 +30,7 @@ work_get(struct queue_worker *qw, uint64_t tx)
     if (work == NULL)
         return NULL;
     work->tx = tx;
+    work->acks_oldest = UINT64_MAX;
     list_init(&work->node);
     list_push_front(&qw->txs, &work->node);
     return work;
@@ -55,6 +56,7 @@ work_free(struct queue_worker *qw, struct tx_work *work)
         qw->durable->is_wave_wanted = true;
     list_remove(&work->node);
     mem_free(work->items);
+    mem_free(work->acks);
     mem_free(work);
 }
 
@@ -106,14 +108,70 @@ tx_publish_here(struct queue_worker *qw, uint64_t tx, struct message *msg, const
     return refused;
 }
 
+static bool
+note_ack(struct tx_work *work, lv_handle queue, uint64_t seq)
+{
+    if (work->ack_count == work->ack_cap) {
+        size_t cap = work->ack_cap == 0 ? 16 : work->ack_cap * 2;
+        struct tx_ack *acks = mem_realloc(work->acks, cap * sizeof(*acks));
+        if (acks == NULL)
+            return false;
+        work->acks = acks;
+        work->ack_cap = cap;
+    }
+    work->acks[work->ack_count++] = (struct tx_ack){queue, seq};
+    return true;
+}
+
+// What the ack is of, while it is out; NULL: it is not, any more.
+static struct stored *
+acked_stored(const struct queue_worker *qw, const struct tx_ack *a, struct queue **ret_q)
+{
+    *ret_q = handle_slots_find(&qw->queues, a->queue);
+    const struct unacked_record *record = *ret_q != NULL ? unacked_find(&(*ret_q)->unacked, a->seq) : NULL;
+    return record != NULL && ready_entry_is(&record->entry, READY_STORED) ? record->entry.stored : NULL;
+}
+
 void
 tx_ack_here(struct queue_worker *qw, uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count)
 {
     struct queue *q = queue_worker_find(qw, queue);
     for (size_t i = 0; q != NULL && q->disk != NULL && i < count; i++) {
         const struct unacked_record *record = unacked_find(&q->unacked, seqs[i]);
-        if (record != NULL && ready_entry_is(&record->entry, READY_STORED))
-            durable_log_ack(qw, q, seqs[i], 1, tx);
+        struct tx_work *work =
+            record != NULL && ready_entry_is(&record->entry, READY_STORED) ? work_get(qw, tx) : NULL;
+        if (work == NULL || !note_ack(work, queue, seqs[i]))
+            continue; // without memory it is acknowledged by the settle alone
+        record->entry.stored->flags |= STORED_TX_ACKED;
+        durable_log_ack(qw, q, seqs[i], 1, tx);
+    }
+}
+
+void
+tx_ack_returned(struct queue_worker *qw, uint64_t tx, uint64_t generation)
+{
+    struct tx_work *work = work_find(qw, tx);
+    if (work != NULL)
+        work->acks_oldest = LV_MIN(work->acks_oldest, generation);
+}
+
+void
+tx_ack_void(struct queue *q, struct stored *s)
+{
+    s->flags &= (uint16_t) ~(unsigned)STORED_TX_ACKED;
+    // A wave may have passed it over.
+    if (stored_is(s, STORED_WRITTEN) && !stored_is(s, STORED_BACKLOG))
+        q->disk->oldest = LV_MIN(q->disk->oldest, (uint64_t)s->file);
+}
+
+static void
+release_acks(struct queue_worker *qw, const struct tx_work *work)
+{
+    for (size_t i = 0; i < work->ack_count; i++) {
+        struct queue *q;
+        struct stored *s = acked_stored(qw, &work->acks[i], &q);
+        if (s != NULL)
+            tx_ack_void(q, s);
     }
 }
 
@@ -174,10 +232,12 @@ verdict_here(struct queue_worker *qw, uint64_t tx, bool is_committed)
     if (work == NULL)
         return;
     work->is_committed = is_committed;
-    if (is_committed)
+    if (is_committed) {
         apply(qw, work);
-    else
-        work_free(qw, work);
+        return;
+    }
+    release_acks(qw, work);
+    work_free(qw, work);
 }
 
 struct verdict_mail {
@@ -264,7 +324,7 @@ queue_tx_end(struct queue_tx *t)
 {
     struct worker *w = worker_self;
     struct queue_worker *qw = queue_worker_of(w);
-    if (qw->durable == NULL || !t->is_logged) {
+    if (qw->durable == NULL || !t->is_logged || QUEUE_BUG(QUEUE_BUG_TX_EARLY)) {
         tell_verdict(qw, t, 0);
         return;
     }
@@ -311,6 +371,13 @@ tx_oldest(const struct durable *d)
         for (size_t i = work->applied; i < work->count; i++) {
             const struct stored *s = work->items[i].stored;
             if (s != NULL && stored_is(s, STORED_WRITTEN))
+                oldest = LV_MIN(oldest, (uint64_t)s->file);
+        }
+        oldest = LV_MIN(oldest, work->is_committed ? UINT64_MAX : work->acks_oldest);
+        for (size_t i = 0; i < work->ack_count && !work->is_committed; i++) {
+            struct queue *q;
+            const struct stored *s = acked_stored(d->qw, &work->acks[i], &q);
+            if (s != NULL && stored_is(s, STORED_WRITTEN) && !stored_is(s, STORED_BACKLOG))
                 oldest = LV_MIN(oldest, (uint64_t)s->file);
         }
     }

@@ -11,6 +11,7 @@
 struct durable;
 struct log_item;
 struct msglog_entry;
+struct queue;
 struct queue_worker;
 struct stored;
 
@@ -22,20 +23,32 @@ struct tx_item {
     struct message *msg;   // a reference; NULL when there is `stored`
 };
 
+struct tx_ack {
+    lv_handle queue;
+    uint64_t seq;
+};
+
 struct tx_work {
     struct list node; // in queue_worker.txs
     uint64_t tx;
     struct tx_item *items;
     size_t count, cap;
-    size_t applied;    // committed: how many have been let in
-    uint32_t written;  // records submitted
-    bool is_committed; // the verdict was yes: to be let in
+    size_t applied;      // committed: how many have been let in
+    uint32_t written;    // records submitted
+    struct tx_ack *acks; // of it, on this worker
+    size_t ack_count, ack_cap;
+    uint64_t acks_oldest; // they lie in this generation or younger ones; UINT64_MAX: none is back
+    bool is_committed;    // the verdict was yes: to be let in
 };
 
 // The owner's part of queue_tx_publish (returns how many queues refused) and queue_tx_ack.
 unsigned tx_publish_here(struct queue_worker *qw, uint64_t tx, struct message *msg, const lv_handle *queues,
                          unsigned count);
 void tx_ack_here(struct queue_worker *qw, uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count);
+// A message that a transaction acknowledged stays after all: it can be moved again.
+void tx_ack_void(struct queue *q, struct stored *s);
+// An ack of a transaction lies in this generation.
+void tx_ack_returned(struct queue_worker *qw, uint64_t tx, uint64_t generation);
 // Records of a transaction came back, or its verdict.
 void tx_returned(struct durable *d, const struct msglog_entry *e, struct log_item *item);
 // The oldest generation in which something of an open transaction lies; UINT64_MAX: none.
