@@ -200,6 +200,8 @@ durable_release_later(struct durable *d, uint64_t large_file)
 static void
 release_due(struct durable *d)
 {
+    if (!list_is_empty(&d->stalled) || d->is_probing)
+        return; // acks may be among what is not written yet
     for (struct list *at; (at = list_first(&d->releases)) != NULL;) {
         struct large_release *r = LV_CONTAINER_OF(at, struct large_release, node);
         struct log_item *item;
@@ -231,7 +233,16 @@ dispatch(struct durable *d, struct msglog_entry *e, struct log_item *item)
     }
 }
 
-// Messages that found no room stay in their batch; everything else of it is done.
+// Messages that found no room are kept, and so are acks: a message that is acked must not come back after an orderly stop.
+static bool
+is_to_stall(const struct msglog_entry *e, const struct log_item *item)
+{
+    if (e->tx != 0 || e->result != -LE_NOSPACE)
+        return false;
+    return e->kind == MSGLOG_ACK || (e->kind == MSGLOG_MESSAGE && !stored_is(item->stored, STORED_DEAD));
+}
+
+// What found no room stays in its batch; everything else of it is done.
 static void
 returned(void *ctx, struct msglog_batch *batch)
 {
@@ -242,13 +253,12 @@ returned(void *ctx, struct msglog_batch *batch)
     d->came_back++;
     for (uint32_t i = 0; i < batch->count; i++) {
         struct msglog_entry *e = &b->entries[i];
-        bool is_stalled = e->kind == MSGLOG_MESSAGE && e->tx == 0 && e->result == -LE_NOSPACE &&
-                          !stored_is(b->items[i].stored, STORED_DEAD);
-        if (!is_stalled) {
+        if (!is_to_stall(e, &b->items[i])) {
             dispatch(d, e, &b->items[i]);
             continue;
         }
-        b->items[i].stored->flags |= STORED_STALLED;
+        if (b->items[i].stored != NULL)
+            b->items[i].stored->flags |= STORED_STALLED;
         keep_entry(b, kept++, i);
     }
     if (kept == 0) {
@@ -274,7 +284,9 @@ is_obsolete(const struct durable *d, const struct log_item *item)
 {
     const struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
     const struct stored *s = item->stored;
-    return stored_is(s, STORED_DEAD) || stored_is(s, STORED_PURGED) || q == NULL;
+    if (QUEUE_BUG(QUEUE_BUG_ACK_FIRST))
+        return q == NULL;
+    return q == NULL || (s != NULL && (stored_is(s, STORED_DEAD) || stored_is(s, STORED_PURGED)));
 }
 
 // It comes to lie in a younger segment than some behind it.
@@ -299,12 +311,16 @@ retry_stalled(struct durable *d)
         struct log_batch *b = LV_CONTAINER_OF(at, struct log_batch, node);
         uint32_t kept = 0;
         for (uint32_t i = 0; i < b->batch.count; i++) {
+            bool is_message = b->items[i].stored != NULL;
             if (is_obsolete(d, &b->items[i])) {
-                durable_message_returned(d, &b->entries[i], &b->items[i]);
+                if (is_message)
+                    durable_message_returned(d, &b->entries[i], &b->items[i]);
                 continue;
             }
-            b->items[i].stored->flags &= (uint16_t)~STORED_STALLED;
-            note_late(d, &b->entries[i], &b->items[i]);
+            if (is_message) {
+                b->items[i].stored->flags &= (uint16_t)~STORED_STALLED;
+                note_late(d, &b->entries[i], &b->items[i]);
+            }
             keep_entry(b, kept++, i);
         }
         b->batch.count = kept;
@@ -313,6 +329,7 @@ retry_stalled(struct durable *d)
         msglog_submit(d->writer, &b->batch);
     }
     d->is_probing = true;
+    d->probe_end = d->closed;
 }
 
 static void
@@ -324,7 +341,7 @@ on_retry(struct ev_loop *loop, ev_timer *timer, int events)
 static void
 end_of_full(struct durable *d)
 {
-    if (!d->is_probing || d->open_batches > 0 || !list_is_empty(&d->stalled))
+    if (!d->is_probing || d->came_back < d->probe_end || !list_is_empty(&d->stalled))
         return;
     d->is_probing = false;
     ev_timer_stop(d->qw->w->loop, &d->retry);
@@ -447,6 +464,8 @@ durable_end(struct crew *crew)
     for (int i = 0; i < crew->n_workers; i++) {
         if ((d = durable_of(crew, i)) == NULL)
             continue;
+        d->retry_ns = 0;
+        retry_stalled(d);    // perhaps there is room by now
         d->is_ending = true; // nobody is answered, nothing new is begun
         durable_submit(d);
         any = d;

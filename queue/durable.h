@@ -137,6 +137,7 @@ struct durable {
     ev_timer retry;
     uint64_t retry_ns;     // when the stalled ones are tried again
     bool is_probing;       // they were
+    uint64_t probe_end;    // and are back when came_back >= this
     bool is_ending;        // nobody is there to be told any more
     bool has_ended;        // and nothing is under way
     uint64_t vacating;     // generation being vacated; 0: none

@@ -173,6 +173,8 @@ durable_push(struct queue_worker *qw, struct queue *q, struct message *msg, cons
         return PUSH_REFUSED;
     }
     queue_worker_add_bytes(qw, message_weight(msg));
+    if (QUEUE_BUG(QUEUE_BUG_CONFIRM_EARLY))
+        asker = NULL;
     if (!durable_log_message(qw, q, q->next_seq, s, 0, asker)) {
         stored_gone(qw, s);
         return PUSH_REFUSED;
@@ -305,6 +307,8 @@ void
 durable_log_ack(struct queue_worker *qw, struct queue *q, uint64_t seq, uint64_t count, uint64_t tx)
 {
     struct durable *d = qw->durable;
+    if (QUEUE_BUG(QUEUE_BUG_DROP_ACKS))
+        return;
     struct log_batch *b = d->filling;
     struct msglog_entry *last = b != NULL && b->batch.count > 0 ? &b->entries[b->batch.count - 1] : NULL;
     if (last != NULL && last->kind == MSGLOG_ACK && last->queue == q->def->id && last->tx == tx &&

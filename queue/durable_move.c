@@ -224,6 +224,8 @@ append_done(struct mover_job *job)
         if (backlog_appended(&k->backlog, job->append.blocks, job->append.block_count, from, &wait) == 0 &&
             wait.count > 0)
             split(k);
+        if (QUEUE_BUG(QUEUE_BUG_COUNT_TWICE))
+            k->backlog.count += wait.count;
         durable_settle_split(k);
         queue_touch(d->qw, k->queue);
         durable_unlink_unneeded(d, k);

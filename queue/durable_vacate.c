@@ -32,7 +32,8 @@ lies_in(const struct ready_entry *e, uint64_t generation)
 {
     return ready_entry_is(e, READY_STORED) && stored_is(e->stored, STORED_WRITTEN) &&
            !stored_is(e->stored, STORED_BACKLOG) && !stored_is(e->stored, STORED_MOVING) &&
-           !stored_is(e->stored, STORED_LOST) && e->stored->file <= generation;
+           !stored_is(e->stored, STORED_LOST) && !stored_is(e->stored, STORED_TX_ACKED) &&
+           e->stored->file <= generation;
 }
 
 // How far the front of what may go to the chain has to go for a generation: entries, and the bytes of those that lie there. A message that
@@ -88,12 +89,14 @@ durable_move_returned(struct durable *d, struct msglog_entry *e, struct log_item
     d->vacate_moves--;
     d->is_wave_wanted = true;
     s->flags &= (uint16_t)~STORED_MOVING;
-    if (e->result == 0)
+    if (e->result == 0 && !QUEUE_BUG(QUEUE_BUG_STAY))
         durable_set_place(q != NULL ? q->disk : NULL, s, &e->place);
     else if (e->result == -LE_NOTFOUND || e->result == -LE_CORRUPT)
         s->flags |= STORED_LOST; // its reader reports it
     else
         d->vacate_failed = true;
+    if (e->result == -LE_NOSPACE) // there is no room for it in the ring, so the rest has to go to files
+        d->rewritten = d->config.rewrite_max;
     stored_unbusy(d, s);
 }
 
@@ -150,7 +153,8 @@ gather_loose(const struct queue_disk *k, uint64_t generation, struct ready_entry
 static bool
 is_little(const struct durable *d, size_t count, size_t bytes)
 {
-    return bytes <= REWRITE_BYTES && count <= REWRITE_MAX && d->rewritten + bytes <= d->config.rewrite_max;
+    return bytes <= REWRITE_BYTES && count <= REWRITE_MAX && d->rewritten < d->config.rewrite_max &&
+           bytes <= d->config.rewrite_max - d->rewritten;
 }
 
 static bool
@@ -291,7 +295,7 @@ state_submit(struct durable *d, struct queue_disk *k)
         return false;
     }
     j->job.state.kept = j->kept;
-    j->job.state.kept_count = j->kept_count;
+    j->job.state.kept_count = QUEUE_BUG(QUEUE_BUG_FORGET_KEPT) ? 0 : j->kept_count;
     k->acks_oldest = UINT64_MAX;
     k->is_state_open = true;
     k->jobs++;
@@ -304,6 +308,8 @@ void
 durable_ack_returned(struct durable *d, const struct msglog_entry *e, const struct log_item *item)
 {
     struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
+    if (e->tx != 0 && e->result == 0)
+        tx_ack_returned(d->qw, e->tx, e->place.file);
     if (q != NULL && q->disk != NULL && q->disk->has_folder && e->result == 0)
         q->disk->acks_oldest = LV_MIN(q->disk->acks_oldest, e->place.file);
 }
@@ -333,7 +339,7 @@ vacate_wave(struct durable *d)
             d->vacate_failed = true;
     }
     if (d->vacate_moves > 0 || d->vacate_failed)
-        return false;
+        return QUEUE_BUG(QUEUE_BUG_VACATE_EARLY);
     bool is_clear = tx_oldest(d) > generation && d->removing == 0;
     LV_LIST_EACH (it, &d->disks) {
         struct queue_disk *k = LV_CONTAINER_OF(it, struct queue_disk, node);
