@@ -70,11 +70,23 @@ model_answered(struct model *m, int session, uint64_t id, bool is_accepted)
         const struct sim_queue *q = &m->queues[i];
         e->is_confirmed = true;
         m->confirmed++;
-        // While it waits in the queue `op` is still that of its publish.
-        bool says_more = is_stored(m, e) && is_synced(q) && e->state != ENTRY_GONE && e->state != ENTRY_HELD;
-        if (says_more && e->op > m->durable_op[session][q->worker])
-            m->durable_op[session][q->worker] = e->op;
+        bool says_more = is_stored(m, e) && is_synced(q) && m->answer_count < LV_ARRAY_LEN(m->answers);
+        if (says_more)
+            m->answers[m->answer_count++] = (struct answered){e, (int8_t)session, e->op};
     }
+}
+
+// What was consumed at once is confirmed without being written. If it was not, the confirm says that what the session did before is durable.
+static void
+take_answers(struct model *m)
+{
+    for (uint32_t i = 0; i < m->answer_count; i++) {
+        const struct answered *a = &m->answers[i];
+        uint64_t *durable = &m->durable_op[a->session][m->queues[a->entry->queue].worker];
+        if ((a->entry->state == ENTRY_QUEUED || a->entry->state == ENTRY_OUT) && a->op > *durable)
+            *durable = a->op;
+    }
+    m->answer_count = 0;
 }
 
 // Everything that waits in front of it must have gone first; late ones of transactions apart. It may be on its way to a session on another
@@ -101,6 +113,7 @@ model_mail_arrived(struct model *m)
             model_print(m, s->entry->id);
     }
     m->suspicion_count = 0;
+    take_answers(m);
 }
 
 struct entry *
@@ -206,7 +219,8 @@ is_gone_for_good(const struct model *m, const struct entry *e, enum model_end en
         return true;
     if (m->has_faults)
         return false;
-    return end == MODEL_ORDERLY || e->op < m->durable_op[e->session][m->queues[e->queue].worker];
+    return end == MODEL_ORDERLY ||
+           (!m->was_full && e->op < m->durable_op[e->session][m->queues[e->queue].worker]);
 }
 
 void
@@ -236,7 +250,8 @@ model_ended(struct model *m, enum model_end end)
         e->is_count_known &= end == MODEL_ORDERLY && !was_gone;
     }
     memset(m->durable_op, 0, sizeof m->durable_op);
-    m->has_faults = false;
+    m->answer_count = 0;
+    m->has_faults = m->was_full = false;
 }
 
 void

@@ -47,6 +47,12 @@ struct suspicion {
     uint64_t by;
 };
 
+struct answered {
+    const struct entry *entry;
+    int8_t session;
+    uint64_t op; // of the publish
+};
+
 struct model {
     struct entry entries[SIM_ENTRIES];
     uint32_t entry_count;
@@ -56,9 +62,12 @@ struct model {
     uint32_t tx_count;
     struct suspicion suspicions[256];
     uint32_t suspicion_count;
+    struct answered answers[256]; // confirms since all mail had arrived
+    uint32_t answer_count;
     uint64_t next_id, next_order, next_op;
     uint64_t durable_op[SIM_SESSIONS][SIM_WORKERS];
     bool has_faults; // of this life: acks may have been refused
+    bool was_full;   // of this life: acks may have had to wait for room, behind what came later
     const char *failure;
     uint64_t failed_id;
     uint64_t confirmed, delivered, recovered;

@@ -600,8 +600,13 @@ end_life(void)
     bool is_crash = is_dead() || dice(3) != 0;
     if (!is_crash) {
         bool is_quiet = false;
-        for (int n = 0; n < 20000 && !is_dead() && !is_quiet; n++)
-            is_quiet = fx_try_quiet(1);
+        for (int s = 0; s < SIM_SESSIONS; s++) // what they hold stays in the ring
+            if (sim.open_txs[s] != 0)
+                tx_end(s, sim.open_txs[s]);
+        powercut_set_capacity(sim.disk, UINT64_MAX / 2);
+        for (int n = 0; n < 20000 && !is_dead() && !is_quiet; n++, fx_turns(1))
+            is_quiet =
+                fx_is_quiet() && !queue_worker_is_full(fx_member(0)) && !queue_worker_is_full(fx_member(1));
         is_crash = is_dead();
         MODEL_CHECK(m, is_quiet || is_crash, 0, "it does not come to rest");
     }
@@ -625,6 +630,8 @@ live_on(uint64_t steps)
 {
     for (uint64_t n = 0; n < steps && sim.model.failure == NULL && !is_dead(); n++) {
         step();
+        for (int w = 0; w < SIM_WORKERS; w++)
+            sim.model.was_full |= queue_worker_is_full(fx_member(w));
         if (n == steps / 2)
             powercut_set_capacity(sim.disk, UINT64_MAX / 2); // space comes back
     }
@@ -695,6 +702,16 @@ run_seed(uint64_t seed)
     return sim.model.failure;
 }
 
+static uint64_t seed_at_work; // 0: none
+
+// An assertion of the fixture ends the process.
+static void
+say_seed(void)
+{
+    if (seed_at_work != 0)
+        printf("seed %llu: an assertion failed\n", (unsigned long long)seed_at_work);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -707,8 +724,11 @@ main(int argc, char **argv)
     if (getenv("LV_SIM_LOG") == NULL && log_configure(&quiet) != 0)
         return 2;
     int status = 0;
+    atexit(say_seed);
     for (uint64_t seed = first; seed < first + count && status == 0; seed++) {
+        seed_at_work = seed;
         const char *failure = run_seed(seed);
+        seed_at_work = 0;
         if (failure != NULL) {
             printf("seed %llu: %s (message %llu)\n", (unsigned long long)seed, failure,
                    (unsigned long long)sim.model.failed_id);

@@ -100,7 +100,7 @@ struct worker *fx_writer(void);
 void fx_as(struct worker *w);
 void fx_turns(int rounds); // one round: a turn of each member
 void fx_mail(void);        // until all mail has arrived, and what it brought about; the store stands still
-bool fx_try_quiet(int rounds);
+bool fx_is_quiet(void);
 void fx_quiet(void); // until nothing is under way and no queue can work
 
 void fx_session_on(int session, int worker);

@@ -127,7 +127,7 @@ fx_store_step(void)
     if (rng_below(&fx->rng, fx->delay_max) == 0)
         mover_step(fx->mover);
     // Timers expire when the seed says so, whatever the clock says.
-    bool is_due = rng_below(&fx->rng, fx->delay_max + 1) == 0;
+    bool is_due = rng_below(&fx->rng, fx->delay_max + 1) == 0 && !fx->has_crashed;
     for (int i = 0; i < fx->crew->n_workers; i++) {
         struct durable *d = fx_durable(i);
         d->retry_ns = is_due ? 0 : UINT64_MAX;
