@@ -7,6 +7,7 @@
 
 #include "queue/queue_worker.h"
 #include "queue/tx.h"
+#include "src/base/bug.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -157,9 +158,17 @@ is_unneeded(const struct durable *d, const struct log_batch *b)
     return last->due < d->closed;
 }
 
-#ifdef LV_PLANTED_BUGS
-unsigned queue_planted_bugs;
-#endif
+// A planted bug's.
+static void
+confirm_early(struct durable *d, struct log_batch *b)
+{
+    for (uint32_t i = 0; i < b->batch.count; i++)
+        if (b->entries[i].kind == MSGLOG_MESSAGE && b->entries[i].tx == 0) {
+            durable_answer(d, &b->items[i], true);
+            b->items[i].has_wait = false;
+            b->items[i].session = 0;
+        }
+}
 
 void
 durable_submit(struct durable *d)
@@ -175,6 +184,8 @@ durable_submit(struct durable *d)
             d->closed--;
             batch_give(d, b);
         } else {
+            if (LV_BUG(CONFIRM_EARLY))
+                confirm_early(d, b);
             d->open_batches++;
             msglog_submit(d->writer, &b->batch);
         }

@@ -5,6 +5,7 @@
 // left out: the queue goes on with the next one.
 #include "queue/durable.h"
 #include "queue/queue_worker.h"
+#include "src/base/bug.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -151,8 +152,9 @@ old_flags(struct queue_disk *k, const struct backlog_block *block, const struct 
     uintptr_t kept = k->flags.count > 0 ? (uintptr_t)inttab_take(&k->flags, r->seq) : 0;
     if (kept != 0)
         flags = (uint32_t)kept - 1;
-    return file_position(block->file, block->offset) < k->redelivered_upto ? flags | READY_REDELIVERED
-                                                                           : flags;
+    return file_position(block->file, block->offset) < k->redelivered_upto && !LV_BUG(UNMARKED)
+               ? flags | READY_REDELIVERED
+               : flags;
 }
 
 // Puts a message of the chain into `ready`. False when out of memory.

@@ -7,6 +7,7 @@
 
 #include "queue/durable.h"
 #include "queue/queue_worker.h"
+#include "src/base/bug.h"
 #include "src/base/crc.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
@@ -290,7 +291,7 @@ flags_of(struct adoption *a, const struct msglog_live_entry *e, bool is_in_files
     uint64_t position = file_position((uint32_t)e->place.file, e->place.offset);
     uint32_t flags = (noted != 0 ? (uint32_t)noted - 1 : e->flags) & READY_HISTORY_MASK;
     bool was_out = noted == 0 && is_in_files && position < a->k->redelivered_upto;
-    return a->r->is_orderly && !was_out ? flags : flags | READY_REDELIVERED;
+    return LV_BUG(UNMARKED) || (a->r->is_orderly && !was_out) ? flags : flags | READY_REDELIVERED;
 }
 
 // Puts a message into the queue by its address.

@@ -9,6 +9,8 @@
 #define LV_BUG_MAP(X)                                                                                        \
     X(PARTIAL_PUBLISH, "partial-publish") /* a publish whose client died in the middle counts */             \
     X(TX_ON_CLOSE, "tx-on-close")         /* a transaction whose client died is committed */                 \
+    X(CONFIRM_EARLY, "confirm-early")     /* a publish is confirmed when it goes to the log */               \
+    X(UNMARKED, "unmarked")               /* what is recovered is not marked redelivered */                  \
     X(META_EARLY, "meta-early")           /* a change of metadata is answered before it is committed */      \
     X(ALARM_STAYS, "alarm-stays")         /* an alarm that has ended is not told to publishers */            \
     X(LEAK_CONTENT, "leak-content")       /* the memory of half a message is not given back */

@@ -45,6 +45,7 @@ def one_life(ctx, world, node, cycle):
     wait_end(node, rng.uniform(*LOAD_S))
     world.is_ending.set()
     if at == 0 and rng.randrange(8) == 0:
+        world.ledger.is_closing = True
         node.stop()  # an orderly end loses nothing either
     else:
         node.check_killed()

@@ -75,7 +75,8 @@ class Case:
 
 CASES = [
     Case("checker", "the checker against stories, true and false", test_ledger.run, 1, 1),
-    Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 12, 1000, {}),
+    Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 12, 1000,
+         {"confirm-early": 40, "log:256": 20, "unmarked": 6}),
     Case("p2t", "torn and reordered writes, in process: seeds", simulator, 2000, 1000000,
          {"log:1": 3000, "log:8": 3000, "log:256": 3000, "log:0x800000": 3000}),
     Case("p3", "the newest segment cut at offsets of 64 KiB; files empty, gone, too many", program(

@@ -5,8 +5,8 @@ A message goes to one or more queues: a *copy* in each. What is known of a copy:
     OPEN     sent, not confirmed: a crash may keep it or lose it
     SURE     confirmed, or committed, or seen after a restart: it has to be there
     ACKED    an acknowledgement was sent: a crash may bring it back, but only marked redelivered
-    DROPPED  a purge or delete is on its way: either, and unmarked
-    GONE     acknowledged in a committed transaction, purged, or not there after a restart: it must never come again
+    DROPPED  purged (which a crash may undo, as it may an ack), or a delete is on its way: either, and unmarked
+    GONE     acknowledged in a committed transaction, deleted with its queue, or not there after a restart: it must never come again
 
 After each restart every queue is read from end to end (`audit`): each copy that has to be there is, none is twice, none is unknown, bodies
 and properties are what was sent, the messages of one publisher are in order, second deliveries are marked. A transaction whose
@@ -81,6 +81,7 @@ class Ledger:
         self.incarnation = 0
         self.txs = []  # not decided
         self.violation = None
+        self.is_closing = False  # the daemon ends the connections one after the other: what one held another may still get
         self.newest = {}  # (consumer, queue, publisher) -> number of the last first delivery
         self.counts = dict.fromkeys(("attempted", "confirmed", "refused", "delivered", "redelivered", "acked", "committed", "audited",
                                      "kept", "let_go", "deaths"), 0)
@@ -117,7 +118,7 @@ class Ledger:
         """purge-ok or delete-ok."""
         with self.lock:
             queue.is_gone |= is_delete
-            for copy in queue.copies.values():
+            for copy in queue.copies.values() if is_delete else ():
                 copy.state = GONE if copy.state == DROPPED else copy.state
 
     # -- publishing --------------------------------------------------------------------------------------------------
@@ -208,7 +209,9 @@ class Ledger:
         with self.lock:
             copy = self.identify(queue, got)
             message = copy.message
-            if copy.state in (ACKED, DROPPED) and not queue.is_deleting:
+            if self.is_closing and got.redelivered:
+                copy.holder = None
+            elif copy.state in (ACKED, DROPPED) and not queue.is_deleting:
                 self.fail(f"{copy} comes again, and there was no crash")
             if copy.holder is not None:
                 self.fail(f"{copy} is delivered to {consumer} and held by {copy.holder}")
@@ -237,6 +240,7 @@ class Ledger:
         """All connections have ended, however."""
         with self.lock:
             self.counts["deaths"] += 1
+            self.is_closing = False
             self.newest.clear()
             for queue in self.queues.values():
                 for copy in queue.copies.values():
@@ -292,6 +296,7 @@ class Ledger:
                         copy.ack_tx = None
                     continue
                 happened = {copy: copy in present for copy in tx.publishes if copy.state == OPEN and copy.message.is_persistent}
+                happened |= {copy: True for copy in tx.publishes if copy.state == SURE and copy in present}  # acknowledged, and back
                 happened |= {copy: copy not in present for copy in tx.acks if copy.state == SURE and copy.message.is_persistent}
                 if len(set(happened.values())) > 1:
                     self.fail("half a transaction: " + ", ".join(f"{c}: {'yes' if h else 'no'}" for c, h in happened.items()))

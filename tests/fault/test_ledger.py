@@ -82,6 +82,19 @@ def true_undecided_transaction_whole(s):
     s.restart([x], [y])
 
 
+def true_undecided_transaction_acked_and_back(s):
+    x, y = s.tx(s.q, s.r)
+    s.l.ack(s.deliver(x))
+    s.restart([x], [y])
+    s.restart([x], [y])
+
+
+def false_half_a_transaction_acked_and_back(s):
+    x, _ = s.tx(s.q, s.r)
+    s.l.ack(s.deliver(x))
+    s.restart([x], [])
+
+
 def true_undecided_transaction_void(s):
     a = s.publish()
     s.tx(s.q, s.r, acks=[s.deliver(a)])
@@ -235,11 +248,18 @@ def false_transient_survives(s):
     s.restart([a])
 
 
-def false_purged_comes_back(s):
+def false_deleted_comes_back(s):
+    a = s.publish()
+    s.l.drop(s.q, True)
+    s.l.dropped(s.q, True)
+    s.restart([a])
+
+
+def false_purged_comes_back_without_a_crash(s):
     a = s.publish()
     s.l.drop(s.q, False)
     s.l.dropped(s.q, False)
-    s.restart([a])
+    s.deliver(a)
 
 
 def run(ctx):
