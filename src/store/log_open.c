@@ -181,6 +181,16 @@ prepare_dirs(struct core *c, const char *dir)
     return err;
 }
 
+// A start goes on in a new segment. When all are needed, as after several crashes in a row, the ring gets some beyond its size: otherwise nothing
+// could be written any more, not even what would make room.
+static void
+make_room_to_start(struct ring *r)
+{
+    size_t have = ring_free_count(r) + ring_growth(r);
+    if (have <= KEEP_FOR_MOVES)
+        r->segment_max += (uint32_t)(KEEP_FOR_MOVES + 1 - have);
+}
+
 int
 core_open(struct core *c, const struct msglog_config *config, struct msglog_live *live,
           struct msglog_report *ret)
@@ -220,6 +230,8 @@ core_open(struct core *c, const struct msglog_config *config, struct msglog_live
         err = msglog_live_each(live, UINT64_MAX, hold_large, c);
     for (unsigned w = 0; w < c->writer_count; w++)
         c->vacated[w] = c->checkpoint - 1;
+    if (err == 0)
+        make_room_to_start(&c->ring);
     // What is kept for acks is made now; without room for it the log runs, and refuses messages.
     while (err == 0 && ring_free_count(&c->ring) <= KEEP_FOR_MOVES && ring_growth(&c->ring) > 0)
         if (ring_prepare(&c->ring, UINT64_MAX) != 0)

@@ -599,10 +599,46 @@ test_the_idle_log_syncs(void **state)
     remove_dirs(dir);
 }
 
+// A ring full of what lives, and a node that dies again and again: each start takes a segment, and yet the log can be emptied.
+static void
+test_starts_in_a_full_ring(void **state)
+{
+    static uint8_t bytes[2000];
+    struct powercut *p = powercut_new(1);
+    struct msglog_config config = sim_config(p);
+    struct msglog_content content = {.body_bytes = sizeof bytes, .bytes = bytes};
+    struct core c;
+    assert_int_equal(config.io->mkdir(config.io->ctx, "/d"), 0);
+    for (int life = 0; life < 30; life++) {
+        struct msglog_live live;
+        struct msglog_report report;
+        assert_int_equal(core_open(&c, &config, &live, &report), 0);
+        assert_int_equal(core_start(&c), 0);
+        for (uint64_t n = 0; n < 200; n++) {
+            struct msglog_entry e = {
+                .kind = MSGLOG_MESSAGE, .queue = 1, .seq = 1 + n + 200 * (uint64_t)life, .content = &content};
+            if (core_add(&c, 0, &e) == -LE_AGAIN)
+                assert_int_equal(core_add(&c, 0, &e), 0);
+            (void)core_flush(&c);
+            if (e.result == -LE_NOSPACE)
+                break;
+        }
+        struct msglog_entry ack = {.kind = MSGLOG_ACK, .queue = 1, .seq = 1, .count = 1};
+        assert_int_equal(core_add(&c, 0, &ack), 0);
+        assert_int_equal(core_flush(&c), 0);
+        assert_int_equal(ack.result, 0);
+        core_fini(&c);
+        msglog_live_fini(&live);
+        powercut_kill(p);
+    }
+    powercut_free(p);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_starts_in_a_full_ring),
         cmocka_unit_test(test_two_writers_and_a_restart),
         cmocka_unit_test(test_rotten_bits_cost_one_record),
         cmocka_unit_test(test_tail_is_cut_anywhere),
