@@ -176,6 +176,8 @@ model_purged(struct model *m, uint32_t queue, uint64_t count, int session)
 {
     uint64_t least, most;
     model_bounds(m, queue, &least, &most);
+    if (count == PURGE_UNKNOWN)
+        count = least;
     if (count < least || count > most)
         printf("%llu purged of queue %llu, %llu to %llu expected\n", (unsigned long long)count,
                (unsigned long long)m->queues[queue].id, (unsigned long long)least, (unsigned long long)most);

@@ -86,6 +86,8 @@ struct entry *model_arrived(struct model *m, uint32_t queue, const struct messag
                             uint32_t count, bool is_redelivered, int session, int consumer);
 void model_mail_arrived(struct model *m); // to be called when nothing is on its way between workers
 void model_take(struct model *m, struct entry *e, int session); // settled for good, or delivered without acks
+// count PURGE_UNKNOWN: the disk was gone by then.
+static const uint64_t PURGE_UNKNOWN = UINT64_MAX;
 void model_purged(struct model *m, uint32_t queue, uint64_t count, int session);
 void model_tx_decided(struct model *m, uint32_t tx, bool is_committed);
 // The process has ended; nothing is out any more.

@@ -85,7 +85,7 @@ on_published(lv_handle session, uint64_t number, unsigned accepted, unsigned ref
     if (sim.is_over)
         return;
     if ((number & TX_BIT) == 0) {
-        MODEL_CHECK(m, refused == 0 || fx->is_out_of_service || powercut_is_off(sim.disk), number,
+        MODEL_CHECK(m, refused == 0 || m->has_faults || powercut_is_off(sim.disk), number,
                     "a publish was refused");
         model_answered(m, s, number, refused == 0);
         return;
@@ -260,8 +260,7 @@ purge(int session)
     assert_int_equal(fx_simple(session, QUEUE_REQUEST_PURGE, sim.model.queues[queue].handle, &count),
                      QUEUE_OK);
     mail();
-    if (!is_dead())
-        model_purged(&sim.model, queue, count, session);
+    model_purged(&sim.model, queue, is_dead() ? PURGE_UNKNOWN : count, session);
 }
 
 // --- queues ---
@@ -610,6 +609,7 @@ end_life(void)
         is_crash = is_dead();
         MODEL_CHECK(m, is_quiet || is_crash, 0, "it does not come to rest");
     }
+    mail(); // what was delivered without acks is consumed, although nobody has seen it yet
     sim.is_over = true;
     if (is_crash) {
         fx_crash(dice(3) == 0 ? FX_KILL : FX_CUT);
