@@ -497,6 +497,8 @@ write_orphans(struct recovery *r, const struct msglog_live_queue *lq)
         if (to.count == 0)
             break;
         err = backlog_begin_append(&b, &to);
+        if (err == 0 && to.is_new_file) // of a start that did not come to its end; the log has what is in it
+            err = backlog_unlink(r->io, r->data_dir, lq->queue, false, to.file);
         if (err == 0)
             err = backlog_append(r->io, r->data_dir, r->log, &to);
         if (err == 0)
