@@ -188,7 +188,7 @@ make_room_to_start(struct ring *r)
 {
     size_t have = ring_free_count(r) + ring_growth(r);
     if (have <= KEEP_FOR_MOVES)
-        r->segment_max += (uint32_t)(KEEP_FOR_MOVES + 1 - have);
+        ring_allow_growth(r, KEEP_FOR_MOVES + 1 - have);
 }
 
 int

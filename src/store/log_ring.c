@@ -106,6 +106,13 @@ ring_growth(const struct ring *r)
     return (good < r->segment_max ? r->segment_max - good : 0) + (r->preparing != NULL);
 }
 
+void
+ring_allow_growth(struct ring *r, size_t more)
+{
+    r->segment_max =
+        (uint32_t)LV_MIN(LV_MAX((size_t)r->segment_max, count_good(r)) + more, (size_t)RING_SLOTS_MAX - 4);
+}
+
 bool
 ring_fits(struct ring *r, uint32_t bytes, size_t keep)
 {

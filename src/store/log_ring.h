@@ -63,6 +63,7 @@ struct segment *ring_add(struct ring *r, uint32_t slot, int fd, uint64_t bytes);
 LV_MUST_USE int ring_prepare(struct ring *r, uint64_t budget);
 size_t ring_free_count(const struct ring *r);
 size_t ring_growth(const struct ring *r); // files that may still be made, the one being prepared included
+void ring_allow_growth(struct ring *r, size_t more); // so many files more than there may be, or are
 // A group of that size can be written and `keep` free files are left, which are made now when they may be.
 bool ring_fits(struct ring *r, uint32_t bytes, size_t keep);
 uint64_t ring_oldest(const struct ring *r); // generation of the oldest sealed segment; 0: none
