@@ -349,6 +349,7 @@ merge(struct adoption *a, const struct msglog_live_queue *lq, const struct backl
         if (e != NULL && e->place.len == 0) {
             i++;
         } else if (e == NULL || (n < kept_count && kept[n].record.seq <= e->seq)) {
+            LV_ASSERT(kept != NULL && n < kept_count);
             bool is_in_both = e != NULL && kept[n].record.seq == e->seq;
             if (is_in_both && e->large_file != 0)
                 durable_release_later(a->qw->durable, e->large_file);

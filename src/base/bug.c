@@ -7,7 +7,7 @@ bool
 lv_bug_set(const char *name)
 {
     static const char *const names[] = {
-#define X(name, text) [BUG_##name] = text,
+#define X(name, text) [BUG_##name] = (text),
         LV_BUG_MAP(X)
 #undef X
     };
