@@ -55,17 +55,25 @@ share(const struct inspect_share *s)
                      (json_int_t)s->bytes);
 }
 
+// What lies in any of the three places.
+static json_int_t
+bytes_of_all(const struct inspect_share *ring, const struct inspect_share *backlog,
+             const struct inspect_share *large)
+{
+    uint64_t bytes = ring->bytes + backlog->bytes + large->bytes;
+    return (json_int_t)bytes;
+}
+
 static json_t *
 queue_object(const struct inspect_queue *q)
 {
-    return json_pack("{s:I, s:o?, s:o?, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o?}", "id",
-                     (json_int_t)q->id, "vhost", q->is_known ? ctl_store_text(q->vhost) : NULL, "name",
-                     q->is_known ? ctl_store_text(q->name) : NULL, "messages", (json_int_t)q->live,
-                     "message_bytes", (json_int_t)(q->ring.bytes + q->backlog.bytes + q->large.bytes), "ring",
-                     share(&q->ring), "backlog", share(&q->backlog), "large", share(&q->large), "unreadable",
-                     (json_int_t)q->unreadable, "first_seq", (json_int_t)q->first_seq, "last_seq",
-                     (json_int_t)q->last_seq, "oldest_ms",
-                     q->oldest_ms != 0 ? json_integer((json_int_t)q->oldest_ms) : NULL);
+    return json_pack(
+        "{s:I, s:o?, s:o?, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o?}", "id", (json_int_t)q->id, "vhost",
+        q->is_known ? ctl_store_text(q->vhost) : NULL, "name", q->is_known ? ctl_store_text(q->name) : NULL,
+        "messages", (json_int_t)q->live, "message_bytes", bytes_of_all(&q->ring, &q->backlog, &q->large),
+        "ring", share(&q->ring), "backlog", share(&q->backlog), "large", share(&q->large), "unreadable",
+        (json_int_t)q->unreadable, "first_seq", (json_int_t)q->first_seq, "last_seq", (json_int_t)q->last_seq,
+        "oldest_ms", q->oldest_ms != 0 ? json_integer((json_int_t)q->oldest_ms) : NULL);
 }
 
 static json_t *
@@ -94,12 +102,11 @@ print_json(struct ctl_store *s, const struct sum *sum)
         json_pack("{s:I, s:I, s:I, s:I, s:I}", "vhosts", (json_int_t)i->meta.vhosts, "users",
                   (json_int_t)i->meta.users, "exchanges", (json_int_t)i->meta.exchanges, "queues",
                   (json_int_t)i->meta.queues, "bindings", (json_int_t)i->meta.bindings);
-    json_t *totals =
-        json_pack("{s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I}", "messages", (json_int_t)sum->messages,
-                  "message_bytes", (json_int_t)(sum->ring.bytes + sum->backlog.bytes + sum->large.bytes),
-                  "ring", share(&sum->ring), "backlog", share(&sum->backlog), "large", share(&sum->large),
-                  "log_file_bytes", (json_int_t)sum->file_bytes, "log_needed_bytes",
-                  (json_int_t)sum->needed_bytes, "log_live_bytes", (json_int_t)sum->live_bytes);
+    json_t *totals = json_pack(
+        "{s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I}", "messages", (json_int_t)sum->messages, "message_bytes",
+        bytes_of_all(&sum->ring, &sum->backlog, &sum->large), "ring", share(&sum->ring), "backlog",
+        share(&sum->backlog), "large", share(&sum->large), "log_file_bytes", (json_int_t)sum->file_bytes,
+        "log_needed_bytes", (json_int_t)sum->needed_bytes, "log_live_bytes", (json_int_t)sum->live_bytes);
     json_t *start = json_pack(
         "{s:I, s:I, s:I, s:I, s:I}", "segments_to_read", (json_int_t)sum->segments_needed, "messages_back",
         (json_int_t)sum->back, "messages_to_lost_found", (json_int_t)sum->unknown, "torn_bytes_to_cut",
@@ -207,12 +214,12 @@ print_queues(struct ctl_store *s)
     char id[40];
     for (size_t n = 0; (q = ctl_store_next(s, &n)) != NULL;) {
         snprintf(id, sizeof id, "(%llu)", (unsigned long long)q->id);
-        json_array_append_new(rows, json_pack("[o, o, I, I, I, I, I, I]", ctl_store_text(q->vhost),
-                                              q->is_known ? ctl_store_text(q->name) : json_string(id),
-                                              (json_int_t)q->live,
-                                              (json_int_t)(q->ring.bytes + q->backlog.bytes + q->large.bytes),
-                                              (json_int_t)q->ring.messages, (json_int_t)q->backlog.messages,
-                                              (json_int_t)q->large.messages, (json_int_t)q->unreadable));
+        json_array_append_new(rows,
+                              json_pack("[o, o, I, I, I, I, I, I]", ctl_store_text(q->vhost),
+                                        q->is_known ? ctl_store_text(q->name) : json_string(id),
+                                        (json_int_t)q->live, bytes_of_all(&q->ring, &q->backlog, &q->large),
+                                        (json_int_t)q->ring.messages, (json_int_t)q->backlog.messages,
+                                        (json_int_t)q->large.messages, (json_int_t)q->unreadable));
     }
     print_rows(s, headings, LV_ARRAY_LEN(headings), rows);
 }
