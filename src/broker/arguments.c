@@ -151,13 +151,19 @@ check_queue_version(const struct field *f, struct slice arguments, char *why, si
     return false;
 }
 
+bool
+arguments_is_queue_type(struct slice name)
+{
+    static const char *const choices[] = {"classic", "quorum", "stream"};
+    return is_one_of(name, choices, LV_ARRAY_LEN(choices));
+}
+
 static bool
 check_queue_type(const struct field *f, struct slice arguments, char *why, size_t len)
 {
-    static const char *const choices[] = {"classic", "quorum", "stream"};
     if (f->type != FIELD_LONGSTR)
         return bad_type(f, why, len);
-    if (is_one_of(f->bytes, choices, LV_ARRAY_LEN(choices)))
+    if (arguments_is_queue_type(f->bytes))
         return true;
     snprintf(why, len, "\"unsupported queue type '%.*s'\"", SLICE_FMT(f->bytes));
     return false;
@@ -451,6 +457,26 @@ same_argument(const struct subject *s, const char *name, struct slice received, 
                  field_type_name(has.type));
     }
     return inequivalent(s, name, got_text, has_text, f);
+}
+
+int
+arguments_with_default_type(struct slice default_type, const struct queue_properties *p,
+                            struct slice arguments, struct buf *room, struct slice *ret_arguments)
+{
+    // Quorum queues and streams are durable, shared, and stay. Any x-queue-type is the client's word, also a malformed one.
+    bool is_compatible =
+        slice_eq_str(default_type, "classic") || (p->is_durable && !p->is_exclusive && !p->is_auto_delete);
+    if (default_type.len == 0 || !is_compatible || table_find(arguments, SLICE_LIT("x-queue-type"), NULL)) {
+        *ret_arguments = arguments;
+        return 0;
+    }
+    struct table_writer w = table_writer_of(room);
+    buf_append_slice(room, arguments);
+    table_put_longstr(&w, SLICE_LIT("x-queue-type"), default_type);
+    if (room->failed)
+        return -LE_NOMEM;
+    *ret_arguments = buf_slice(room);
+    return 0;
 }
 
 bool

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "queue/queue_def.h"
+#include "src/base/buf.h"
 #include "src/broker/fault.h"
 
 // Checks the arguments of a queue.declare. Returns true when they are fine (and gives type and flags they imply,
@@ -13,6 +14,13 @@ struct queue_properties {
 bool arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments,
                            const struct queue_properties *properties, enum queue_type *ret_type,
                            uint32_t *ret_flags, struct fault *ret_fault);
+// What a queue.declare says in a vhost that has a default queue type (empty: none): one that names no type gets that, when its
+// properties suit the type. *ret_arguments is `arguments`, or a copy with the type that `room` owns. Before everything else
+// that looks at the arguments. -LE_NOMEM.
+LV_MUST_USE int arguments_with_default_type(struct slice default_type,
+                                            const struct queue_properties *properties, struct slice arguments,
+                                            struct buf *room, struct slice *ret_arguments);
+bool arguments_is_queue_type(struct slice name);
 // Is a redeclaration equivalent to what exists (406 "inequivalent arg …")? `is_exclusive` and ownership are the caller's matter.
 bool arguments_same_queue(const struct queue_def *existing, const struct queue_properties *properties,
                           struct slice arguments, struct fault *ret_fault);

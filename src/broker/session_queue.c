@@ -239,10 +239,21 @@ declare_existing(struct session *s, const struct queue_def *def, const struct se
 }
 
 static void
-declare_active(struct session *s, const struct vhost *v, const struct session_queue_args *a)
+declare_active(struct session *s, const struct vhost *v, const struct session_queue_args *given)
 {
     struct fault f = {0};
     struct slice name = kept_name_get(&s->op_name);
+    struct session_queue_args with_type = *given;
+    const struct session_queue_args *a = &with_type;
+    struct queue_properties p = {.is_durable = given->is_durable,
+                                 .is_exclusive = given->is_exclusive,
+                                 .is_auto_delete = given->is_auto_delete};
+    LV_CLEANUP(buf_fini) struct buf room = BUF_INIT;
+    if (arguments_with_default_type(v->default_queue_type, &p, given->arguments, &room,
+                                    &with_type.arguments) != 0) {
+        session_answer_no_memory(s);
+        return;
+    }
     if (!declare_name_check(a, &f) || !client_may(s->client, "queue", name, ACCESS_CONFIGURE, &f)) {
         session_answer_fault(s, &f);
         return;

@@ -3,6 +3,7 @@
 // Texts are those the command line tool prints. Changes here are rare: where one has to find all rows of a vhost or user it
 // looks through the whole map.
 #include "src/base/mem.h"
+#include "src/broker/arguments.h"
 #include "src/broker/auth.h"
 #include "src/broker/topology_writer.h"
 
@@ -169,7 +170,10 @@ task_vhost_put(struct topology_writer *tw, struct task *task)
     struct vhost_entry *e = vhost_entry_find(tw, r->name);
     if (vhost_must_wait(e, task))
         return;
-    if (e == NULL) {
+    if (r->default_queue_type.len > 0 && !arguments_is_queue_type(r->default_queue_type)) {
+        fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "unsupported queue type '%.*s'",
+                  SLICE_FMT(r->default_queue_type));
+    } else if (e == NULL) {
         vhost_create(tw, task);
     } else if ((r->flags & CHANGE_ONLY_NEW) != 0) {
         fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "Virtual host '%.*s' already exists",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "src/base/mem.h"
+#include "src/broker/arguments.h"
 #include "src/broker/auth.h"
 #include "src/management/api.h"
 #include "src/management/http_server.h"
@@ -203,7 +204,7 @@ static void
 put_queue_request(struct api_request *r)
 {
     bool is_durable = true, is_auto_delete = false;
-    struct buf arguments = BUF_INIT;
+    struct buf arguments = BUF_INIT, room = BUF_INIT;
     api_bool(r, "durable", &is_durable);
     api_bool(r, "auto_delete", &is_auto_delete);
     struct topology_request args = {
@@ -213,13 +214,18 @@ put_queue_request(struct api_request *r)
         .flags =
             (is_durable ? (unsigned)CHANGE_DURABLE : 0) | (is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0),
     };
-    if (api_table(json_object_get(r->json, "arguments"), &arguments) != 0) {
+    const struct vhost *v = topology_vhost(topology_now(r), args.vhost);
+    struct queue_properties p = {.is_durable = is_durable, .is_auto_delete = is_auto_delete};
+    struct slice default_type = v != NULL ? v->default_queue_type : SLICE_EMPTY;
+    if (api_table(json_object_get(r->json, "arguments"), &arguments) != 0)
         api_error(r, 400, "bad_request", "arguments is not a table");
-    } else {
-        args.arguments = buf_slice(&arguments);
+    else if (arguments_with_default_type(default_type, &p, buf_slice(&arguments), &room, &args.arguments) !=
+             0)
+        api_error(r, 500, "internal_error", "out of memory");
+    else
         api_change(r, &args);
-    }
     buf_fini(&arguments);
+    buf_fini(&room);
 }
 
 static void

@@ -119,6 +119,42 @@ def test_vhost_max_queues(limited):
         ch.queue("over")
 
 
+def test_vhost_default_queue_type(broker):
+    """A declare without x-queue-type means the vhost's, where that type can be what is declared."""
+    if not broker.can_admin:
+        pytest.skip("administers the broker")
+    vhost = "typed"
+    broker.ctl("add_vhost", vhost, "--default-queue-type", "quorum")
+    try:
+        broker.ctl("set_permissions", "-p", vhost, broker.user, ".*", ".*", ".*")
+        with wire.Conn.open(broker, vhost=vhost) as conn:
+            def declared(ch, queue, **options):
+                ch.call("queue.declare", queue=queue, **options)
+
+            def refused(text, queue, **options):
+                with pytest.raises(wire.Closed) as e:
+                    declared(conn.channel(1), queue, **options)
+                assert (e.value.code, e.value.ids) == (406, (50, 10))
+                assert e.value.text == f"PRECONDITION_FAILED - {text}"
+
+            refused("Cannot declare a server-named queue for type rabbit_quorum_queue", "", durable=True)
+            ch = conn.channel(1)
+            declared(ch, "", exclusive=True, durable=True)
+            declared(ch, "q", durable=True)
+            declared(ch, "q", durable=True)
+            declared(ch, "q", durable=True, arguments={"x-queue-type": "quorum"})
+            declared(ch, "transient")
+            declared(ch, "deleted", durable=True, auto_delete=True)
+            declared(ch, "classic", durable=True, arguments={"x-queue-type": "classic"})
+            ch.close()
+            inequivalent = f"inequivalent arg 'x-queue-type' for queue '%s' in vhost '{vhost}': received '%s' but current is '%s'"
+            refused(inequivalent % ("q", "classic", "quorum"), "q", durable=True, arguments={"x-queue-type": "classic"})
+            refused(inequivalent % ("classic", "quorum", "classic"), "classic", durable=True)
+            refused(f"inequivalent arg 'durable' for queue 'q' in vhost '{vhost}': received 'false' but current is 'true'", "q")
+    finally:
+        broker.ctl("delete_vhost", vhost)
+
+
 def refused_connection(broker, user=None):
     with pytest.raises(wire.Closed) as e:
         open_limited(broker, user)

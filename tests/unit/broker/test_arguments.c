@@ -259,17 +259,60 @@ test_fault_text_is_bounded(void **state)
     assert_true(f.is_connection);
 }
 
+// What a declare says where the vhost has a default type; "" for none in the result.
+static void
+expect_default_type(const char *of_vhost, const char *given, struct queue_properties p, const char *expected)
+{
+    struct buf b = BUF_INIT, room = BUF_INIT;
+    struct table_writer w = table_writer_of(&b);
+    struct slice got, type = SLICE_EMPTY;
+    if (given != NULL)
+        table_put_str(&w, SLICE_LIT("x-queue-type"), given);
+    table_put_i64(&w, SLICE_LIT("x-expires"), 5);
+    assert_int_equal(arguments_with_default_type(slice_str(of_vhost), &p, buf_slice(&b), &room, &got), 0);
+    assert_int_equal(table_validate(got, 1), 0);
+    assert_true(table_find(got, SLICE_LIT("x-expires"), NULL));
+    table_find_longstr(got, SLICE_LIT("x-queue-type"), &type);
+    assert_true(slice_eq_str(type, expected));
+    buf_fini(&b);
+    buf_fini(&room);
+}
+
+static void
+test_default_type(void **state)
+{
+    struct queue_properties transient = {0}, exclusive = {.is_durable = true, .is_exclusive = true},
+                            auto_delete = {.is_durable = true, .is_auto_delete = true};
+    expect_default_type("", NULL, durable, "");
+    expect_default_type("quorum", NULL, durable, "quorum");
+    expect_default_type("stream", NULL, durable, "stream");
+    expect_default_type("classic", NULL, durable, "classic");
+    expect_default_type("classic", NULL, exclusive, "classic");
+    expect_default_type("quorum", NULL, transient, "");
+    expect_default_type("quorum", NULL, exclusive, "");
+    expect_default_type("stream", NULL, auto_delete, "");
+    expect_default_type("quorum", "classic", durable, "classic");
+    expect_default_type("quorum", "bad", durable, "bad");
+    // A type that is no string is refused as the client's, not replaced.
+    struct buf b = BUF_INIT, room = BUF_INIT;
+    struct table_writer w = table_writer_of(&b);
+    struct slice got;
+    table_put_void(&w, SLICE_LIT("x-queue-type"));
+    assert_int_equal(arguments_with_default_type(SLICE_LIT("quorum"), &durable, buf_slice(&b), &room, &got),
+                     0);
+    assert_ptr_equal(got.ptr, b.ptr);
+    assert_ptr_equal(room.ptr, NULL);
+    buf_fini(&b);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_queue_types),
-        cmocka_unit_test(test_equivalence),
-        cmocka_unit_test(test_expiration),
-        cmocka_unit_test(test_sender_selected),
-        cmocka_unit_test(test_x_match),
-        cmocka_unit_test(test_fault_text_is_bounded),
+        cmocka_unit_test(test_values),      cmocka_unit_test(test_queue_types),
+        cmocka_unit_test(test_equivalence), cmocka_unit_test(test_default_type),
+        cmocka_unit_test(test_expiration),  cmocka_unit_test(test_sender_selected),
+        cmocka_unit_test(test_x_match),     cmocka_unit_test(test_fault_text_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

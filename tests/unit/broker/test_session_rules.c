@@ -418,6 +418,67 @@ test_quorum_rules(void **state)
 }
 
 static void
+put_vhost(struct sf_session *s, struct slice default_queue_type)
+{
+    struct topology_request args = {.change = CHANGE_VHOST_PUT,
+                                    .name = SLICE_LIT("/"),
+                                    .default_queue_type = default_queue_type,
+                                    .done = topology_request_free};
+    struct topology_request *r = topology_request_new(&args);
+    assert_non_null(r);
+    SF_AS(s, topology_submit(r));
+    sf_rounds(100);
+}
+
+// The vhost's default type is as good as an argument: for names, for what the queue can do, for redeclaring.
+static void
+test_default_queue_type(void **state)
+{
+    sf_open(world);
+    struct sf_session *s = sf_session(0);
+    struct buf quorum = table_of("x-queue-type", "quorum"), classic = table_of("x-queue-type", "classic");
+    struct session_queue_args old = {.queue = SLICE_LIT("old"), .is_durable = true};
+    struct session_queue_args a = {.is_durable = true};
+    assert_int_equal(declare_queue(s, &old), 0);
+    put_vhost(s, SLICE_LIT("quorum"));
+    put_vhost(s, SLICE_LIT("nosuch")); // refused: stays what it was
+    assert_int_equal(declare_queue(s, &a), 406);
+    assert_string_equal(
+        s->fault.text,
+        "PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue");
+    a.queue = SLICE_LIT("new");
+    assert_int_equal(declare_queue(s, &a), 0);
+    assert_int_equal(declare_queue(s, &a), 0);
+    a.arguments = buf_slice(&quorum);
+    assert_int_equal(declare_queue(s, &a), 0);
+    assert_int_equal(SF_DO(s, session_queue_delete(s->session, SLICE_LIT("new"), true, false)), 540);
+    a.arguments = buf_slice(&classic);
+    assert_int_equal(declare_queue(s, &a), 406);
+    assert_string_equal(s->fault.text,
+                        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'new' in "
+                        "vhost '/': received 'classic' but current is 'quorum'");
+    assert_int_equal(declare_queue(s, &old), 406);
+    assert_string_equal(s->fault.text,
+                        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'old' in vhost '/': "
+                        "received the value 'quorum' of type 'longstr' but current is none");
+    // What a quorum queue cannot be stays classic; so does what says so.
+    struct session_queue_args transient = {.queue = SLICE_LIT("transient")};
+    assert_int_equal(declare_queue(s, &transient), 0);
+    struct session_queue_args exclusive = {
+        .queue = SLICE_LIT("exclusive"), .is_durable = true, .is_exclusive = true};
+    assert_int_equal(declare_queue(s, &exclusive), 0);
+    old.arguments = buf_slice(&classic);
+    assert_int_equal(declare_queue(s, &old), 0);
+    put_vhost(s, SLICE_LIT(""));
+    old.arguments = SLICE_EMPTY;
+    assert_int_equal(declare_queue(s, &old), 0);
+    buf_fini(&quorum);
+    buf_fini(&classic);
+    sf_end(s);
+    sf_close();
+}
+
+static void
 test_consumer_arguments(void **state)
 {
     sf_open(world);
@@ -452,6 +513,7 @@ main(void)
         cmocka_unit_test(test_many_consumers),
         cmocka_unit_test(test_recover),
         cmocka_unit_test(test_quorum_rules),
+        cmocka_unit_test(test_default_queue_type),
         cmocka_unit_test(test_consumer_arguments),
     };
     return sf_run_worlds("session rules", tests, LV_ARRAY_LEN(tests));
