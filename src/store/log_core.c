@@ -374,6 +374,8 @@ core_sync(struct core *c)
     int err = c->is_out ? 0 : ring_sync(&c->ring);
     if (err != 0) {
         spoil_txs(c);
+        // A COMMIT in the group has left its transaction: the group is refused with it.
+        c->presync_error = c->needs_presync ? err : 0;
         c->is_out = c->ring.failures > FAILURES_MAX;
     }
     return err;
@@ -414,7 +416,7 @@ int
 core_flush(struct core *c)
 {
     uint64_t first = c->is_out ? 0 : checkpoint_due(c);
-    int err = c->is_out ? -LE_IO : 0;
+    int err = c->is_out ? -LE_IO : LOG_BUG(BUG_NO_PRESYNC) ? 0 : c->presync_error;
     if (first > c->checkpoint && c->group.bytes < c->group_soft &&
         ring_fits(&c->ring, group_padded(c->group.bytes + RECORD_HEADER_BYTES + 16), 0) &&
         group_append(&c->group, NULL, &(struct group_add){.type = RECORD_CHECKPOINT, .number = first}) == 0)
@@ -439,6 +441,7 @@ core_flush(struct core *c)
         settle_silent(c, c->silent_writer[i], c->silent[i]);
     c->silent_count = 0;
     c->needs_sync = c->needs_presync = false;
+    c->presync_error = 0;
     group_reset(&c->group);
     if (c->is_out) // parts are refused from now on, so nothing waits for them
         core_refuse_held(c);

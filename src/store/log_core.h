@@ -33,6 +33,7 @@ struct core {
     uint32_t unsynced_max; // LIMIT: bytes of groups that wait for a sync: recovery copies them into one group
     bool needs_sync;       // something in the group is not relaxed, or has to be durable for another reason
     bool needs_presync;    // something in the group must not be on disk without the groups before it
+    int presync_error;     // of a sync that failed since: the group must not be written
     unsigned writer_count;
     struct inttab txs;   // → struct core_tx
     struct inttab large; // id → number of references and one, as a pointer
@@ -67,7 +68,8 @@ LV_MUST_USE int core_add(struct core *c, unsigned writer, struct msglog_entry *e
 int core_flush(struct core *c);
 bool core_has_work(const struct core *c);    // a flush would write something
 bool core_is_unsynced(const struct core *c); // there are relaxed entries that are not durable yet
-int core_sync(struct core *c); // makes them durable; 0 or the error, after which core_is_out may be true
+// Makes them durable; 0 or the error, after which core_is_out may be true, and a group being built that relies on them is refused.
+int core_sync(struct core *c);
 // A generation the writers have to vacate; 0: none. Told once.
 uint64_t core_vacate_wanted(struct core *c);
 // At the end: verdicts that still wait for parts are refused.

@@ -634,6 +634,49 @@ test_starts_in_a_full_ring(void **state)
     powercut_free(p);
 }
 
+// A COMMIT that waits to be written when the sync of its parts fails is refused: after a power cut half of it would be there.
+static void
+test_a_commit_goes_with_the_sync_of_its_parts(void **state)
+{
+    struct powercut *p = powercut_new(1);
+    struct msglog_config config = sim_config(p);
+    struct msglog_live live;
+    struct msglog_report report;
+    struct core c;
+    static const uint8_t bytes[100];
+    struct msglog_content content = {.body_bytes = 100, .bytes = bytes};
+    struct msglog_entry first = {.kind = MSGLOG_MESSAGE, .queue = 1, .seq = 1, .content = &content};
+    struct msglog_entry part = {
+        .kind = MSGLOG_MESSAGE, .queue = 1, .seq = 2, .content = &content, .tx = 1, .is_relaxed = true};
+    struct msglog_entry commit = {.kind = MSGLOG_COMMIT, .tx = 1, .is_relaxed = true};
+    struct powercut_fault fails = {.calls = CUT_FDATASYNC, .at = 1, .count = 1, .error = -LE_IO};
+    assert_int_equal(config.io->mkdir(config.io->ctx, "/d"), 0);
+    assert_int_equal(core_open(&c, &config, &live, &report), 0);
+    assert_int_equal(core_add(&c, 0, &first), 0);
+    assert_int_equal(core_flush(&c), 0);
+    assert_int_equal(core_add(&c, 0, &part), 0);
+    assert_int_equal(core_flush(&c), 0);
+    assert_true(core_is_unsynced(&c));
+    assert_int_equal(core_add(&c, 0, &commit), 0);
+    powercut_plan(p, &fails);
+    assert_int_equal(core_sync(&c), -LE_IO);
+    assert_int_equal(core_flush(&c), -LE_IO);
+    assert_int_equal(commit.result, -LE_IO);
+    // Nothing else goes with it.
+    struct msglog_entry later = {.kind = MSGLOG_MESSAGE, .queue = 1, .seq = 3, .content = &content};
+    assert_int_equal(core_add(&c, 0, &later), 0);
+    assert_int_equal(core_flush(&c), 0);
+    core_fini(&c);
+    msglog_live_fini(&live);
+    powercut_cut(p);
+    assert_int_equal(core_open(&c, &config, &live, &report), 0);
+    assert_int_equal(live.count, 2);
+    assert_null(msglog_live_find(&live, 1, 2));
+    core_fini(&c);
+    msglog_live_fini(&live);
+    powercut_free(p);
+}
+
 int
 main(void)
 {
@@ -649,6 +692,7 @@ main(void)
         cmocka_unit_test(test_relaxed_groups_are_not_synced),
         cmocka_unit_test(test_a_hole_is_damage_only_where_a_sync_was),
         cmocka_unit_test(test_the_idle_log_syncs),
+        cmocka_unit_test(test_a_commit_goes_with_the_sync_of_its_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
