@@ -131,6 +131,26 @@ copy_tail(struct core *c, struct msglog_live *live, const struct recovered_tail 
     return msglog_live_each(live, UINT64_MAX, relocate, &(struct relocation){tail, target.generation, to});
 }
 
+// There is no room for a copy: the same bytes to the same place, so that the pages are dirty and the sync means them, whatever a failed
+// one has left. What is known to be durable is not touched. Of the rest a sector that is torn now may be lost, if it was durable.
+static int
+rewrite_tail(struct core *c, const struct recovered_tail *tail, uint8_t *bytes)
+{
+    uint64_t start = LV_MAX(tail->start, tail->synced);
+    if (start >= tail->end)
+        return 0;
+    size_t n = 0, len = (size_t)(tail->end - start);
+    int err = io_read_all(c->io, tail->segment->fd, bytes, len, start, &n);
+    if (err != 0 || n != len)
+        return 0; // it cannot be read any more: nor can it be saved
+    struct iovec part = {bytes, len};
+    err = io_write_all(c->io, tail->segment->fd, &part, 1, start);
+    if (err == 0)
+        err = c->io->fdatasync(c->io->ctx, tail->segment->fd);
+    // What may be said to be durable stays as it was: there may be gaps between the groups. No room here either: the first sync has to do.
+    return err == -LE_NOSPACE ? 0 : err;
+}
+
 static int
 secure_tail(struct core *c, struct msglog_live *live, const struct recovered_tail *tail)
 {
@@ -139,15 +159,21 @@ secure_tail(struct core *c, struct msglog_live *live, const struct recovered_tai
         return 0;
     // A CHECKPOINT in it may have freed the very segment that the copy goes to.
     int err = c->io->fdatasync(c->io->ctx, tail->segment->fd);
-    if (err != 0 || tail->count == 0 || joined_bytes(tail) > ring_group_max(&c->ring))
+    if (err != 0 || tail->count == 0)
         return err;
     uint8_t *bytes = mem_alloc(len + joined_bytes(tail));
     uint32_t *to = mem_alloc(tail->count * sizeof(*to));
-    err = bytes != NULL && to != NULL ? copy_tail(c, live, tail, bytes, to) : -LE_NOMEM;
+    if (bytes == NULL || to == NULL)
+        err = -LE_NOMEM;
+    else if (joined_bytes(tail) > ring_group_max(&c->ring)) // segments were larger once
+        err = -LE_NOSPACE;
+    else
+        err = copy_tail(c, live, tail, bytes, to);
+    if (err == -LE_NOSPACE)
+        err = rewrite_tail(c, tail, bytes);
     mem_free(bytes);
     mem_free(to);
-    // No room, or it cannot be read any more: then the sync has to do.
-    return err == -LE_NOSPACE || err == -LE_CORRUPT ? 0 : err;
+    return err == -LE_CORRUPT ? 0 : err; // it cannot be read any more: then the sync has to do
 }
 
 // --- opening ---

@@ -10,7 +10,7 @@
 //    power cut may have left any subset of the groups: what is not valid is passed over.
 // 4. The groups that nobody says are durable are copied, as one group, to the head of the new segment and synced: a process that died
 //    before its fdatasync, or after a failed one, left them in the page cache alone, and what recovery has seen must not be lost by the
-//    next power cut. Not in place: a torn write would spoil what was durable. As one group: half of them would be worse than none.
+//    next power cut. Not in place, unless there is no room: a torn write would spoil what was durable. As one group: half of them would be worse than none.
 // The log goes on in a new segment, whose header says where the valid part ends; so the torn tail is void for ever.
 #include "src/store/log_recover.h"
 #include "src/base/crc.h"

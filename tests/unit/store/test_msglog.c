@@ -677,6 +677,78 @@ test_a_commit_goes_with_the_sync_of_its_parts(void **state)
     powercut_free(p);
 }
 
+// Returns how many messages live.
+static uint64_t
+open_and_count(struct powercut *p, struct core *c)
+{
+    struct msglog_config config = sim_config(p);
+    struct msglog_live live;
+    struct msglog_report report;
+    assert_int_equal(core_open(c, &config, &live, &report), 0);
+    assert_int_equal(report.bad_spots, 0);
+    uint64_t count = live.count;
+    msglog_live_fini(&live);
+    return count;
+}
+
+// An ack that is written, and whose sync fails.
+static void
+ack_and_fail(struct powercut *p, struct core *c, uint64_t seq)
+{
+    struct msglog_entry ack = {.kind = MSGLOG_ACK, .queue = 1, .seq = seq, .count = 1, .is_relaxed = true};
+    struct powercut_fault fails = {.calls = CUT_FDATASYNC, .at = 1, .count = 1, .error = -LE_IO};
+    assert_int_equal(core_add(c, 0, &ack), 0);
+    assert_int_equal(core_flush(c), 0);
+    powercut_plan(p, &fails);
+    assert_int_equal(core_sync(c), -LE_IO);
+    powercut_clear_plan(p);
+}
+
+static void
+publish_40(struct core *c)
+{
+    static const uint8_t byte[1];
+    struct msglog_content content = {.body_bytes = 1, .bytes = byte};
+    struct msglog_entry e[40];
+    for (uint64_t i = 0; i < LV_ARRAY_LEN(e); i++) {
+        e[i] = (struct msglog_entry){.kind = MSGLOG_MESSAGE, .queue = 1, .seq = i + 1, .content = &content};
+        assert_int_equal(core_add(c, 0, &e[i]), 0);
+    }
+    assert_int_equal(core_flush(c), 0);
+}
+
+// No segment is free and the disk is full: what a start has seen of groups whose sync failed is there after the next power cut too.
+static void
+test_a_tail_without_room_is_written_again(void **state)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct powercut *p = powercut_new(seed);
+        struct core c;
+        uint64_t seen = 0, lives = 0;
+        assert_int_equal(powercut_io(p)->mkdir(powercut_io(p)->ctx, "/d"), 0);
+        assert_int_equal(powercut_io(p)->sync_dir(powercut_io(p)->ctx, "/"), 0);
+        for (bool has_room = true; has_room; lives++) {
+            seen = open_and_count(p, &c);
+            powercut_set_capacity(p, 0);
+            // The start has copied the tail of the life before, if it could.
+            has_room = c.ring.current != NULL || lives == 0;
+            if (lives == 0)
+                publish_40(&c);
+            if (has_room)
+                ack_and_fail(p, &c, 1 + lives);
+            core_fini(&c);
+            if (has_room)
+                powercut_kill(p);
+        }
+        assert_true(lives > 3);
+        powercut_cut(p);
+        powercut_set_capacity(p, UINT64_MAX / 2);
+        assert_int_equal(open_and_count(p, &c), seen);
+        core_fini(&c);
+        powercut_free(p);
+    }
+}
+
 int
 main(void)
 {
@@ -693,6 +765,7 @@ main(void)
         cmocka_unit_test(test_a_hole_is_damage_only_where_a_sync_was),
         cmocka_unit_test(test_the_idle_log_syncs),
         cmocka_unit_test(test_a_commit_goes_with_the_sync_of_its_parts),
+        cmocka_unit_test(test_a_tail_without_room_is_written_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
