@@ -241,7 +241,8 @@ by_number(const void *a, const void *b)
 static bool
 add_kept(struct state_job *j, const struct ready_entry *e)
 {
-    if (!ready_entry_is(e, READY_STORED) || !stored_is(e->stored, STORED_BACKLOG))
+    if (!ready_entry_is(e, READY_STORED) || !stored_is(e->stored, STORED_BACKLOG) ||
+        stored_is(e->stored, STORED_TX_DONE))
         return true;
     if (j->kept_count == j->kept_cap) {
         size_t cap = j->kept_cap == 0 ? 64 : j->kept_cap * 2;

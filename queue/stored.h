@@ -20,7 +20,8 @@ enum stored_flags {
     STORED_LOST = 1u << 8,    // it cannot be read: dropped when its turn comes
     // An open transaction acknowledges it. It stays where it is: written again behind that ack it would outlive it.
     STORED_TX_ACKED = 1u << 10,
-    STORED_PURGED = 1u << 9, // a purge took it, and its entry is being dropped: in no sum any more
+    STORED_TX_DONE = 1u << 11, // and its COMMIT is durable: it is gone, though its settle is still on its way
+    STORED_PURGED = 1u << 9,   // a purge took it, and its entry is being dropped: in no sum any more
 };
 
 struct stored {

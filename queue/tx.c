@@ -158,7 +158,7 @@ tx_ack_returned(struct queue_worker *qw, uint64_t tx, uint64_t generation)
 void
 tx_ack_void(struct queue *q, struct stored *s)
 {
-    s->flags &= (uint16_t) ~(unsigned)STORED_TX_ACKED;
+    s->flags &= (uint16_t) ~(unsigned)(STORED_TX_ACKED | STORED_TX_DONE);
     // A wave may have passed it over.
     if (stored_is(s, STORED_WRITTEN) && !stored_is(s, STORED_BACKLOG))
         q->disk->oldest = LV_MIN(q->disk->oldest, (uint64_t)s->file);
@@ -172,6 +172,22 @@ release_acks(struct queue_worker *qw, const struct tx_work *work)
         struct stored *s = acked_stored(qw, &work->acks[i], &q);
         if (s != NULL)
             tx_ack_void(q, s);
+    }
+}
+
+// From here on the acks count, wherever the messages lie: `state` speaks no more of those in files, and one that was written
+// while the transaction was open did, so the acks stay in the log until the next one.
+static void
+acks_count(struct queue_worker *qw, const struct tx_work *work)
+{
+    for (size_t i = 0; i < work->ack_count; i++) {
+        struct queue *q;
+        struct stored *s = acked_stored(qw, &work->acks[i], &q);
+        if (s == NULL || !stored_is(s, STORED_TX_ACKED))
+            continue; // given back, or settled already
+        s->flags |= STORED_TX_DONE;
+        if (q->disk->has_folder)
+            q->disk->acks_oldest = LV_MIN(q->disk->acks_oldest, work->acks_oldest);
     }
 }
 
@@ -233,6 +249,7 @@ verdict_here(struct queue_worker *qw, uint64_t tx, bool is_committed)
         return;
     work->is_committed = is_committed;
     if (is_committed) {
+        acks_count(qw, work);
         apply(qw, work);
         return;
     }
