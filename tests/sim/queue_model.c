@@ -289,7 +289,9 @@ model_check_txs(struct model *m)
         bool is_there = e->state != ENTRY_GONE, counts = is_stored(m, e) && !m->queues[e->queue].is_deleted;
         if (e->tx != 0 && counts && !m->queues[e->queue].is_delete_open)
             *(is_there ? &there[e->tx] : &away[e->tx]) += 1;
-        if (e->ack_tx != 0 && counts && e->is_confirmed && !m->queues[e->queue].is_delete_open)
+        // What was not synced yet may be missing without having been acknowledged.
+        bool is_telling = is_there || is_synced(&m->queues[e->queue]);
+        if (e->ack_tx != 0 && counts && is_telling && e->is_confirmed && !m->queues[e->queue].is_delete_open)
             *(is_there ? &away[e->ack_tx] : &there[e->ack_tx]) += 1;
         e->tx = e->ack_tx = 0;
     }
