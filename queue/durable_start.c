@@ -198,6 +198,26 @@ wants_gone(void *ctx, uint64_t queue)
     return inttab_get(&((struct recovery *)ctx)->folders, queue) != NULL;
 }
 
+void
+recovery_fini(struct recovery *r)
+{
+    if (r->is_closed)
+        return;
+    size_t cursor = 0;
+    uint64_t id;
+    void *flags;
+    while (inttab_next(&r->flags, &cursor, &id, &flags)) {
+        inttab_fini(flags);
+        mem_free(flags);
+    }
+    inttab_fini(&r->flags);
+    inttab_fini(&r->folders);
+    mem_free(r->backlog.large);
+    r->backlog.large = NULL;
+    msglog_live_fini(&r->live);
+    r->is_closed = true;
+}
+
 int
 recovery_open(struct recovery *r, const struct recovery_config *config)
 {
@@ -212,11 +232,10 @@ recovery_open(struct recovery *r, const struct recovery_config *config)
         err = backlog_each_queue(r->io, r->data_dir, remember_folder, r);
     if (err == 0)
         err = msglog_open(&log, &r->live, &r->report, &r->log);
-    if (err != 0)
-        return err;
-    err = orderly_read(r);
+    if (err == 0)
+        err = orderly_read(r);
     if (err != 0) {
-        msglog_live_fini(&r->live);
+        recovery_fini(r);
         msglog_close(r->log);
         r->log = NULL;
     }
@@ -561,24 +580,6 @@ orphans_of_log(struct recovery *r, struct durable *d)
     return err;
 }
 
-static void
-recovery_free(struct recovery *r)
-{
-    size_t cursor = 0;
-    uint64_t id;
-    void *flags;
-    while (inttab_next(&r->flags, &cursor, &id, &flags)) {
-        inttab_fini(flags);
-        mem_free(flags);
-    }
-    inttab_fini(&r->flags);
-    inttab_fini(&r->folders);
-    mem_free(r->backlog.large);
-    r->backlog.large = NULL;
-    msglog_live_fini(&r->live);
-    r->is_closed = true;
-}
-
 int
 recovery_close(struct recovery *r, struct worker *first)
 {
@@ -593,6 +594,6 @@ recovery_close(struct recovery *r, struct worker *first)
     void *value;
     while (err == 0 && inttab_next(&r->folders, &cursor, &id, &value))
         err = set_aside(r, id, 0);
-    recovery_free(r);
+    recovery_fini(r);
     return err;
 }

@@ -39,5 +39,7 @@ LV_MUST_USE int recovery_open(struct recovery *r, const struct recovery_config *
 // After the queues were made, before the threads run: sets aside what nobody took (the word about it goes to the log from worker
 // `first`); frees. 0, or an error, also of an adoption.
 LV_MUST_USE int recovery_close(struct recovery *r, struct worker *first);
+// Frees, of a start that did not come to recovery_close, too; may be called again. Not before the queues are gone, when there are any.
+void recovery_fini(struct recovery *r);
 // The threads have ended, the log is stopped, nothing is unacked.
 LV_MUST_USE int orderly_write(const struct io *io, const char *data_dir, struct crew *crew);

@@ -152,6 +152,7 @@ store_stop(struct daemon *d)
     mover_stop(mover);
     mover_free(mover);
     mover = NULL;
+    recovery_fini(&recovery);
     msglog_close(recovery.log);
     durable = (struct durable_config){0};
 }

@@ -230,6 +230,7 @@ fx_store_close(void)
     if (fx->durable.log == NULL)
         return;
     mover_free(fx->mover);
+    recovery_fini(&fx->recovery);
     msglog_close(fx->durable.log);
     if (fx->disk == NULL)
         remove_folder(fx->dir);
