@@ -28,9 +28,10 @@ os.environ.setdefault("LEVERETD", os.path.join(TOP, "build", "test", "src", "lev
 BUILD = os.path.dirname(os.path.dirname(os.path.abspath(os.environ["LEVERETD"])))
 os.environ.setdefault("LEVERETCTL", os.path.join(BUILD, "src", "cli", "leveretctl"))
 
-import case_client  # noqa: E402  (the path has to be set first)
-
+import case_alarms  # noqa: E402  (the path has to be set first)
+import case_client  # noqa: E402
 import case_crash  # noqa: E402
+import case_errors  # noqa: E402
 import case_meta  # noqa: E402
 import test_ledger  # noqa: E402
 from node import Context, Violation  # noqa: E402
@@ -83,9 +84,11 @@ CASES = [
         "fault/fault_tail", lambda n: 0, lambda n: max(1, 65536 // n)), 500, 65536, {"log:0x200000": 500, "log:0x400000": 500}),
     Case("p4", "bit rot: bits of two regions of 8 KiB; random flips, swapped records, stale blocks", program(
         "fault/fault_rot", lambda n: max(1, 65536 // n), lambda n: max(300, n // 65)), 1000, 65536, {"log:0x200000": 1000}),
+    Case("p5", "I/O calls fail once, for good, for a while; short writes", case_errors.run, 7, 400, {"log:0x800000": 1, "confirm-early": 2}),
     Case("p7", "a client dies at every byte of a publish", case_client.run, 1, 20,
          {"partial-publish": 1, "tx-on-close": 1, "leak-content": 0}),
     Case("p8", "metadata churn, kill -9 each 200 ms", case_meta.run, 12, 2000, {"meta-early": 12}),
+    Case("p27", "the disk is full, free space low, memory high", case_alarms.run, 3, 200, {"alarm-stays": 1}),
 ]
 BY_NAME = {case.name: case for case in CASES}
 

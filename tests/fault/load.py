@@ -34,6 +34,8 @@ class World:
         self.large_bytes = large_bytes  # now and then a body of that size; 0: never
         self.may_refuse = may_refuse    # nacks are no violation (a disk that fails)
         self.is_ending = threading.Event()
+        self.blocked = set()            # names of publishers that were told connection.blocked, and not the end of it
+        self.times_blocked = 0
         self.queues = {}
         self.names = {}
 
@@ -82,7 +84,7 @@ class Actor(threading.Thread):
         except (wire.SocketClosed, OSError) as e:
             self.expect_end(repr(e))
         except wire.Closed as e:
-            if e.code != 320:
+            if e.code != 320 and not (e.code == 406 and self.world.may_refuse):  # 406: a commit that was refused
                 self.error = f"{self.name}: {e}"
         except (wire.NothingCame, wire.WireError) as e:
             if self.node.is_alive() and not self.world.is_ending.is_set():
@@ -115,6 +117,18 @@ def take(conn, wait=0.0):
             return False
     conn.pump()
     return True
+
+
+def heed(world, name, conn):
+    """Takes connection.blocked and connection.unblocked. Whether the publisher may go on."""
+    notices = conn.inbox[0]
+    while notices and notices[0].name in ("connection.blocked", "connection.unblocked"):
+        if notices.popleft().name == "connection.blocked":
+            world.blocked.add(name)
+            world.times_blocked += 1
+        else:
+            world.blocked.discard(name)
+    return name not in world.blocked
 
 
 def publish(ch, message):
@@ -159,15 +173,16 @@ class Publisher(Actor):
         ch.call("confirm.select")
         confirms = Confirms(self.world, self.name)
         while True:
-            for _ in range(self.rng.randrange(1, 30)):
+            may_go_on = heed(self.world, self.name, conn)
+            for _ in range(self.rng.randrange(1, 30) if may_go_on else 0):
                 route = "f.fan" if self.rng.randrange(4) == 0 else self.rng.choice(list(QUEUE_KINDS))
                 exchange, key = ("f.fan", "k") if route == "f.fan" else ("", route)
                 message = self.ledger.publish(self.name, exchange, key, self.world.targets(route), self.world.size(self.rng),
                                               self.world.props(self.rng))
                 confirms.sent(message)
                 publish(ch, message)
-            while take(conn, 0 if len(confirms.open) < WINDOW else 1):
-                pass
+            while take(conn, 0 if may_go_on and len(confirms.open) < WINDOW else 1):
+                may_go_on = heed(self.world, self.name, conn)
             while conn.inbox[1] or conn.inbox[0]:
                 method = conn.next(1)
                 confirms.take(method)
@@ -197,7 +212,8 @@ class TxClient(Actor):
         held = []
         while True:
             tx = self.ledger.begin()
-            for _ in range(self.rng.randrange(3)):
+            # A commit that is refused closes the channel, and another consumer may be faster than the news of it: then nothing is held.
+            for _ in range(0 if self.world.may_refuse else self.rng.randrange(3)):
                 got = ch.get(name := self.rng.choice(("f.plain", "f.lazy")), no_ack=False)
                 if got is not None:
                     held.append((got.delivery_tag, self.ledger.delivered(self.name, self.world.queues[name], got)))
@@ -225,10 +241,11 @@ class Consumer(Actor):
     """Acknowledges one by one and many at once, puts back, throws away, and holds on to some."""
 
     queues = ("f.plain", "f.lazy", "f.quorum")
+    prefetch = (1, 5, 50)  # with the smaller ones it may come to a halt, on what it holds
 
     def work(self):
         conn, ch = self.open()
-        ch.call("basic.qos", prefetch_count=self.rng.choice((1, 5, 50)))
+        ch.call("basic.qos", prefetch_count=self.rng.choice(self.prefetch))
         tags = {ch.consume(name): self.world.queues[name] for name in self.queues}
         held = {}
         while True:
@@ -253,6 +270,12 @@ class Consumer(Actor):
                 tag = min(held)
                 self.ledger.ack(held.pop(tag))
                 ch.send("basic.ack", delivery_tag=tag)
+
+
+class SteadyConsumer(Consumer):
+    """Never comes to a halt."""
+
+    prefetch = (50,)
 
 
 class Churner(Actor):
@@ -281,12 +304,16 @@ class Churner(Actor):
             self.ledger.dropped(queue, dice == 1)
 
 
-def start(world, node, rng):
-    """One of each kind, two publishers and consumers; running."""
+PUBLISHERS = {"p0": Publisher, "p1": Publisher, "pika": PikaPublisher}
+CONSUMERS = {"c0": Consumer, "c1": Consumer}
+STEADY_CONSUMERS = {"c0": SteadyConsumer, "c1": SteadyConsumer}
+ALL = {**PUBLISHERS, "t0": TxClient, "u0": Churner, **CONSUMERS}
+
+
+def start(world, node, rng, kinds=None):
+    """Of each kind what is named (default: all), running."""
     # A name is a publisher's for ever: its numbers go on.
-    actors = [Publisher(world, node, f"p{i}", rng()) for i in range(2)]
-    actors += [TxClient(world, node, "t0", rng()), Churner(world, node, "u0", rng()), PikaPublisher(world, node, "pika", rng())]
-    actors += [Consumer(world, node, f"c{i}", rng()) for i in range(2)]
+    actors = [kind(world, node, name, rng()) for name, kind in (kinds or ALL).items()]
     for actor in actors:
         actor.start()
     return actors
@@ -299,6 +326,7 @@ def join(world, actors):
     if any(actor.is_alive() for actor in actors):
         raise RuntimeError(f"actors do not end: {[a.name for a in actors if a.is_alive()]}")
     world.ledger.died()
+    world.blocked.clear()
     errors = [actor.error for actor in actors if actor.error]
     if errors:
         raise Violation(world.ledger.violation or "; ".join(errors))

@@ -50,12 +50,26 @@ class Context:
 class Node(Leveret):
     """A leveretd of the test build. Its log lies outside the data directory, which may be on a disk of its own."""
 
-    def __init__(self, options, data=None):
+    def __init__(self, options, data=None, prefix=()):
+        """prefix: a command that runs the daemon (nsenter)."""
         super().__init__(options)
+        self.prefix, self.conf = list(prefix), None
         if data is not None:
             self.data = data
             self.socket = os.path.join(self.dir, "control.sock")
             self.options.setdefault("control_socket", self.socket)
+
+    def command(self):
+        argv, env = super().command()
+        return [*self.prefix, *argv, *(["-c", self.conf] if self.conf else [])], env
+
+    def configure(self, lines):
+        """A configuration file of these lines, which a running daemon reads again."""
+        self.conf = os.path.join(self.dir, "leveret.conf")
+        with open(self.conf, "w", encoding="ascii") as f:
+            f.write(lines + "\n")
+        if self.is_alive():
+            self.process.send_signal(signal.SIGHUP)
 
     def start_or_die(self):
         """True when it came up, False when a planned crash came first."""

@@ -1,0 +1,161 @@
+"""P27: the disk is full, is below its limit, memory is above its watermark: publishers wait, consumers do not, and it ends by itself.
+
+The data lie on a disk of their own: a tmpfs in a mount namespace. Where nobody may mount one, writes fail by plan instead.
+"""
+
+import contextlib
+import errno
+import os
+import random
+import subprocess
+
+import load
+from ledger import Ledger
+from node import DEADLINE_S, Node, Violation, wait_until
+
+DISK_BYTES = 64 << 20
+ENOUGH = 200  # confirms, or acknowledgements, that show that it goes on
+SMALL_RING = {"message_log.segments": "5"}
+QUIET = "disk_free_limit.absolute = 1\nvm_memory_high_watermark.absolute = 8GB"
+KINDS = {
+    "no room": None,
+    "free space below its limit": QUIET.replace("disk_free_limit.absolute = 1", "disk_free_limit.absolute = 1000000000000000"),
+    "memory above its watermark": QUIET.replace("8GB", "1000"),
+}
+
+
+class Disk:
+    """A file system of DISK_BYTES that only its holder, and who enters the namespace of that, sees."""
+
+    def __init__(self, path):
+        self.path = path
+        os.mkdir(path)
+        self.user = [] if os.geteuid() == 0 else ["--user"]
+        script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && mkdir "$2/data" && echo mounted && exec cat'
+        self.holder = subprocess.Popen(["unshare", *(["--map-root-user", *self.user] if self.user else []), "--mount", "sh", "-c", script, "sh",
+                                        str(DISK_BYTES), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.is_mounted = self.holder.stdout.readline() == b"mounted\n"
+
+    def prefix(self):
+        keep = [*self.user, "--preserve-credentials"] if self.user else []
+        return ["nsenter", f"--target={self.holder.pid}", *keep, "--mount", "--"]
+
+    def ballast(self):
+        return f"/proc/{self.holder.pid}/root{self.path}/ballast"
+
+    def fill(self, is_full):
+        if not is_full:
+            os.unlink(self.ballast())
+            return
+        fd = os.open(self.ballast(), os.O_WRONLY | os.O_CREAT)
+        with contextlib.closing(os.fdopen(fd, "wb", buffering=0)) as f:
+            try:
+                while True:
+                    f.write(bytes(1 << 16))
+            except OSError as e:
+                if e.errno != errno.ENOSPC:
+                    raise
+
+    def close(self):
+        self.holder.stdin.close()  # the mount goes with its last process
+        self.holder.wait()
+        self.holder.stdout.close()
+
+
+class PlannedDisk:
+    """Where no disk can be mounted."""
+
+    def __init__(self, flag):
+        self.flag = flag
+
+    def plan(self):
+        return f"write:1:0:ENOSPC@{self.flag},allocate:1:0:ENOSPC@{self.flag}"
+
+    def fill(self, is_full):
+        if is_full:
+            with open(self.flag, "w", encoding="ascii"):
+                pass
+        else:
+            os.unlink(self.flag)
+
+    def close(self):
+        pass
+
+
+def make(ctx):
+    """(disk, node, what it is)."""
+    disk = Disk(os.path.join(ctx.dir, "disk"))
+    options = ctx.options() | SMALL_RING
+    if disk.is_mounted:
+        return disk, Node(options, data=os.path.join(disk.path, "data"), prefix=disk.prefix()), f"a disk of {DISK_BYTES >> 20} MiB"
+    disk.close()
+    disk = PlannedDisk(os.path.join(ctx.dir, "full"))
+    return disk, Node(options | {"test.io_fault": disk.plan()}), "writes that fail by plan"
+
+
+class Rounds:
+    def __init__(self, ctx, node, disk):
+        self.ctx, self.node, self.disk = ctx, node, disk
+        self.world = load.World(Ledger(), ctx.seed, large_bytes=100000)
+        self.patience = 6 if ctx.bug else DEADLINE_S
+
+    def await_more(self, what, when):
+        since = self.world.ledger.counts[what]
+        wait_until(lambda: self.world.ledger.counts[what] >= since + ENOUGH, f"{when}: no more messages are {what}", self.patience)
+
+    def await_blocked(self, kind, is_blocked):
+        wait_until(lambda: {"p0", "p1"} <= self.world.blocked if is_blocked else not self.world.blocked,
+                   f"{kind}: publishers are not told that they are {'blocked' if is_blocked else 'not blocked any more'}", self.patience)
+
+    def set_alarm(self, kind, is_on):
+        if KINDS[kind] is None:
+            self.disk.fill(is_on)
+        else:
+            self.node.configure(KINDS[kind] if is_on else QUIET)
+
+    def start(self):
+        self.world.is_ending.clear()
+        self.node.configure(QUIET)
+        self.node.start()
+        self.world.set_up(self.node)
+        load.audit(self.world, self.node, self.ctx.rng)
+
+    def round(self, kind):
+        def rng():
+            return random.Random(self.ctx.rng.random())
+
+        self.start()
+        actors = load.start(self.world, self.node, rng, load.PUBLISHERS)
+        self.await_more("confirmed", f"{kind}, before it")
+        self.set_alarm(kind, True)
+        self.await_blocked(kind, True)
+        actors += load.start(self.world, self.node, rng, load.STEADY_CONSUMERS)
+        self.await_more("acked", f"{kind}, publishers blocked")
+        if KINDS[kind] is not None and not {"p0", "p1"} <= self.world.blocked:  # no room ends when enough was consumed
+            raise Violation(f"{kind}: publishers go on, and it is not over")
+        self.set_alarm(kind, False)
+        self.await_blocked(kind, False)
+        self.await_more("confirmed", f"{kind}, after it")
+        self.world.is_ending.set()
+        self.node.check_killed()
+        load.join(self.world, actors)
+
+
+def run(ctx):
+    disk, node, what = make(ctx)
+    rounds = Rounds(ctx, node, disk)
+    ledger = rounds.world.ledger
+    try:
+        for cycle in range(ctx.count):
+            rounds.round(list(KINDS)[cycle % len(KINDS)])
+            ctx.say(f"round {cycle}: {ledger.summary()}")
+        rounds.start()
+        node.stop()
+        return f"{ctx.count} rounds on {what}, {rounds.world.times_blocked} times blocked: {ledger.summary()}; 0 lost"
+    except Violation as e:
+        raise Violation(f"{e}\n{ledger.summary()}\n{node.log_tail()}") from None
+    finally:
+        with contextlib.suppress(Exception):
+            node.kill()
+        node.remove()
+        disk.close()
