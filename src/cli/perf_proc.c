@@ -117,14 +117,21 @@ perf_disk_written(const char *dir, uint64_t *ret)
 {
     char path[96], text[512];
     struct stat st;
-    uint64_t sectors;
+    uint64_t sectors = 0;
     if (stat(dir, &st) != 0)
         return -LE_NOTFOUND;
     snprintf(path, sizeof path, "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
-    // reads, merged, sectors, ms, writes, merged, sectors
-    if (read_small(path, text, sizeof text) < 0 ||
-        sscanf(text, "%*u %*u %*u %*u %*u %*u %" SCNu64, &sectors) != 1)
+    if (read_small(path, text, sizeof text) < 0)
         return -LE_NOTFOUND;
+    // reads, merged, sectors, ms, writes, merged, sectors
+    const char *at = text;
+    for (int field = 1; field <= 7; field++) {
+        char *end;
+        sectors = strtoull(at, &end, 10);
+        if (end == at)
+            return -LE_NOTFOUND;
+        at = end;
+    }
     *ret = sectors * 512;
     return 0;
 }

@@ -339,7 +339,7 @@ fx_queue_back(int worker, uint32_t flags, uint64_t id)
     r->ctx = &is_done;
     queue_request_send(r); // carried out at once: no thread runs yet
     assert_true(is_done);
-    int outcome = r->outcome;
+    enum queue_outcome outcome = r->outcome;
     queue_request_free(r);
     return outcome == QUEUE_OK ? def->handle : 0;
 }
