@@ -97,7 +97,7 @@ class Rounds:
     def __init__(self, ctx, node, disk):
         self.ctx, self.node, self.disk = ctx, node, disk
         self.world = load.World(Ledger(), ctx.seed, large_bytes=100000)
-        self.patience = 6 if ctx.bug else DEADLINE_S
+        self.patience = 3 if ctx.bug else DEADLINE_S
 
     def await_more(self, what, when):
         since = self.world.ledger.counts[what]

@@ -28,7 +28,7 @@ class Lives:
         self.flag = os.path.join(ctx.dir, "flag")
         self.node = Node(ctx.options())
         self.world = load.World(Ledger(), ctx.seed, large_bytes=70000)
-        self.patience = 6 if ctx.bug else DEADLINE_S
+        self.patience = 3 if ctx.bug else DEADLINE_S
         self.outcomes = {}
         self.failed_before = 0  # how many plans had come true before this life
 
@@ -88,7 +88,9 @@ class Lives:
         actors = load.start(self.world, self.node, lambda: random.Random(self.rng.random()))
         self.await_progress(f"{name}, before it")
         self.failed_before = self.node.log().count("test.io_fault: ")
-        self.world.ledger.is_closing = outcome == "ends"  # connections one after the other
+        if outcome == "ends":
+            self.world.ledger.is_closing = True  # connections one after the other
+            self.world.is_ending.set()
         self.raise_flag(True)
         wait_until(lambda: self.has_failed() or not self.node.is_alive(), f"{name}: nothing was asked of the disk", self.patience)
         key = name, "went on" if self.expect(name, outcome) else "ended with 74"

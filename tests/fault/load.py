@@ -199,8 +199,13 @@ class PikaPublisher(Actor):
         while True:
             message = self.ledger.publish(self.name, "", "f.other", self.world.targets("f.other"), self.rng.randrange(40, 2000),
                                           {"delivery_mode": 2})
-            channel.basic_publish("", "f.other", message.body(), pika.BasicProperties(delivery_mode=2, message_id=message.id))
-            self.ledger.confirmed(message)
+            try:
+                channel.basic_publish("", "f.other", message.body(), pika.BasicProperties(delivery_mode=2, message_id=message.id))
+                self.ledger.confirmed(message)
+            except pika.exceptions.NackError:
+                if not self.world.may_refuse:
+                    raise Violation(f"{self.name}: {message.id} is refused") from None
+                self.ledger.refused(message)
 
 
 class TxClient(Actor):
