@@ -208,6 +208,8 @@ add_verdict(struct core *c, unsigned writer, struct msglog_entry *e)
     int err = add_record(c, writer, e, &(struct group_add){.type = RECORD_COMMIT});
     if (err == 0) {
         c->needs_presync |= tx->first_number < c->ring.next_number;
+        c->needs_sync |=
+            tx->first_generation <= c->asked; // parts of it are moved to files as soon as it is reported
         tx_end(c, e->tx);
     }
     return err;
@@ -461,6 +463,9 @@ core_vacate_wanted(struct core *c)
         return 0;
     // The same one again only when something has changed: it was refused for want of room, or much was written.
     if (is_again && !c->was_refused && c->fresh_bytes < c->ring.segment_bytes / 4)
+        return 0;
+    // What goes to a file is safe at once: the rest of its transaction must not be less so.
+    if (core_sync(c) != 0)
         return 0;
     c->asked = oldest;
     c->fresh_bytes = 0;
