@@ -78,12 +78,12 @@ CASES = [
     Case("checker", "the checker against stories, true and false", test_ledger.run, 1, 1),
     Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 12, 1000,
          {"confirm-early": 40, "log:256": 20, "unmarked": 6}),
-    Case("p2t", "torn and reordered writes, in process: seeds", simulator, 2000, 1000000,
+    Case("p2t", "torn and reordered writes, in process: seeds", simulator, 1000, 1000000,
          {"log:1": 3000, "log:8": 3000, "log:256": 3000, "log:0x800000": 3000}),
     Case("p3", "the newest segment cut at offsets of 64 KiB; files empty, gone, too many", program(
-        "fault/fault_tail", lambda n: 0, lambda n: max(1, 65536 // n)), 500, 65536, {"log:0x200000": 500, "log:0x400000": 500}),
+        "fault/fault_tail", lambda n: 0, lambda n: max(1, 65536 // n)), 300, 65536, {"log:0x200000": 500, "log:0x400000": 500}),
     Case("p4", "bit rot: bits of two regions of 8 KiB; random flips, swapped records, stale blocks", program(
-        "fault/fault_rot", lambda n: max(1, 65536 // n), lambda n: max(300, n // 65)), 1000, 65536, {"log:0x200000": 1000}),
+        "fault/fault_rot", lambda n: max(1, 65536 // n), lambda n: max(300, n // 65)), 600, 65536, {"log:0x200000": 1000}),
     Case("p5", "I/O calls fail once, for good, for a while; short writes", case_errors.run, 7, 400, {"log:0x800000": 1, "confirm-early": 2}),
     Case("p7", "a client dies at every byte of a publish", case_client.run, 1, 20,
          {"partial-publish": 1, "tx-on-close": 1, "leak-content": 0}),
