@@ -15,7 +15,7 @@
 
 // --- what an orderly stop leaves ---
 // An entry with ALL_BELOW for its number: in place of flags a position in the files; what waits below it counts as redelivered.
-// `orderly`: magic, CRC-32C of the rest, number of entries; each: queue, sequence number, count_flags, 0 (docs/formats.md).
+// `orderly`: magic, CRC-32C of the rest, number of entries; each: queue, sequence number, count_flags (docs/formats.md).
 
 static const char orderly_magic[8] = "LVORDER1";
 static const uint64_t ALL_BELOW = UINT64_MAX;
