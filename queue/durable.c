@@ -244,13 +244,15 @@ dispatch(struct durable *d, struct msglog_entry *e, struct log_item *item)
     }
 }
 
-// Messages that found no room are kept, and so are acks: a message that is acked must not come back after an orderly stop.
+// Messages that found no room are kept, and so are acks, a message that is acked must not come back after an orderly stop, and
+// deletes, which are answered when they are durable.
 static bool
 is_to_stall(const struct msglog_entry *e, const struct log_item *item)
 {
     if (e->tx != 0 || e->result != -LE_NOSPACE)
         return false;
-    return e->kind == MSGLOG_ACK || (e->kind == MSGLOG_MESSAGE && !stored_is(item->stored, STORED_DEAD));
+    return e->kind == MSGLOG_ACK || e->kind == MSGLOG_DELETE ||
+           (e->kind == MSGLOG_MESSAGE && !stored_is(item->stored, STORED_DEAD));
 }
 
 // What found no room stays in its batch; everything else of it is done.
@@ -291,8 +293,10 @@ returned(void *ctx, struct msglog_batch *batch)
 
 // Consumed, purged or deleted while it waited: it need not be written any more.
 static bool
-is_obsolete(const struct durable *d, const struct log_item *item)
+is_obsolete(const struct durable *d, const struct msglog_entry *e, const struct log_item *item)
 {
+    if (e->kind == MSGLOG_DELETE)
+        return false;
     const struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
     const struct stored *s = item->stored;
     if (QUEUE_BUG(QUEUE_BUG_ACK_FIRST))
@@ -323,7 +327,7 @@ retry_stalled(struct durable *d)
         uint32_t kept = 0;
         for (uint32_t i = 0; i < b->batch.count; i++) {
             bool is_message = b->items[i].stored != NULL;
-            if (is_obsolete(d, &b->items[i])) {
+            if (is_obsolete(d, &b->entries[i], &b->items[i])) {
                 if (is_message)
                     durable_message_returned(d, &b->entries[i], &b->items[i]);
                 continue;
@@ -355,7 +359,6 @@ end_of_full(struct durable *d)
     if (!d->is_probing || d->came_back < d->probe_end || !list_is_empty(&d->stalled))
         return;
     d->is_probing = false;
-    ev_timer_stop(d->qw->w->loop, &d->retry);
     atomic_store_explicit(&d->is_full, false, memory_order_relaxed);
     log_notice(LOG_STORE, "message log: there is room again");
 }
@@ -389,8 +392,12 @@ mover_hook(struct worker *w, void *ctx)
 static bool
 move_hook(struct worker *w, void *ctx)
 {
-    durable_move_step(ctx);
-    durable_submit(ctx); // what this phase has added leaves now, not when somebody else wakes the worker
+    struct durable *d = ctx;
+    durable_reread(d);
+    durable_move_step(d);
+    durable_submit(d); // what this phase has added leaves now, not when somebody else wakes the worker
+    if (list_is_empty(&d->stalled) && !d->is_probing && d->move_retry_ns == 0 && d->reread_ns == 0)
+        ev_timer_stop(w->loop, &d->retry);
     return false;
 }
 
@@ -453,6 +460,8 @@ batch_drop(struct durable *d, struct log_batch *b)
     for (uint32_t i = 0; i < b->batch.count; i++) {
         struct log_item *item = &b->items[i];
         message_unref(item->msg);
+        if (b->entries[i].kind == MSGLOG_DELETE)
+            durable_delete_returned(d, &b->entries[i], item);
         if (item->stored != NULL)
             stored_unbusy(d, item->stored);
         if (item->has_wait && --item->wait->left == 0)

@@ -76,6 +76,11 @@ struct log_batch {
     struct log_item items[LOG_BATCH_ENTRIES];
 };
 
+// Messages [first, last] of files that could not be read: alive, but not in the queue of this run.
+struct left_span {
+    uint64_t first, last;
+};
+
 struct queue_disk {
     struct list node;    // in durable.disks
     struct queue *queue; // NULL: gone
@@ -93,6 +98,10 @@ struct queue_disk {
     uint32_t jobs;        // of the mover, under way
     bool is_split;
     bool is_loading, is_appending, is_state_open;
+    bool is_read_held;      // the device failed to read: tried again at durable.reread_ns
+    uint8_t block_tries;    // of the block that comes next, that failed so
+    struct left_span *left; // in the files and left out until the next start
+    size_t left_count, left_cap;
     bool has_folder; // there may be files
     bool is_gone;    // the queue is dead; the struct goes with its last job
 };
@@ -146,6 +155,7 @@ struct durable {
     bool vacate_failed;
     bool is_wave_wanted;    // something that a wave waits for has changed
     uint64_t move_retry_ns; // 0: not waiting
+    uint64_t reread_ns;     // 0: no queue is_read_held
     uint64_t removing;      // folders being removed
     uint64_t stored_count;  // struct stored alive
     uint64_t look_ns;       // when memory was looked at
@@ -245,6 +255,7 @@ chain_end(const struct queue_disk *k)
 // Sees to it that the next message comes into memory; says what is the case then (NEXT_ABSENT: no memory for it now).
 enum next_message durable_load(struct queue_worker *qw, struct queue *q);
 void durable_read_ahead(struct queue_worker *qw, struct queue *q); // after some were taken
+void durable_reread(struct durable *d); // what the device failed to read, when it is time
 void
 durable_settle_split(struct queue_disk *k); // ends the split when nothing is left between ready and behind
 

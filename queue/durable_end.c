@@ -113,6 +113,9 @@ durable_purge(struct queue_worker *qw, struct queue *q)
     purge_entries(qw, q, &k->behind);
     if (k->backlog.count > 0 && !k->is_transient)
         log_acks_between(qw, q, k->backlog.cursor, backlog_last_seq(&k->backlog) + 1);
+    for (size_t i = 0; i < k->left_count; i++)
+        log_acks_between(qw, q, k->left[i].first, k->left[i].last + 1);
+    k->left_count = 0; // their files go at the next start
     backlog_drop_chain(&k->backlog, q->next_seq);
     if (k->behind.count > 0)
         queue_drop_later(qw, &k->behind);

@@ -1,8 +1,9 @@
 // durable_load.c: bringing messages back into memory: bodies that were let go of, and the chain of backlog files, a block at a time.
 //
 // Both are jobs of the mover's reader. A fetch names the next messages of `ready` whose bodies are away; they stay where they are, marked, and the
-// queue waits when it gets to one. A block's messages are put behind what is in `ready`. What cannot be read is reported, counted and
-// left out: the queue goes on with the next one.
+// queue waits when it gets to one. A block's messages are put behind what is in `ready`. What is damaged or not there is reported, counted and
+// dropped: the queue goes on with the next one. What the device failed to read is tried again a few times, while the queue waits; then the
+// queue goes on without it, but no ack says that it is gone: the next start finds it, if it can be read then (and the ring has not come round).
 #include "queue/durable.h"
 #include "queue/queue_worker.h"
 #include "src/base/bug.h"
@@ -14,6 +15,8 @@
 enum { FETCH_MAX = 256, FETCH_BYTES = 512 * 1024 };
 // With fewer messages in front of it the next block is asked for.
 enum { READ_AHEAD_MIN = 512 };
+// LIMIT: reads of a message or block that an error of the device ends, and how long a queue waits between them; numbers of a block that is left out.
+enum { READ_TRIES = 3, REREAD_MS = 250, LEFT_MAX = 65536 };
 
 struct fetch {
     struct mover_job job;
@@ -29,12 +32,18 @@ struct block_load {
     struct queue_disk *disk;
 };
 
+static const char *
+what_now(int error)
+{
+    return error == -LE_IO ? "left out until the next start" : "dropped";
+}
+
 static void
 log_unreadable(const struct queue *q, uint64_t seq, int error)
 {
-    log_error(LOG_QUEUE,
-              "queue '%.*s' in vhost '%.*s': message %llu cannot be read from disk (%s), dropping it",
-              SLICE_FMT(q->def->name), SLICE_FMT(q->def->vhost), (unsigned long long)seq, err_text(error));
+    log_error(LOG_QUEUE, "queue '%.*s' in vhost '%.*s': message %llu cannot be read from disk (%s), %s",
+              SLICE_FMT(q->def->name), SLICE_FMT(q->def->vhost), (unsigned long long)seq, err_text(error),
+              what_now(error));
 }
 
 // The message is not what was written, or not there. Other errors say nothing about it (no memory): it is read again.
@@ -42,6 +51,60 @@ static bool
 is_unreadable(int error)
 {
     return error == -LE_NOTFOUND || error == -LE_CORRUPT || error == -LE_IO;
+}
+
+// --- errors of the device ---
+
+static void
+hold_reads(struct durable *d, struct queue_disk *k)
+{
+    k->is_read_held = true;
+    if (d->reread_ns != 0)
+        return;
+    d->reread_ns = d->qw->w->now_ns + REREAD_MS * UINT64_C(1000000);
+    ev_timer_again(d->qw->w->loop, &d->retry);
+}
+
+void
+durable_reread(struct durable *d)
+{
+    if (d->reread_ns == 0 || d->qw->w->now_ns < d->reread_ns || d->is_ending)
+        return;
+    d->reread_ns = 0;
+    LV_LIST_EACH_SAFE (it, &d->disks) {
+        struct queue_disk *k = LV_CONTAINER_OF(it, struct queue_disk, node);
+        bool was_held = k->is_read_held;
+        k->is_read_held = false;
+        if (was_held && k->queue != NULL)
+            queue_gets_continue(d->qw, k->queue);
+    }
+}
+
+static bool
+is_to_try_again(struct stored *s)
+{
+    unsigned one = STORED_TRIES & (0u - STORED_TRIES); // the counter's lowest bit
+    if ((s->flags & STORED_TRIES) / one >= READ_TRIES - 1)
+        return false;
+    s->flags = (uint16_t)(s->flags + one);
+    return true;
+}
+
+// From here on `state` calls them alive. Without memory for that they are there as long as the state that is there now.
+static void
+leave_out(struct queue_disk *k, uint64_t first, uint64_t last)
+{
+    if (last - first >= LEFT_MAX)
+        return;
+    if (k->left_count == k->left_cap) {
+        size_t cap = k->left_cap == 0 ? 4 : k->left_cap * 2;
+        struct left_span *left = mem_realloc(k->left, cap * sizeof(*left));
+        if (left == NULL)
+            return;
+        k->left = left;
+        k->left_cap = cap;
+    }
+    k->left[k->left_count++] = (struct left_span){first, last};
 }
 
 // --- bodies ---
@@ -55,8 +118,11 @@ take_body(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored 
     struct message *msg = r->result == 0 ? message_of_content(&r->record.content) : NULL;
     if (msg != NULL) {
         stored_body_came(qw, q, s, msg);
+        s->flags &= (uint16_t) ~(unsigned)STORED_TRIES;
+    } else if (r->result == -LE_IO && !has_moved && is_to_try_again(s)) {
+        hold_reads(qw->durable, q->disk);
     } else if (is_unreadable(r->result) && !has_moved) {
-        s->flags |= STORED_LOST;
+        s->flags |= (uint16_t)(STORED_LOST | (r->result == -LE_IO ? STORED_LEFT : 0));
         log_unreadable(q, seq, r->result);
     } // else it is asked for again: it was moved meanwhile, or there was no memory
 }
@@ -137,7 +203,14 @@ drop_lost(struct queue_worker *qw, struct queue *q)
     ready_pop(&q->ready, &qw->ready_pools);
     q->ready_sum.bytes -= e.body_len;
     q->ready_sum.persistent -= ready_entry_is(&e, READY_PERSISTENT);
-    durable_drop(qw, q, e.seq, e.stored);
+    if (!stored_is(e.stored, STORED_LEFT)) {
+        durable_drop(qw, q, e.seq, e.stored);
+        return;
+    }
+    if (stored_is(e.stored, STORED_BACKLOG))
+        leave_out(q->disk, e.seq, e.seq); // and the file goes on being kept for it
+    stored_pass_large(qw->durable, e.stored);
+    stored_gone(qw, e.stored);
 }
 
 // --- the chain ---
@@ -246,22 +319,30 @@ block_done(struct mover_job *job)
     const struct backlog_block *block = &job->block.block;
     k->jobs--;
     k->is_loading = false;
+    bool is_device = job->result == -LE_IO;
     const struct backlog_block *next = q != NULL ? backlog_peek(&k->backlog) : NULL;
     bool is_next = next != NULL && next->number == block->number; // not purged meanwhile
     if (is_next && !d->is_ending) {
         bool is_done =
             job->result == 0 ? enter_block(d->qw, q, block, job->block.bytes) : is_unreadable(job->result);
+        if (is_device && ++k->block_tries < READ_TRIES) {
+            hold_reads(d, k);
+            is_done = false;
+        }
         if (is_done) {
             struct backlog_wait lost = {0};
+            if (is_device && backlog_keep(&k->backlog, block->file, 1) == 0)
+                leave_out(k, LV_MAX(block->first_seq, k->backlog.cursor), block->last_seq);
+            k->block_tries = 0;
             backlog_advance(&k->backlog, &lost);
             if (lost.count > 0) {
                 log_error(
                     LOG_QUEUE,
                     "queue '%.*s' in vhost '%.*s': %llu messages from number %llu on cannot be read from "
-                    "disk (%s), dropping them",
+                    "disk (%s), %s",
                     SLICE_FMT(q->def->name), SLICE_FMT(q->def->vhost), (unsigned long long)lost.count,
                     (unsigned long long)block->first_seq,
-                    err_text(job->result != 0 ? job->result : -LE_CORRUPT));
+                    err_text(job->result != 0 ? job->result : -LE_CORRUPT), what_now(job->result));
                 q->ready_sum.bytes -= lost.body_bytes;
                 q->ready_sum.persistent -= (uint32_t)lost.persistent;
             }
@@ -345,7 +426,8 @@ void
 durable_read_ahead(struct queue_worker *qw, struct queue *q)
 {
     struct queue_disk *k = q->disk;
-    if (k->is_split && !k->is_loading && q->ready.count < READ_AHEAD_MIN && backlog_peek(&k->backlog) != NULL)
+    if (k->is_split && !k->is_loading && !k->is_read_held && q->ready.count < READ_AHEAD_MIN &&
+        backlog_peek(&k->backlog) != NULL)
         (void)block_start(qw->durable, k);
     else if (k->is_split)
         durable_settle_split(k);

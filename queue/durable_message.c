@@ -40,6 +40,7 @@ queue_disk_leave(struct durable *d, struct queue_disk *k)
     list_remove(&k->node);
     backlog_fini(&k->backlog);
     inttab_fini(&k->flags);
+    mem_free(k->left);
     mem_free(k);
 }
 

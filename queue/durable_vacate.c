@@ -86,16 +86,18 @@ durable_move_returned(struct durable *d, struct msglog_entry *e, struct log_item
 {
     struct stored *s = item->stored;
     struct queue *q = handle_slots_find(&d->qw->queues, item->queue);
+    bool is_in_memory = s->msg != NULL && !stored_is(s, STORED_LARGE);
     d->vacate_moves--;
     d->is_wave_wanted = true;
     s->flags &= (uint16_t)~STORED_MOVING;
     if (e->result == 0 && !QUEUE_BUG(QUEUE_BUG_STAY))
         durable_set_place(q != NULL ? q->disk : NULL, s, &e->place);
-    else if (e->result == -LE_NOTFOUND || e->result == -LE_CORRUPT)
+    else if ((e->result == -LE_NOTFOUND || e->result == -LE_CORRUPT) && !is_in_memory)
         s->flags |= STORED_LOST; // its reader reports it
     else
         d->vacate_failed = true;
-    if (e->result == -LE_NOSPACE) // there is no room for it in the ring, so the rest has to go to files
+    // There is no room for it in the ring, or it cannot be read but is in memory: the rest has to go to files.
+    if (e->result == -LE_NOSPACE || (d->vacate_failed && is_in_memory))
         d->rewritten = d->config.rewrite_max;
     stored_unbusy(d, s);
 }
@@ -239,11 +241,8 @@ by_number(const void *a, const void *b)
 }
 
 static bool
-add_kept(struct state_job *j, const struct ready_entry *e)
+add_number(struct state_job *j, uint64_t seq)
 {
-    if (!ready_entry_is(e, READY_STORED) || !stored_is(e->stored, STORED_BACKLOG) ||
-        stored_is(e->stored, STORED_TX_DONE))
-        return true;
     if (j->kept_count == j->kept_cap) {
         size_t cap = j->kept_cap == 0 ? 64 : j->kept_cap * 2;
         uint64_t *kept = mem_realloc(j->kept, cap * sizeof(*kept));
@@ -252,8 +251,16 @@ add_kept(struct state_job *j, const struct ready_entry *e)
         j->kept = kept;
         j->kept_cap = cap;
     }
-    j->kept[j->kept_count++] = e->seq;
+    j->kept[j->kept_count++] = seq;
     return true;
+}
+
+static bool
+add_kept(struct state_job *j, const struct ready_entry *e)
+{
+    bool is_kept = ready_entry_is(e, READY_STORED) && stored_is(e->stored, STORED_BACKLOG) &&
+                   !stored_is(e->stored, STORED_TX_DONE);
+    return !is_kept || add_number(j, e->seq);
 }
 
 // Everything of the queue that lives by an address in its files.
@@ -273,6 +280,9 @@ gather_kept(const struct queue_disk *k, struct state_job *j)
         for (const struct ready_entry *e; is_good && (e = ready_next(all[n], &at)) != NULL;)
             is_good = add_kept(j, e);
     }
+    for (size_t i = 0; i < k->left_count; i++)
+        for (uint64_t seq = k->left[i].first; is_good && seq <= k->left[i].last; seq++)
+            is_good = add_number(j, seq);
     if (is_good && j->kept_count > 1)
         qsort(j->kept, j->kept_count, sizeof(*j->kept), by_number);
     return is_good;

@@ -9,11 +9,11 @@ queue_next(const struct queue *q)
     if (LV_LIKELY(e != NULL)) {
         if (LV_LIKELY(ready_entry_message(e) != NULL))
             return NEXT_HERE;
-        return stored_is(e->stored, STORED_FETCHING) ? NEXT_COMING : NEXT_ABSENT;
+        return stored_is(e->stored, STORED_FETCHING) || q->disk->is_read_held ? NEXT_COMING : NEXT_ABSENT;
     }
     if (q->disk == NULL || queue_disk_waiting(q->disk) == 0)
         return NEXT_NONE;
-    return q->disk->is_loading ? NEXT_COMING : NEXT_ABSENT;
+    return q->disk->is_loading || q->disk->is_read_held ? NEXT_COMING : NEXT_ABSENT;
 }
 
 void

@@ -18,6 +18,8 @@ enum stored_flags {
     STORED_MOVING = 1u << 6,
     STORED_STALLED = 1u << 7, // the log had no room: it is submitted again
     STORED_LOST = 1u << 8,    // it cannot be read: dropped when its turn comes
+    STORED_LEFT = 1u << 14, // and that was an error of the device: without an ack, the next start may find it
+    STORED_TRIES = 3u << 12, // a counter: reads of it that such an error ended, in a row
     // An open transaction acknowledges it. It stays where it is: written again behind that ack it would outlive it.
     STORED_TX_ACKED = 1u << 10,
     STORED_TX_DONE = 1u << 11, // and its COMMIT is durable: it is gone, though its settle is still on its way

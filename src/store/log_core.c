@@ -166,8 +166,8 @@ add_move(struct core *c, unsigned writer, struct msglog_entry *e)
     uint8_t *raw = NULL;
     struct message_fixed m;
     int err = core_read_raw(c, &e->place, &raw, &m);
-    if (err != 0)
-        return refuse(c, writer, e, err);
+    if (err != 0) // not -LE_IO, which says that the log cannot be written
+        return refuse(c, writer, e, err == -LE_IO ? -LE_NOTFOUND : err);
     record.content = (struct msglog_content){
         .flags = m.flags,
         .priority = m.priority,

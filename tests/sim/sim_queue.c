@@ -299,6 +299,8 @@ delete_queue(void)
     if (q->handle == 0 || m->queue_count == SIM_QUEUES || is_verdict_open())
         return;
     mail();
+    powercut_set_capacity(sim.disk,
+                          UINT64_MAX / 2); // it is answered when there is room for the word about it
     q->is_delete_open = true;
     uint32_t index = sim.slots[slot];
     for (uint32_t i = 0; i < m->entry_count; i++) // what is out is settled by nobody any more

@@ -132,6 +132,8 @@ fx_store_step(void)
         struct durable *d = fx_durable(i);
         d->retry_ns = is_due ? 0 : UINT64_MAX;
         d->look_ns = is_due ? 0 : UINT64_MAX;
+        if (d->reread_ns != 0)
+            d->reread_ns = is_due ? 1 : UINT64_MAX;
         if (d->move_retry_ns != 0)
             d->move_retry_ns = is_due ? 1 : UINT64_MAX;
     }

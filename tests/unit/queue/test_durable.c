@@ -1,6 +1,9 @@
 // test_durable.c: queues on the commit log: what a confirm promises, and what is there after a stop and after a crash.
 #include "fixture.h"
 
+#include "src/base/log.h"
+#include "src/store/log_core.h"
+
 static void
 message_is_there(void **state)
 {
@@ -52,10 +55,122 @@ gone_before_it_is_written(void **state)
     powercut_free(disk);
 }
 
+// Ten messages, in the log or in files, none in memory; then the device fails to read `errors` times (0: for ever).
+static lv_handle
+open_unreadable(struct fx_config *config, bool is_in_files, uint64_t errors)
+{
+    *config = (struct fx_config){.workers = 1, .store_seed = 1, .disk = powercut_new(1)};
+    config->page_percent = is_in_files ? 0 : 100;
+    config->body_max = is_in_files ? 1 : 0;
+    config->segment_bytes = 16384;
+    config->segment_max = 5;
+    fx_open(config);
+    lv_handle q = fx_queue(0, 0);
+    for (uint64_t id = 1; id <= 10; id++)
+        fx_publish(0, q, id);
+    fx_quiet();
+    fx_turns(50); // pressure is looked at now and then
+    fx_quiet();
+    assert_int_equal(fx_queue_of(q)->disk->backlog.count, is_in_files ? 10 : 0);
+    powercut_plan(config->disk,
+                  &(struct powercut_fault){.calls = CUT_READ, .at = 1, .count = errors, .error = -LE_IO});
+    return q;
+}
+
+static void
+error_of_device_passes(void **state)
+{
+    for (int is_in_files = 0; is_in_files < 2; is_in_files++) {
+        struct fx_config config;
+        lv_handle q = open_unreadable(&config, is_in_files != 0, 2);
+        for (uint64_t id = 1; id <= 10; id++)
+            assert_int_equal(fx_get(0, q, true, NULL), id);
+        fx_assert_nothing_left();
+        fx_close();
+        powercut_free(config.disk);
+    }
+}
+
+// So much goes through the log that every segment of before is used again.
+static void
+turn_ring(void)
+{
+    lv_handle other = fx_queue(0, 0);
+    for (uint64_t id = 1; id <= 400; id++) {
+        fx_publish(0, other, id);
+        fx_quiet();
+        assert_int_equal(fx_get(0, other, true, NULL), id);
+    }
+    assert_true(msglog_core(fx->durable.log)->checkpoint > 1);
+}
+
+// The queue goes on without them; the next start finds them, also when `state` was written meanwhile; a purge takes them.
+static void
+error_of_device_stays(void **state)
+{
+    assert_int_equal(log_configure(&(struct log_config){.file_level = LOG_NONE, .console_level = LOG_NONE}),
+                     0);
+    for (int kind = 0; kind < 4; kind++) {
+        struct fx_config config;
+        bool is_in_files = kind % 2 != 0, is_purged = kind >= 2;
+        lv_handle q = open_unreadable(&config, is_in_files, 0);
+        uint64_t id = fx_queue_id(q);
+        assert_int_equal(fx_get(0, q, true, NULL), 0);
+        struct queue_stats s = fx_stats(q);
+        assert_int_equal(s.ready + s.ready_bytes + s.persistent, 0);
+        powercut_clear_plan(config.disk);
+        fx_queue_of(q)->disk->acks_oldest = 1; // so a `state` is written
+        if (is_in_files)
+            turn_ring();
+        if (is_in_files && is_purged)
+            assert_int_equal(fx_simple(0, QUEUE_REQUEST_PURGE, q, NULL), QUEUE_OK);
+        fx_quiet();
+        fx_publish(0, q, 11);
+        fx_close();
+        config.is_restart = true;
+        fx_open(&config);
+        q = fx_queue_back(0, 0, id);
+        assert_int_equal(fx_recovered(), 0);
+        for (uint64_t n = is_in_files && is_purged ? 11 : 1; n <= 11; n++)
+            assert_int_equal(fx_get(0, q, true, NULL), n);
+        assert_int_equal(fx_get(0, q, true, NULL), 0);
+        fx_close();
+        powercut_free(config.disk);
+    }
+}
+
+// A delete is answered when the word about it is durable, however long there is no room for that.
+static void
+delete_waits_for_room(void **state)
+{
+    assert_int_equal(log_configure(&(struct log_config){.file_level = LOG_NONE, .console_level = LOG_NONE}),
+                     0);
+    struct powercut *disk = powercut_new(1);
+    struct fx_config config = {.workers = 1, .store_seed = 1, .disk = disk};
+    fx_open(&config);
+    lv_handle q = fx_queue(0, 0);
+    uint64_t id = fx_queue_id(q);
+    fx_publish(0, q, 7);
+    fx_quiet();
+    powercut_plan(disk, &(struct powercut_fault){
+                            .calls = CUT_WRITE | CUT_ALLOCATE, .at = 1, .count = 3, .error = -LE_NOSPACE});
+    assert_int_equal(fx_simple(-1, QUEUE_REQUEST_DELETE, q, NULL), QUEUE_OK);
+    fx_crash(FX_CUT);
+    config.is_restart = true;
+    fx_open(&config);
+    q = fx_queue_back(0, 0, id);
+    assert_int_equal(fx_recovered(), 0);
+    assert_int_equal(fx_get(0, q, true, NULL), 0);
+    fx_close();
+    powercut_free(disk);
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(message_is_there),
-                                       cmocka_unit_test(gone_before_it_is_written)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(message_is_there), cmocka_unit_test(gone_before_it_is_written),
+        cmocka_unit_test(error_of_device_passes), cmocka_unit_test(error_of_device_stays),
+        cmocka_unit_test(delete_waits_for_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
