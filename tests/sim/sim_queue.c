@@ -290,13 +290,25 @@ forget_consumers(int slot)
         sim.consumers[s][slot] = 0;
 }
 
+// An open transaction keeps the ring from coming round: a delete may have to wait until it ends, and nobody ends it meanwhile.
+static bool
+is_ring_held(void)
+{
+    bool is_open = false, is_wanted = false;
+    for (int s = 0; s < SIM_SESSIONS; s++)
+        is_open |= sim.open_txs[s] != 0;
+    for (int w = 0; w < SIM_WORKERS; w++)
+        is_wanted |= queue_worker_is_full(fx_member(w)) || fx_durable(w)->vacating != 0;
+    return is_open && is_wanted;
+}
+
 static void
 delete_queue(void)
 {
     struct model *m = &sim.model;
     int slot = (int)dice(SLOTS);
     struct sim_queue *q = &m->queues[sim.slots[slot]];
-    if (q->handle == 0 || m->queue_count == SIM_QUEUES || is_verdict_open())
+    if (q->handle == 0 || m->queue_count == SIM_QUEUES || is_verdict_open() || is_ring_held())
         return;
     mail();
     powercut_set_capacity(sim.disk,
