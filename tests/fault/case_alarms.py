@@ -10,11 +10,12 @@ import random
 import subprocess
 
 import load
-from ledger import Ledger
+from ledger import SURE, Ledger
 from node import DEADLINE_S, Node, Violation, wait_until
 
 DISK_BYTES = 64 << 20
-ENOUGH = 200  # confirms, or acknowledgements, that show that it goes on
+ENOUGH = 50  # confirms, or acknowledgements, that show that it goes on
+WAITING = 200  # confirmed messages in a queue before consumers come; two of these hold up to 80
 SMALL_RING = {"message_log.segments": "5"}
 QUIET = "disk_free_limit.absolute = 1\nvm_memory_high_watermark.absolute = 8GB"
 KINDS = {
@@ -97,11 +98,20 @@ class Rounds:
     def __init__(self, ctx, node, disk):
         self.ctx, self.node, self.disk = ctx, node, disk
         self.world = load.World(Ledger(), ctx.seed, large_bytes=100000)
-        self.patience = 3 if ctx.bug else DEADLINE_S
+        self.patience = 5 if ctx.bug else DEADLINE_S
 
     def await_more(self, what, when):
         since = self.world.ledger.counts[what]
         wait_until(lambda: self.world.ledger.counts[what] >= since + ENOUGH, f"{when}: no more messages are {what}", self.patience)
+
+    def await_messages(self):
+        copies = self.world.queues["f.plain"].copies
+
+        def is_enough():
+            with self.world.ledger.lock:
+                return sum(copy.state == SURE for copy in copies.values()) >= WAITING
+
+        wait_until(is_enough, "too few messages are confirmed", self.patience)
 
     def await_blocked(self, kind, is_blocked):
         wait_until(lambda: {"p0", "p1"} <= self.world.blocked if is_blocked else not self.world.blocked,
@@ -126,7 +136,7 @@ class Rounds:
 
         self.start()
         actors = load.start(self.world, self.node, rng, load.PUBLISHERS)
-        self.await_more("confirmed", f"{kind}, before it")
+        self.await_messages()
         self.set_alarm(kind, True)
         self.await_blocked(kind, True)
         actors += load.start(self.world, self.node, rng, load.STEADY_CONSUMERS)
