@@ -126,7 +126,7 @@ queue_dispatch_hook(struct worker *w, void *ctx)
         qw->dispatched_turn = w->turn;
         return false;
     }
-    uint64_t end_ns = clock_mono_ns() + DISPATCH_NS_MAX;
+    uint64_t end_ns = qw->is_untimed ? UINT64_MAX : clock_mono_ns() + DISPATCH_NS_MAX;
     size_t work = 0;
     // Round after round, until nobody can do anything or the time is over; who has more to do goes to the end of the list.
     for (struct list *at; (at = list_pop_front(&qw->runnable)) != NULL;) {

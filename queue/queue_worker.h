@@ -22,6 +22,7 @@ struct queue_worker {
     struct list purged;       // struct purged_part.node
     struct list txs;          // tx_work.node
     uint64_t dispatched_turn; // worker.turn of the last PHASE_DISPATCH
+    bool is_untimed;          // tests: a dispatch has no limit of time, so that a seed repeats
     struct ready_pools ready_pools;
     struct pool unacked_tables, consumer_pool, group_pool;
     bool is_waiting_topology;                                              // inside worker_drain_from

@@ -119,6 +119,7 @@ fx_try_open(const struct fx_config *config)
         bool is_stored = config->store_seed != 0 && i < config->workers;
         queue_worker_init(fx_member(i), &(struct queue_worker_config){
                                             .client = &client, .durable = is_stored ? &fx->durable : NULL});
+        queue_worker_of(fx_member(i))->is_untimed = is_stored;
     }
     for (int i = 0; i < FX_SESSIONS; i++)
         fx_session_on(i, 0);
