@@ -74,6 +74,8 @@ class Case:
         self.name, self.text, self.run, self.short, self.nightly, self.bugs = name, text, run, short, nightly, dict(bugs)
 
 
+BUG_TRIES = 5
+
 CASES = [
     Case("checker", "the checker against stories, true and false", test_ledger.run, 1, 1),
     Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 12, 1000,
@@ -118,6 +120,12 @@ def work(jobs, seed, verbose):
     results = []
     for case, count, bug in jobs:
         found, summary, seconds = run_case(case, count, seed, bug, verbose)
+        # Whether a planted bug shows in so many lives is a matter of timing, too: it gets longer tries before it counts as not found.
+        for more in range(1, BUG_TRIES if bug is not None else 1):
+            if found is not None:
+                break
+            found, summary, added = run_case(case, count * 2**more, seed + more, bug, verbose)
+            seconds += added
         if bug is None:
             name, is_ok, text = case.name, found is None, summary if found is None else f"{found}\n{summary}"
         else:
