@@ -16,7 +16,6 @@
 unsigned queue_planted_bugs;
 #endif
 
-enum { RETRY_MS = 250 };
 // LIMIT: batches kept for reuse.
 enum { KEEP_BATCHES = 16, KEEP_STORED = 65536, KEEP_WAITS = 4096 };
 
@@ -279,11 +278,10 @@ returned(void *ctx, struct msglog_batch *batch)
         return;
     }
     b->batch.count = kept;
-    if (!list_is_empty(&d->stalled)) {
-        list_push_back(&d->stalled, &b->node);
-        return;
-    }
+    bool is_first = list_is_empty(&d->stalled);
     list_push_back(&d->stalled, &b->node);
+    if (!is_first)
+        return;
     if (!atomic_load_explicit(&d->is_full, memory_order_relaxed))
         log_error(LOG_STORE, "message log: no room for more messages: publishers wait until there is");
     atomic_store_explicit(&d->is_full, true, memory_order_relaxed);
@@ -436,7 +434,6 @@ durable_init(struct queue_worker *qw, const struct durable_config *config)
     d->config = *config;
     list_init(&d->disks);
     list_init(&d->stalled);
-    list_init(&d->txs);
     list_init(&d->releases);
     inttab_init(&d->large);
     pool_init(&d->stored_pool, sizeof(struct stored), KEEP_STORED);
@@ -464,8 +461,7 @@ batch_drop(struct durable *d, struct log_batch *b)
             durable_delete_returned(d, &b->entries[i], item);
         if (item->stored != NULL)
             stored_unbusy(d, item->stored);
-        if (item->has_wait && --item->wait->left == 0)
-            pool_give(&d->wait_pool, item->wait);
+        durable_answer(d, item, false);
     }
     mem_free(b);
 }

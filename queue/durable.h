@@ -38,6 +38,9 @@ extern unsigned queue_planted_bugs;
 #define QUEUE_BUG(bug) false
 #endif
 
+// How long what could not be written, moved or read waits for its next try; durable.retry wakes the worker for it.
+enum { RETRY_MS = 250 };
+enum { EPOCH_ALONE = 1 }; // of queues that are not mirrored
 // LIMIT: entries of one batch.
 enum { LOG_BATCH_ENTRIES = 256 };
 
@@ -97,7 +100,7 @@ struct queue_disk {
         redelivered_upto; // what waits in the files below here (file << 32 | offset) was perhaps delivered before
     uint32_t jobs;        // of the mover, under way
     bool is_split;
-    bool is_loading, is_appending, is_state_open;
+    bool is_loading, is_appending;
     bool is_read_held;      // the device failed to read: tried again at durable.reread_ns
     uint8_t block_tries;    // of the block that comes next, that failed so
     struct left_span *left; // in the files and left out until the next start
@@ -135,7 +138,6 @@ struct durable {
     struct log_batch *first, *last; // full ones of this turn, chained by batch.next
     struct list stalled;            // batches of messages that found no room
     struct inttab large;            // address of a struct stored → its large file, as a pointer
-    struct list txs;                // tx_work.node
     struct list releases;           // large_release.node, oldest first
     struct pool stored_pool, wait_pool;
     struct log_batch *spare; // chained by batch.next
@@ -211,7 +213,7 @@ void durable_answer(struct durable *d, struct log_item *item,
                     bool is_accepted); // whoever asked for a publish
 void durable_message_returned(struct durable *d, struct msglog_entry *e, struct log_item *item);
 void durable_set_place(struct queue_disk *k, struct stored *s, const struct msglog_place *place);
-void durable_let_go(struct queue_worker *qw, struct queue *q, uint64_t seq,
+void durable_let_go(struct queue_worker *qw, struct queue *q,
                     struct stored *s);         // of its body, when it is written
 bool durable_is_over(const struct durable *d); // bodies are over their limit
 

@@ -71,10 +71,8 @@ purge_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *
 static void
 purge_entries(struct queue_worker *qw, struct queue *q, const struct ready *r)
 {
-    for (uint32_t i = 0; i < r->heap_count; i++)
-        purge_entry(qw, q, &r->heap[i]);
-    struct ready_cursor at = {0};
-    for (const struct ready_entry *e; (e = ready_next(r, &at)) != NULL;)
+    struct ready_walk at = {0};
+    for (const struct ready_entry *e; (e = ready_walk_next(r, &at)) != NULL;)
         purge_entry(qw, q, e);
 }
 

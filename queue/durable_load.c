@@ -15,8 +15,8 @@
 enum { FETCH_MAX = 256, FETCH_BYTES = 512 * 1024 };
 // With fewer messages in front of it the next block is asked for.
 enum { READ_AHEAD_MIN = 512 };
-// LIMIT: reads of a message or block that an error of the device ends, and how long a queue waits between them; numbers of a block that is left out.
-enum { READ_TRIES = 3, REREAD_MS = 250, LEFT_MAX = 65536 };
+// LIMIT: reads of a message or block that an error of the device ends; numbers of a block that is left out.
+enum { READ_TRIES = 3, LEFT_MAX = 65536 };
 
 struct fetch {
     struct mover_job job;
@@ -61,7 +61,7 @@ hold_reads(struct durable *d, struct queue_disk *k)
     k->is_read_held = true;
     if (d->reread_ns != 0)
         return;
-    d->reread_ns = d->qw->w->now_ns + REREAD_MS * UINT64_C(1000000);
+    d->reread_ns = d->qw->w->now_ns + RETRY_MS * UINT64_C(1000000);
     ev_timer_again(d->qw->w->loop, &d->retry);
 }
 

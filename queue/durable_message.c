@@ -9,8 +9,6 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
-enum { EPOCH_ALONE = 1 }; // of queues that are not mirrored
-
 struct queue_disk *
 queue_disk_get(struct queue_worker *qw, struct queue *q)
 {
@@ -240,7 +238,7 @@ durable_message_returned(struct durable *d, struct msglog_entry *e, struct log_i
     if (!is_dead && q != NULL && e->result == 0 && e->tx == 0) {
         bool is_test = d->config.page_out_seed != 0 && rng_below(&d->rng, 100) < d->config.page_out_percent;
         if (is_test || durable_is_over(d))
-            durable_let_go(qw, q, e->seq, s);
+            durable_let_go(qw, q, s);
     }
     stored_unbusy(d, s);
     if (e->tx == 0)
@@ -256,7 +254,7 @@ durable_is_over(const struct durable *d)
 }
 
 void
-durable_let_go(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored *s)
+durable_let_go(struct queue_worker *qw, struct queue *q, struct stored *s)
 {
     bool is_unacked = stored_is(s, STORED_UNACKED);
     if (s->msg == NULL || !stored_is(s, STORED_WRITTEN) || stored_is(s, STORED_FETCHING))

@@ -11,31 +11,6 @@
 
 // --- gathering ---
 
-struct append_job *
-append_new(struct durable *d, struct queue_disk *k, bool is_chain, size_t cap)
-{
-    struct append_job *a = mem_calloc(1, sizeof(*a));
-    if (a == NULL)
-        return NULL;
-    a->d = d;
-    a->disk = k;
-    a->is_chain = is_chain;
-    a->cap = cap;
-    a->items = mem_alloc(cap * sizeof(*a->items));
-    a->stored = mem_alloc(cap * sizeof(*a->stored));
-    a->contents = mem_alloc(cap * sizeof(*a->contents));
-    a->msgs = mem_calloc(cap, sizeof(*a->msgs));
-    if (a->items != NULL && a->stored != NULL && a->contents != NULL && a->msgs != NULL)
-        return a;
-    a->count = 0;
-    mem_free(a->items);
-    mem_free(a->stored);
-    mem_free(a->contents);
-    mem_free(a->msgs);
-    mem_free(a);
-    return NULL;
-}
-
 static void
 append_free(struct append_job *a)
 {
@@ -54,6 +29,26 @@ append_free(struct append_job *a)
     mem_free(a);
 }
 
+struct append_job *
+append_new(struct durable *d, struct queue_disk *k, bool is_chain, size_t cap)
+{
+    struct append_job *a = mem_calloc(1, sizeof(*a));
+    if (a == NULL)
+        return NULL;
+    a->d = d;
+    a->disk = k;
+    a->is_chain = is_chain;
+    a->cap = cap;
+    a->items = mem_alloc(cap * sizeof(*a->items));
+    a->stored = mem_alloc(cap * sizeof(*a->stored));
+    a->contents = mem_alloc(cap * sizeof(*a->contents));
+    a->msgs = mem_calloc(cap, sizeof(*a->msgs));
+    if (a->items != NULL && a->stored != NULL && a->contents != NULL && a->msgs != NULL)
+        return a;
+    append_free(a);
+    return NULL;
+}
+
 // Adds an entry; false when it is full.
 bool
 append_add(struct append_job *a, const struct ready_entry *e)
@@ -65,7 +60,7 @@ append_add(struct append_job *a, const struct ready_entry *e)
         return false;
     size_t at = a->count++;
     a->bytes += bytes;
-    a->items[at] = (struct backlog_item){.seq = e->seq, .epoch = 1, .flags = e->count_flags};
+    a->items[at] = (struct backlog_item){.seq = e->seq, .epoch = EPOCH_ALONE, .flags = e->count_flags};
     a->stored[at] = s;
     if (s != NULL) {
         s->busy++;

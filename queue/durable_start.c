@@ -57,10 +57,8 @@ put_queue(struct buf *out, const struct queue *q)
     const struct ready *all[] = {&q->ready, &k->behind};
     size_t cursor = 0;
     for (size_t n = 0; n < LV_ARRAY_LEN(all); n++) {
-        for (uint32_t i = 0; i < all[n]->heap_count; i++)
-            put_ready(out, k->id, &all[n]->heap[i], 0);
-        struct ready_cursor at = {0};
-        for (const struct ready_entry *e; (e = ready_next(all[n], &at)) != NULL;)
+        struct ready_walk at = {0};
+        for (const struct ready_entry *e; (e = ready_walk_next(all[n], &at)) != NULL;)
             put_ready(out, k->id, e, 0);
     }
     // A client that was not waited for: what it had is delivered again.

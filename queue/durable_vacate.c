@@ -16,7 +16,7 @@
 // LIMIT: less than this of a queue is rewritten in the log.
 enum { REWRITE_BYTES = 128 * 1024, REWRITE_MAX = 1024 };
 // Under pressure of memory: queues with fewer messages than this in a row are left alone; how often is looked.
-enum { PRESSURE_MIN = 4096, PRESSURE_LOOK_MS = 50, RETRY_MS = 250 };
+enum { PRESSURE_MIN = 4096, PRESSURE_LOOK_MS = 50 };
 
 struct state_job {
     struct mover_job job;
@@ -69,8 +69,11 @@ rewrite(struct durable *d, struct queue *q, const struct ready_entry *e)
     struct stored *s = e->stored;
     if (entry == NULL)
         return false;
-    *entry = (struct msglog_entry){
-        .kind = MSGLOG_MOVE, .epoch = 1, .queue = q->def->id, .seq = e->seq, .place = stored_place(s)};
+    *entry = (struct msglog_entry){.kind = MSGLOG_MOVE,
+                                   .epoch = EPOCH_ALONE,
+                                   .queue = q->def->id,
+                                   .seq = e->seq,
+                                   .place = stored_place(s)};
     item->queue = q->handle;
     item->stored = s;
     s->busy++;
@@ -218,7 +221,6 @@ state_done(struct mover_job *job)
     struct durable *d = j->d;
     struct queue_disk *k = j->disk;
     k->jobs--;
-    k->is_state_open = false;
     d->vacate_moves--;
     d->is_wave_wanted = true;
     if (job->result != 0) {
@@ -274,10 +276,8 @@ gather_kept(const struct queue_disk *k, struct state_job *j)
         is_good = add_kept(j, &u->entry);
     const struct ready *all[] = {&q->ready, &k->behind};
     for (size_t n = 0; n < LV_ARRAY_LEN(all); n++) {
-        for (uint32_t i = 0; is_good && i < all[n]->heap_count; i++)
-            is_good = add_kept(j, &all[n]->heap[i]);
-        struct ready_cursor at = {0};
-        for (const struct ready_entry *e; is_good && (e = ready_next(all[n], &at)) != NULL;)
+        struct ready_walk at = {0};
+        for (const struct ready_entry *e; is_good && (e = ready_walk_next(all[n], &at)) != NULL;)
             is_good = add_kept(j, e);
     }
     for (size_t i = 0; i < k->left_count; i++)
@@ -295,7 +295,6 @@ state_submit(struct durable *d, struct queue_disk *k)
     if (j == NULL)
         return false;
     j->job = (struct mover_job){.kind = MOVER_STATE, .queue = k->id, .done = state_done, .ctx = j};
-    j->job.state = (struct backlog_state){.block_end = k->backlog.next_block, .cursor = k->backlog.cursor};
     j->d = d;
     j->disk = k;
     j->acks_oldest = k->acks_oldest;
@@ -308,7 +307,6 @@ state_submit(struct durable *d, struct queue_disk *k)
     j->job.state.kept = j->kept;
     j->job.state.kept_count = QUEUE_BUG(QUEUE_BUG_FORGET_KEPT) ? 0 : j->kept_count;
     k->acks_oldest = UINT64_MAX;
-    k->is_state_open = true;
     k->jobs++;
     d->vacate_moves++;
     mover_submit(d->port, &j->job);

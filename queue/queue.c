@@ -137,7 +137,7 @@ queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned f
     if (LV_UNLIKELY(ready_entry_is(&e, READY_STORED))) {
         e.stored->flags |= STORED_UNACKED;
         if (durable_is_over(qw->durable))
-            durable_let_go(qw, q, e.seq, e.stored);
+            durable_let_go(qw, q, e.stored);
     }
     if (is_get)
         e.count_flags |= UNACKED_IS_GET;

@@ -125,6 +125,18 @@ struct ready_cursor {
     uint32_t pos;
 };
 struct ready_entry *ready_next(const struct ready *r, struct ready_cursor *at);
+
+// Visits all of it, heap and FIFO, in no order; NULL at the end. It must not change meanwhile.
+struct ready_walk {
+    uint32_t heap_at;
+    struct ready_cursor fifo;
+};
+static inline const struct ready_entry *
+ready_walk_next(const struct ready *r, struct ready_walk *at)
+{
+    return at->heap_at < r->heap_count ? &r->heap[at->heap_at++] : ready_next(r, &at->fifo);
+}
+
 // Removes the first of the FIFO, whatever the heap holds; there must be one.
 void ready_pop_fifo(struct ready *r, struct ready_pools *p);
 // Takes one out of the middle of the heap.

@@ -52,8 +52,8 @@ memory_bytes(const struct config *c)
                                                        : resources_total_bytes());
 }
 
-static uint64_t
-watermark_bytes(const struct config *c)
+uint64_t
+stage_alarms_watermark_of(const struct config *c)
 {
     if (c->memory_watermark_absolute_bytes > 0)
         return c->memory_watermark_absolute_bytes;
@@ -70,7 +70,7 @@ disk_limit_bytes(const struct config *c)
 static unsigned
 look_at_memory(const struct config *c, unsigned before)
 {
-    uint64_t used = resources_resident_bytes(), watermark = watermark_bytes(c);
+    uint64_t used = resources_resident_bytes(), watermark = stage_alarms_watermark_of(c);
     unsigned now = used > watermark ? STAGE_ALARM_MEMORY : 0;
     atomic_store_explicit(&watermark_now, watermark, memory_order_relaxed);
     if (now > before)

@@ -14,7 +14,6 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
-#include "src/resources.h"
 #include "src/stages.h"
 
 // LIMIT: bytes of written messages that all workers together keep in memory; bytes of a message's index in the ring (queue/stored.h).
@@ -84,20 +83,11 @@ report(const struct msglog_report *r)
                  r->void_parts);
 }
 
-static uint64_t
-watermark_of(const struct config *c)
-{
-    double total = (double)(c->memory_total_override_bytes > 0 ? c->memory_total_override_bytes
-                                                               : resources_total_bytes());
-    return c->memory_watermark_absolute_bytes > 0 ? c->memory_watermark_absolute_bytes
-                                                  : (uint64_t)(total * c->memory_watermark_relative);
-}
-
 static void
 fill_config(const struct config *c)
 {
     uint64_t workers = (uint64_t)c->workers,
-             paging = (uint64_t)((double)watermark_of(c) * c->memory_paging_ratio);
+             paging = (uint64_t)((double)stage_alarms_watermark_of(c) * c->memory_paging_ratio);
     durable = (struct durable_config){
         .log = recovery.log,
         .mover = mover,

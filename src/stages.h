@@ -20,6 +20,7 @@ extern const struct daemon_stage stage_alarms;     // memory watermark, free dis
 enum { STAGE_ALARM_MEMORY = 1, STAGE_ALARM_DISK = 2 };
 unsigned stage_alarms_now(void); // the bits
 uint64_t stage_alarms_watermark_bytes(void);
+uint64_t stage_alarms_watermark_of(const struct config *c); // what a configuration makes it
 uint64_t stage_alarms_disk_limit_bytes(void);
 
 // For the workers' queues; NULL before stage_store has started.

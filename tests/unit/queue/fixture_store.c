@@ -159,10 +159,9 @@ fx_let_go(lv_handle queue)
     struct queue *q = fx_queue_of(queue);
     struct ready_cursor at = {0};
     for (uint32_t i = 0; i < q->ready.heap_count; i++)
-        durable_let_go(queue_worker_of(fx_member((int)handle_worker(queue))), q, q->ready.heap[i].seq,
-                       q->ready.heap[i].stored);
+        durable_let_go(queue_worker_of(fx_member((int)handle_worker(queue))), q, q->ready.heap[i].stored);
     for (const struct ready_entry *e; (e = ready_next(&q->ready, &at)) != NULL;)
-        durable_let_go(queue_worker_of(fx_member((int)handle_worker(queue))), q, e->seq, e->stored);
+        durable_let_go(queue_worker_of(fx_member((int)handle_worker(queue))), q, e->stored);
 }
 
 void

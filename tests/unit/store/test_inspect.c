@@ -410,6 +410,18 @@ a_backlog_joins_what_is_in_the_log(void **state)
 }
 
 static void
+write_state(struct dir *d, struct backlog *b, uint64_t cursor, const uint64_t *kept, size_t count)
+{
+    struct backlog_state s;
+    b->cursor = cursor;
+    assert_int_equal(backlog_snapshot(b, &s), 0);
+    s.kept = kept;
+    s.kept_count = count;
+    assert_int_equal(backlog_write_state(io_system(), d->path, QUEUE_MAIL, &s), 0);
+    mem_free(s.ends);
+}
+
+static void
 what_state_keeps_is_found(void **state)
 {
     static const uint64_t kept[] = {11, 13}, expected[] = {1, 11, 13, 15, 16, 17, 18, 19, 30, 31};
@@ -420,13 +432,7 @@ what_state_keeps_is_found(void **state)
     assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
     backlog_init(&b);
     add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 10, 19);
-    b.cursor = 15;
-    struct backlog_state s;
-    assert_int_equal(backlog_snapshot(&b, &s), 0);
-    s.kept = kept;
-    s.kept_count = 2;
-    assert_int_equal(backlog_write_state(io_system(), d.path, QUEUE_MAIL, &s), 0);
-    mem_free(s.ends);
+    write_state(&d, &b, 15, kept, 2);
     add_block(&d, &b, QUEUE_MAIL, BACKLOG_LOOSE, 30, 31);
     look(&d, &i);
     assert_int_equal(i.damage, 0);
@@ -501,13 +507,7 @@ a_rotten_state_is_found(void **state)
     assert_int_equal(backlog_prepare_dirs(io_system(), d.path), 0);
     backlog_init(&b);
     add_block(&d, &b, QUEUE_MAIL, BACKLOG_CHAIN, 10, 14);
-    b.cursor = 14;
-    struct backlog_state s;
-    assert_int_equal(backlog_snapshot(&b, &s), 0);
-    s.kept = kept;
-    s.kept_count = 1;
-    assert_int_equal(backlog_write_state(io_system(), d.path, QUEUE_MAIL, &s), 0);
-    mem_free(s.ends);
+    write_state(&d, &b, 14, kept, 1);
     entry_path(&d, file, path);
     assert_int_equal(stat(path, &st), 0);
     for (long at = 0; at < (long)st.st_size; at++) {
