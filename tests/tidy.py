@@ -28,6 +28,8 @@ BANNED_FUNCTIONS = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|vsprintf|strnc
 # What libc allocated itself is freed with free(), and the file says so: `free(x); // scandir's own memory`.
 RAW_MEMORY = re.compile(r"(?<![\w.>])(malloc|calloc|realloc|free|strdup|strndup|reallocarray|asprintf|vasprintf)\s*\(")
 RAW_MEMORY_FILES = {"src/base/mem.c"}
+# LV_MIN and LV_MAX work an argument out twice: the second load may see another value.
+ATOMIC_TWICE = re.compile(r"\bLV_(?:MIN|MAX)\([^;]*\b(?:atomic_\w*load\w*|load)\s*\(")
 WORDS = [(re.compile(p), why) for p, why in (
     (r"\b(TODO|FIXME|XXX|HACK)\b(?!\(#\d+\))", "TODO without an issue number (write TODO(#12))"),
     (r"\bshared/|/work/", "names a place outside the repository"),
@@ -103,6 +105,8 @@ def check_c(path, text, found):
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > 2 * COLUMNS_MAX:
             found.add(path, number, f"{len(line)} columns")
+    for twice in ATOMIC_TWICE.finditer(code):
+        found.add(path, code.count("\n", 0, twice.start()) + 1, "LV_MIN or LV_MAX of an atomic load: load it once, before")
     if path.startswith(PRODUCT):
         check_includes(path, text, found)
         for number, line in enumerate(code.split("\n"), 1):

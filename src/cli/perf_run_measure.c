@@ -46,8 +46,8 @@ take_moment(const struct run *r, struct moment *m)
         m->nacked += load(&t->counts.nacked);
         m->consumed += load(&t->counts.consumed);
         m->redelivered += load(&t->counts.redelivered);
-        m->last_ns = LV_MAX(m->last_ns, load(&t->counts.last_ns));
-        uint64_t first_ns = load(&t->counts.first_ns);
+        uint64_t first_ns = load(&t->counts.first_ns), last_ns = load(&t->counts.last_ns);
+        m->last_ns = LV_MAX(m->last_ns, last_ns);
         if (first_ns != 0)
             m->first_ns = m->first_ns == 0 ? first_ns : LV_MIN(m->first_ns, first_ns);
         perf_hist_add(&m->confirm, t->confirm_hist);
@@ -132,7 +132,8 @@ is_finished(const struct run *r)
     uint64_t consumed = 0, last = 0, expected = LV_MAX(c->producers, UINT64_C(1)) * c->messages;
     for (size_t i = 0; i < r->thread_count; i++) {
         consumed += load(&r->threads[i].counts.consumed);
-        last = LV_MAX(last, load(&r->threads[i].counts.last_ns));
+        uint64_t last_ns = load(&r->threads[i].counts.last_ns);
+        last = LV_MAX(last, last_ns);
     }
     if (c->producers == 0)
         return consumed >= expected;

@@ -72,8 +72,10 @@ static uint64_t
 oldest_held(void)
 {
     uint64_t oldest = UINT64_MAX;
-    for (size_t i = 0; i < READERS; i++)
-        oldest = LV_MIN(oldest, atomic_load_explicit(&held[i], memory_order_acquire));
+    for (size_t i = 0; i < READERS; i++) {
+        uint64_t number = atomic_load_explicit(&held[i], memory_order_acquire); // once: it grows meanwhile
+        oldest = LV_MIN(oldest, number);
+    }
     return oldest;
 }
 

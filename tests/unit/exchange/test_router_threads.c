@@ -101,8 +101,10 @@ static uint64_t
 least_adopted(void)
 {
     uint64_t least = UINT64_MAX;
-    for (size_t i = 0; i < READERS; i++)
-        least = LV_MIN(least, atomic_load_explicit(&adopted[i], memory_order_acquire));
+    for (size_t i = 0; i < READERS; i++) {
+        uint64_t number = atomic_load_explicit(&adopted[i], memory_order_acquire); // once: it grows meanwhile
+        least = LV_MIN(least, number);
+    }
     return least;
 }
 
