@@ -251,8 +251,8 @@ enter_record(struct queue_worker *qw, struct queue *q, const struct backlog_bloc
         return false;
     }
     struct ready_entry e = {.seq = r->seq, .body_len = r->content.body_bytes};
-    e.count_flags =
-        old_flags(k, block, r) | (is_persistent ? READY_PERSISTENT : 0u) | (is_stored ? READY_STORED : 0u);
+    e.count_flags = old_flags(k, block, r) | (r->flags & READY_PRIORITY_MASK) |
+                    (is_persistent ? READY_PERSISTENT : 0u) | (is_stored ? READY_STORED : 0u);
     if (is_stored) {
         s->file = block->file;
         s->offset = r->offset;

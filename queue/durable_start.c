@@ -329,7 +329,8 @@ adopt_entry(struct adoption *a, const struct msglog_live_entry *from, bool is_in
         s->flags |= STORED_BACKLOG;
     stored_set_large(a->qw->durable, s, from->large_file);
     struct ready_entry e = {.seq = from->seq, .stored = s, .body_len = from->body_bytes};
-    e.count_flags = READY_STORED | READY_PERSISTENT | flags_of(a, from, is_in_files);
+    e.count_flags = READY_STORED | READY_PERSISTENT | flags_of(a, from, is_in_files) |
+                    (from->flags & READY_PRIORITY_MASK);
     if (is_late)
         ready_push_reserved(r, &e);
     else

@@ -12,7 +12,7 @@
 #pragma once
 
 #include "queue/message.h"
-#include "queue/queue_def.h"
+#include "queue/queue_rules.h"
 #include "src/base/worker.h"
 
 // --- publishing ---
@@ -95,6 +95,7 @@ enum queue_request_kind {
     QUEUE_REQUEST_CREATE, // topology writer only
     QUEUE_REQUEST_DELETE, // topology writer only: conditional removal
     QUEUE_REQUEST_STATS,  // fills stats
+    QUEUE_REQUEST_RULES,  // topology writer only: `rules` from here on
 };
 
 enum consumer_flags {
@@ -160,6 +161,7 @@ struct queue_request {
     uint32_t delete_conditions; // enum queue_delete_condition
     // create: in
     const struct queue_def *def;
+    struct queue_rules *rules; // create, rules: in; NULL: none. The queue's once it was carried out
     // out
     enum queue_outcome outcome;
     uint64_t message_count; // ready messages (status, get: left behind; purge, delete: removed)

@@ -59,6 +59,14 @@ queue_new(struct queue_worker *qw, const struct queue_def *def)
 }
 
 void
+queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *rules)
+{
+    mem_free((void *)q->rules);
+    q->rules = rules;
+    queue_touch(qw, q);
+}
+
+void
 queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
 {
     LV_ASSERT(ready_push(q->tail, &qw->ready_pools, e));
@@ -335,6 +343,7 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
         return false;
     unacked_fini(&q->unacked, &qw->unacked_tables);
     list_remove(&q->run);
+    mem_free((void *)q->rules);
     mem_free(q);
     return true;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "queue/consumer.h"
+#include "queue/queue_rules.h"
 #include "queue/ready.h"
 #include "queue/unacked.h"
 
@@ -41,6 +42,7 @@ struct queue {
     struct list consumers; // consumer.all
     struct list granted;   // consumer.granted: grants not used yet
     const struct queue_def *def;
+    const struct queue_rules *rules; // owned; NULL: none of them
     lv_handle handle;
     struct ready ready;
     struct unacked unacked;
@@ -86,6 +88,8 @@ enum next_message { NEXT_NONE, NEXT_HERE, NEXT_ABSENT, NEXT_COMING };
 enum next_message queue_next(const struct queue *q);
 
 LV_MUST_USE struct queue *queue_new(struct queue_worker *qw, const struct queue_def *def);
+// New rules, which the queue owns from here on, for what it holds too; NULL: none.
+void queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *rules);
 // Ends a queue: answers waiting gets with QUEUE_GONE, tells its consumers `reason`, takes it out of the
 // tables; messages are dropped in later turns. `request` is answered with QUEUE_OK when that is durable.
 void queue_kill(struct queue_worker *qw, struct queue *q, const char *reason, struct queue_request *request);

@@ -15,6 +15,7 @@ enum ready_flags {
     READY_STORED = 1u << 0,      // it is, or will be, on disk: `stored` counts, not `msg`
     READY_REDELIVERED = 1u << 1, // was delivered to a client before
     READY_PERSISTENT = 1u << 2,
+    // 1u << 3 … 1u << 5 are free; from 1u << 6 on, up to bit 7: enum unacked_extra_flags of queue.h.
 };
 
 struct ready_entry {
@@ -24,18 +25,26 @@ struct ready_entry {
         struct stored *stored; // READY_STORED
     };
     uint32_t body_len;    // bytes
-    uint32_t count_flags; // delivery count << 8 | enum ready_flags
+    uint32_t count_flags; // delivery count << 16 | priority << 8 | enum ready_flags
 };
 static_assert(sizeof(struct ready_entry) == 24, "the backlog in memory costs this per message");
 
-enum { DELIVERY_COUNT_MAX = 0xffffff }; // LIMIT: saturates
-// Of count_flags, what is known of earlier deliveries.
-static const uint32_t READY_HISTORY_MASK = 0xffffff00u | READY_REDELIVERED;
+enum { DELIVERY_COUNT_MAX = 0xffff }; // LIMIT: saturates
+// Of count_flags, what is known of earlier deliveries; and what goes to disk with the message from the beginning.
+static const uint32_t READY_HISTORY_MASK = 0xffff0000u | READY_REDELIVERED;
+static const uint32_t READY_PRIORITY_MASK = 0xff00u;
 
 static inline uint32_t
 ready_entry_count(const struct ready_entry *e)
 {
-    return e->count_flags >> 8;
+    return e->count_flags >> 16;
+}
+
+// In a queue with priorities, its level there; else 0.
+static inline uint8_t
+ready_entry_priority(const struct ready_entry *e)
+{
+    return (uint8_t)(e->count_flags >> 8);
 }
 
 static inline bool
@@ -49,7 +58,7 @@ static inline void
 ready_entry_mark_redelivered(struct ready_entry *e)
 {
     if (ready_entry_count(e) < DELIVERY_COUNT_MAX)
-        e->count_flags += 1u << 8;
+        e->count_flags += 1u << 16;
     e->count_flags |= READY_REDELIVERED;
 }
 

@@ -25,6 +25,7 @@ queue_request_free(struct queue_request *r)
         return;
     message_unref(r->msg);
     mem_free(r->consumers);
+    mem_free(r->rules);
     mem_free(r);
 }
 
@@ -70,6 +71,8 @@ run_create(struct queue_worker *qw, struct queue_request *r)
     if (q == NULL)
         return QUEUE_NO_MEMORY;
     handle_slots_put(&qw->queues, r->queue, q);
+    queue_set_rules(qw, q, r->rules);
+    r->rules = NULL;
     if (q->durability != DURABILITY_NONE && durable_adopt(qw, q) < 0)
         return QUEUE_NO_MEMORY; // at start only: the process ends
     atomic_fetch_add_explicit(&qw->queue_count, 1, memory_order_relaxed);
@@ -153,7 +156,7 @@ run_stats(struct queue_worker *qw, struct queue *q, struct queue_request *r)
 static enum queue_outcome
 run_on_queue(struct queue_worker *qw, struct queue *q, struct queue_request *r)
 {
-    if (r->kind != QUEUE_REQUEST_STATS)
+    if (r->kind != QUEUE_REQUEST_STATS && r->kind != QUEUE_REQUEST_RULES)
         q->active_ms = qw->w->now_ms;
     switch (r->kind) {
     case QUEUE_REQUEST_STATUS: fill_counts(q, r); return QUEUE_OK;
@@ -165,6 +168,10 @@ run_on_queue(struct queue_worker *qw, struct queue *q, struct queue_request *r)
         return QUEUE_OK;
     case QUEUE_REQUEST_DELETE: return run_delete(qw, q, r);
     case QUEUE_REQUEST_STATS: return run_stats(qw, q, r);
+    case QUEUE_REQUEST_RULES:
+        queue_set_rules(qw, q, r->rules);
+        r->rules = NULL;
+        return QUEUE_OK;
     case QUEUE_REQUEST_GET:
     case QUEUE_REQUEST_CREATE: break;
     }

@@ -9,6 +9,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
+#include "src/broker/queue_settings.h"
 #include "src/broker/topology_writer.h"
 
 // --- connections ------------------------------------------------------------------------------------------------------
@@ -175,6 +176,7 @@ creations_send(struct topology_writer *tw)
         struct creation *c = mem_xalloc(sizeof *c);
         *c = (struct creation){.queue = q, .request = request_new(q, QUEUE_REQUEST_CREATE, creation_done, c)};
         c->request->def = &q->def;
+        LV_ASSERT(queue_settings_rules(&q->def, &c->request->rules) == 0); // topology objects, as above
         list_init(&c->node);
         list_push_back(&tw->creations, &c->node);
         q->is_new = false;

@@ -9,6 +9,7 @@
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
 #include "src/broker/auth.h"
+#include "src/broker/queue_settings.h"
 #include "src/broker/topology_writer.h"
 
 struct load {
@@ -432,7 +433,8 @@ create_queues(struct topology_writer *tw)
             continue;
         struct queue_entry *q = tw->turn.journal.records[i].a;
         struct queue_request *r = queue_request_new(QUEUE_REQUEST_CREATE, q->def.handle);
-        if (r == NULL) {
+        if (r == NULL || queue_settings_rules(&q->def, &r->rules) < 0) {
+            queue_request_free(r);
             has_failed = true;
             continue;
         }
