@@ -9,6 +9,7 @@
 #include "queue/queue.h"
 
 #include "queue/durable.h"
+#include "queue/dying.h"
 #include "queue/queue_worker.h"
 #include "queue/tx.h"
 #include "src/base/mem.h"
@@ -214,14 +215,16 @@ discard(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struct 
     struct ready_entry e = record->entry;
     unacked_remove(&q->unacked, &qw->unacked_tables, record);
     sum_sub(&q->unacked_sum, &e, entry_weight(&e));
+    if (kind == SETTLE_REJECT) {
+        q->counters.rejected++;
+        queue_bury_entry(qw, q, &e, DEATH_REJECTED);
+        return;
+    }
     if (ready_entry_is(&e, READY_STORED))
         durable_drop(qw, q, e.seq, e.stored);
     else
         queue_worker_drop_entry(qw, &e);
-    if (kind == SETTLE_ACK)
-        q->counters.acked++;
-    else
-        q->counters.rejected++;
+    q->counters.acked++;
 }
 
 void
