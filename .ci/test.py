@@ -34,7 +34,7 @@ class Step:
 
 
 def unit(name, build, suite=()):
-    argv = ["meson", "test", "-C", f"build/{build}", "--no-rebuild", "--print-errorlogs", "--logbase", name.replace(" ", "-"), *suite]
+    argv = ["meson", "test", "-C", f"build/{build}", "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", "10", "--logbase", name.replace(" ", "-"), *suite]
     step = Step(name, argv, needs=build)
     step.junit = os.path.join(TOP, "build", build, "meson-logs", name.replace(" ", "-") + ".junit.xml")
     return step
