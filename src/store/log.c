@@ -13,6 +13,7 @@
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/store/log_core.h"
+#include "src/store/log_filler.h"
 
 // LIMIT: how long a relaxed group waits for its sync, in ms: while nothing comes, and while there is always something.
 enum { RELAXED_IDLE_MS = 10, RELAXED_MAX_MS = 200 };
@@ -311,6 +312,8 @@ msglog_start(struct msglog *log, void (*out_of_service)(void *ctx, int error), v
 {
     int err = msglog_start_stepped(log, out_of_service, ctx);
     log->is_stepped = false;
+    if (err == 0 && (log->core.ring.filler = filler_new(log->core.io, log->core.ring.dir)) == NULL)
+        err = -LE_NOMEM;
     if (err != 0)
         return err;
     int rc = pthread_create(&log->thread, NULL, log_thread, log);

@@ -477,7 +477,8 @@ core_vacate_wanted(struct core *c)
 void
 core_prepare(struct core *c)
 {
-    if (!c->is_out && ring_free_count(&c->ring) <= KEEP_FOR_MOVES && ring_growth(&c->ring) > 0)
+    size_t ahead = KEEP_FOR_MOVES + (c->ring.filler != NULL); // one more while groups do not wait for it
+    if (!c->is_out && ring_free_count(&c->ring) <= ahead && ring_growth(&c->ring) > 0)
         // -LE_AGAIN: the next step goes on; no room: tried again when a group needs it
         c->prepare_error = ring_prepare(&c->ring, PREPARE_STEP_BYTES);
 }

@@ -10,8 +10,7 @@
 #include "src/store/log_ring.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
-
-enum { PREPARE_CHUNK_BYTES = 64 * 1024 };
+#include "src/store/log_filler.h"
 
 #ifdef LV_PLANTED_BUGS
 unsigned msglog_planted_bugs;
@@ -29,6 +28,8 @@ ring_init(struct ring *r, const struct io *io, const char *dir)
 void
 ring_fini(struct ring *r)
 {
+    filler_free(r->filler);
+    r->filler = NULL;
     for (size_t i = 0; i < r->count; i++) {
         if (r->segments[i]->fd >= 0)
             (void)r->io->close(r->io->ctx, r->segments[i]->fd);
@@ -187,40 +188,34 @@ prepare_begin(struct ring *r)
     return 0;
 }
 
+// As far as `budget` goes. -LE_AGAIN: there is more to do.
 static int
-prepare_end(struct ring *r, struct segment *s)
+fill_here(struct ring *r, struct segment *s, uint64_t budget)
 {
-    int err = r->io->fsync(r->io->ctx, s->fd);
-    if (err == 0 && !LOG_BUG(BUG_NO_DIR_SYNC))
-        err = r->io->sync_dir(r->io->ctx, r->dir);
-    if (err == 0) {
-        s->state = SEGMENT_FREE;
-        r->preparing = NULL;
-    }
-    return err;
+    uint64_t n = LV_MIN(s->bytes - s->prepared, budget);
+    int err = filler_zeros(r->io, s->fd, s->prepared, n);
+    if (err != 0)
+        return err;
+    s->prepared += n;
+    return s->prepared < s->bytes ? -LE_AGAIN : filler_secure(r->io, s->fd, r->dir);
 }
 
 int
 ring_prepare(struct ring *r, uint64_t budget)
 {
-    static const uint8_t zeros[PREPARE_CHUNK_BYTES];
-    int err = r->preparing == NULL ? prepare_begin(r) : 0;
+    bool is_begun = r->preparing != NULL;
+    int err = is_begun ? 0 : prepare_begin(r);
     struct segment *s = r->preparing;
-    while (err == 0 && s->prepared < s->bytes && budget > 0) {
-        uint64_t n = LV_MIN(LV_MIN(s->bytes - s->prepared, budget), (uint64_t)sizeof zeros);
-        struct iovec part = {(void *)(uintptr_t)zeros, n};
-        err = io_write_all(r->io, s->fd, &part, 1, s->prepared);
-        if (err == 0) {
-            s->prepared += n;
-            budget -= n;
-        }
-    }
-    if (err == 0 && s->prepared < s->bytes)
-        return -LE_AGAIN;
+    if (err == 0 && r->filler != NULL && !is_begun)
+        err = filler_start(r->filler, s->fd, s->bytes);
     if (err == 0)
-        err = prepare_end(r, s);
-    if (err != 0 && r->preparing != NULL) {
-        r->preparing = NULL;
+        err = r->filler != NULL ? filler_result(r->filler, budget == UINT64_MAX) : fill_here(r, s, budget);
+    if (err == -LE_AGAIN)
+        return err;
+    if (err == 0)
+        s->state = SEGMENT_FREE;
+    r->preparing = NULL;
+    if (err != 0 && s != NULL) {
         ring_drop(r, s);
         (void)r->io->close(r->io->ctx, s->fd);
         s->fd = -1; // it never had a generation: no reader has this descriptor

@@ -31,8 +31,11 @@ struct segment {
 // LIMIT: files of the ring, those condemned included; the largest segment_max and some.
 enum { RING_SLOTS_MAX = 1024 + 16 };
 
+struct filler;
+
 struct ring {
     const struct io *io;
+    struct filler *filler; // makes new segments meanwhile (log_filler.h); NULL: they are made here, when asked for
     char dir[IO_PATH_MAX];
     uint32_t segment_bytes;
     uint32_t segment_max; // files not condemned
@@ -59,7 +62,8 @@ void ring_init(struct ring *r, const struct io *io, const char *dir);
 void ring_fini(struct ring *r); // closes the files
 // Start-up: registers a file of the folder. NULL: out of memory or too many.
 struct segment *ring_add(struct ring *r, uint32_t slot, int fd, uint64_t bytes);
-// Makes a file full of zeros, durable in name and bytes: up to `budget` bytes of it now. -LE_AGAIN: not ready yet.
+// Makes a file full of zeros, durable in name and bytes: up to `budget` bytes of it now, or with a filler what that has done; UINT64_MAX: to
+// the end. -LE_AGAIN: not ready yet.
 LV_MUST_USE int ring_prepare(struct ring *r, uint64_t budget);
 size_t ring_free_count(const struct ring *r);
 size_t ring_growth(const struct ring *r); // files that may still be made, the one being prepared included
