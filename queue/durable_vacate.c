@@ -15,6 +15,8 @@
 
 // LIMIT: less than this of a queue is rewritten in the log.
 enum { REWRITE_BYTES = 128 * 1024, REWRITE_MAX = 1024 };
+// LIMIT: what is moved of a queue at once although it is younger.
+enum { MOVE_BYTES = 128 * 1024 };
 // Under pressure of memory: queues with fewer messages than this in a row are left alone; how often is looked.
 enum { PRESSURE_MIN = 4096, PRESSURE_LOOK_MS = 50 };
 
@@ -59,6 +61,25 @@ prefix_of(const struct queue_disk *k, const struct ready *r, uint64_t generation
     }
     *ret_bytes = bytes;
     return count;
+}
+
+// A move costs some syncs, however small it is: what is worth one takes more of the queue along, so that many queues with a little in each
+// generation are moved once a lap of the ring and not once a generation. At least `count`, up to MOVE_BYTES.
+static size_t
+worth_moving(const struct queue_disk *k, const struct ready *r, size_t count, size_t *ret_bytes)
+{
+    struct ready_cursor at = {0};
+    size_t taken = 0, bytes = 0;
+    for (const struct ready_entry *e = first_for_chain(k, r, &at);
+         e != NULL && taken < APPEND_MAX && (taken < count || bytes < MOVE_BYTES); e = ready_next(r, &at)) {
+        const struct stored *s = ready_entry_is(e, READY_STORED) ? e->stored : NULL;
+        if (s == NULL || !stored_is(s, STORED_WRITTEN) || stored_is(s, STORED_MOVING))
+            break;
+        bytes += s->len;
+        taken++;
+    }
+    *ret_bytes = bytes;
+    return LV_MAX(taken, count);
 }
 
 static bool
@@ -197,11 +218,12 @@ rewrite_front(struct durable *d, struct queue_disk *k, size_t count, uint64_t ge
 static bool
 vacate_queue(struct durable *d, struct queue_disk *k, uint64_t generation)
 {
-    size_t bytes, loose_bytes;
+    size_t bytes, row_bytes, loose_bytes;
     size_t count = prefix_of(k, fifo_of(k), generation, &bytes);
     if (count > 0) {
-        return is_little(d, count, bytes) ? rewrite_front(d, k, count, generation)
-                                          : append_front(d, k, count, true);
+        size_t row = worth_moving(k, fifo_of(k), count, &row_bytes);
+        return is_little(d, row, LV_MAX(bytes, row_bytes)) ? rewrite_front(d, k, count, generation)
+                                                           : append_front(d, k, row, true);
     }
     struct ready_entry *loose = mem_alloc(APPEND_MAX * sizeof(*loose));
     if (loose == NULL)

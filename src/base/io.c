@@ -121,6 +121,16 @@ system_fsync(void *ctx, int fd)
 }
 
 static int
+system_sync_all(void *ctx, int fd)
+{
+    int rc;
+    do
+        rc = syncfs(fd);
+    while (rc < 0 && errno == EINTR);
+    return result(rc);
+}
+
+static int
 system_truncate(void *ctx, int fd, uint64_t size)
 {
     int rc;
@@ -226,6 +236,7 @@ io_system(void)
         .write = system_write,
         .fdatasync = system_fdatasync,
         .fsync = system_fsync,
+        .sync_all = system_sync_all,
         .truncate = system_truncate,
         .allocate = system_allocate,
         .size = system_size,

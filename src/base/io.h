@@ -40,6 +40,9 @@ struct io {
     int (*write)(void *ctx, int fd, const struct iovec *parts, int count, uint64_t offset, size_t *ret_len);
     int (*fdatasync)(void *ctx, int fd);
     int (*fsync)(void *ctx, int fd);
+    // The whole file system on which `fd` lies: bytes, sizes and names of all that was written on it before. For many files at once; `fd` has
+    // been opened before they were written (Linux 5.8 and later then report their errors).
+    int (*sync_all)(void *ctx, int fd);
     int (*truncate)(void *ctx, int fd, uint64_t size);
     int (*allocate)(void *ctx, int fd, uint64_t offset, uint64_t len); // reserves blocks and grows the file
     int (*size)(void *ctx, int fd, uint64_t *ret_size);

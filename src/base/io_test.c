@@ -18,6 +18,7 @@ enum call {
     CALL_WRITE,
     CALL_FDATASYNC,
     CALL_FSYNC,
+    CALL_SYNC_ALL,
     CALL_TRUNCATE,
     CALL_ALLOCATE,
     CALL_SIZE,
@@ -55,6 +56,7 @@ static const struct name call_names[] = {
     {"write", BIT(WRITE)},
     {"fdatasync", BIT(FDATASYNC)},
     {"fsync", BIT(FSYNC)},
+    {"sync_all", BIT(SYNC_ALL)},
     {"truncate", BIT(TRUNCATE)},
     {"allocate", BIT(ALLOCATE)},
     {"size", BIT(SIZE)},
@@ -64,9 +66,9 @@ static const struct name call_names[] = {
     {"sync_dir", BIT(SYNC_DIR)},
     {"list", BIT(LIST)},
     {"space", BIT(SPACE)},
-    {"changes", BIT(WRITE) | BIT(FDATASYNC) | BIT(FSYNC) | BIT(TRUNCATE) | BIT(ALLOCATE) | BIT(RENAME) |
-                    BIT(MKDIR) | BIT(SYNC_DIR)},
-    {"syncs", BIT(FDATASYNC) | BIT(FSYNC) | BIT(SYNC_DIR)},
+    {"changes", BIT(WRITE) | BIT(FDATASYNC) | BIT(FSYNC) | BIT(SYNC_ALL) | BIT(TRUNCATE) | BIT(ALLOCATE) |
+                    BIT(RENAME) | BIT(MKDIR) | BIT(SYNC_DIR)},
+    {"syncs", BIT(FDATASYNC) | BIT(FSYNC) | BIT(SYNC_ALL) | BIT(SYNC_DIR)},
     {"any", ~0u},
 };
 
@@ -216,6 +218,13 @@ test_fsync(void *ctx, int fd)
 }
 
 static int
+test_sync_all(void *ctx, int fd)
+{
+    ASK_OR_FAIL(CALL_SYNC_ALL);
+    return real_io->sync_all(real_io->ctx, fd);
+}
+
+static int
 test_truncate(void *ctx, int fd, uint64_t size)
 {
     ASK_OR_FAIL(CALL_TRUNCATE);
@@ -288,6 +297,7 @@ io_test_table(const struct io *real)
         .write = test_write,
         .fdatasync = test_fdatasync,
         .fsync = test_fsync,
+        .sync_all = test_sync_all,
         .truncate = test_truncate,
         .allocate = test_allocate,
         .size = test_size,

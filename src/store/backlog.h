@@ -137,12 +137,19 @@ struct backlog_append {
     uint8_t kind;                 // enum backlog_kind
     struct backlog_block *blocks; // out: heap array, mem_free; the caller's also after an error (NULL then)
     size_t block_count;
+    int result; // out, of backlog_append_all: as that of backlog_append
 };
 // Writes the blocks and makes them durable, bytes and names: what is in them first, then their headers, so that a header that can be read
 // vouches for the rest. 0 (without blocks when no item could be read; then there is no file either), or the error: then nothing of it
 // counts, and the file gets no more blocks. -LE_STATE: the file does not end at `offset`. -LE_LIMIT: more than 4 GiB in a file.
 LV_MUST_USE int backlog_append(const struct io *io, const char *data_dir, struct msglog *log,
                                struct backlog_append *a);
+// LIMIT: appends of one backlog_append_all.
+enum { BACKLOG_APPENDS_MAX = 128 };
+// The same for several queues at once: from `sync_all_min` of them on (0: a good number) their syncs are two of the whole file system
+// instead of two to four each. Each append has its own result.
+void backlog_append_all(const struct io *io, const char *data_dir, struct msglog *log,
+                        struct backlog_append *const *appends, size_t count, size_t sync_all_min);
 
 // Reads a block whole; *ret by mem_free. 0, -LE_NOTFOUND, -LE_IO, -LE_NOMEM, -LE_CORRUPT (the file's header). The block's header is not looked at: `block` says what it said.
 // A record that is damaged shows when it is taken out.

@@ -1,7 +1,7 @@
 // backlog_write.c: an append: messages become blocks, and the blocks durable.
 //
 // Happy path: items are read in order (log_window.h), encoded into blocks with an empty header sector each, and written as they fill up; one
-// fdatasync; then the header sectors; another fdatasync; new names are synced. A header that can be read therefore vouches for its
+// fdatasync; then the header sectors; another fdatasync; new names are synced. Several queues go through these steps together. A header that can be read therefore vouches for its
 // records, and start need not read them. The second sync costs a sector a block; the other way, checking the records of the last append
 // at start, cannot tell a torn write from rot, and would either drop messages that were promised or bring up some that are not there.
 // Failure modes: an item that cannot be read is left out, and says so. Any other error ends the append: the file is cut back to
@@ -15,6 +15,8 @@
 
 // LIMIT: bytes gathered before they are written.
 enum { OUT_BYTES = 1 << 20 };
+// Appends from which on the whole file system is synced: somebody else may be writing to it, too.
+enum { SYNC_ALL_MIN = 16 };
 
 struct writer {
     const struct io *io;
@@ -260,20 +262,41 @@ put_item(struct writer *w, size_t n)
 
 // --- the whole ---
 
+// All records of the append, in the file but not durable; their headers are still to come.
+static int
+write_records(struct writer *w, struct msglog *log)
+{
+    struct backlog_append *a = w->a;
+    LV_ASSERT(a->queue != 0 && a->file != 0 && a->reported_end != 0 && a->reported_end <= a->first_block);
+    LV_ASSERT(a->is_new_file == (a->offset == FILE_HEADER_BYTES));
+    LV_ASSERT(a->offset % MSGLOG_SECTOR_BYTES == 0 && a->count <= BLOCK_NUMBERS_SKIPPED);
+    a->blocks = NULL;
+    a->block_count = 0;
+    window_init(&w->window, w->io, w->data_dir, log, a->queue, a->is_transient);
+    int err = 0;
+    for (size_t i = 0; i < a->count && err == 0; i++) {
+        LV_ASSERT(i == 0 || a->items[i].seq > a->items[i - 1].seq);
+        err = put_item(w, i);
+    }
+    if (err == 0)
+        err = end_block(w);
+    if (err == 0)
+        err = write_out(w);
+    window_fini(&w->window);
+    buf_fini(&w->out);
+    return err;
+}
+
 static int
 write_headers(struct writer *w)
 {
     int err = 0;
-    if (!w->a->is_transient && !BACKLOG_BUG(BLG_BUG_NO_FILE_SYNC | BLG_BUG_HEADER_WITH_RECORDS))
-        err = w->io->fdatasync(w->io->ctx, w->fd);
     for (size_t i = 0; i < w->count && err == 0; i++) {
         uint8_t bytes[BLOCK_HEADER_BYTES];
         struct iovec part = {bytes, sizeof bytes};
         block_header_encode(&w->headers[i], bytes);
         err = io_write_all(w->io, w->fd, &part, 1, w->headers[i].offset);
     }
-    if (err == 0 && !w->a->is_transient && !BACKLOG_BUG(BLG_BUG_NO_FILE_SYNC))
-        err = w->io->fdatasync(w->io->ctx, w->fd);
     return err;
 }
 
@@ -282,6 +305,8 @@ static int
 sync_names(struct writer *w)
 {
     char path[IO_PATH_MAX];
+    if (!w->a->is_new_file || BACKLOG_BUG(BLG_BUG_NO_DIR_SYNC))
+        return 0;
     int err = backlog_queue_path(w->data_dir, w->a->queue, false, path);
     if (err == 0)
         err = w->io->sync_dir(w->io->ctx, path);
@@ -290,54 +315,97 @@ sync_names(struct writer *w)
     return err == 0 ? w->io->sync_dir(w->io->ctx, path) : err;
 }
 
-static int
+static bool
+needs_sync(const struct writer *w)
+{
+    return w->a->result == 0 && w->fd >= 0 && !w->a->is_transient;
+}
+
+// What they have written becomes durable, in the end their names too: one by one, or when they are many all at once.
+static void
+sync_group(struct writer *group, size_t count, size_t sync_all_min, bool is_end)
+{
+    struct writer *first = NULL;
+    size_t open = 0;
+    if (BACKLOG_BUG(BLG_BUG_NO_FILE_SYNC) || (!is_end && BACKLOG_BUG(BLG_BUG_HEADER_WITH_RECORDS)))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        open += needs_sync(&group[i]);
+        if (first == NULL && needs_sync(&group[i]))
+            first = &group[i]; // opened before the others were written
+    }
+    bool is_all = open > 0 && open >= sync_all_min;
+    int err = is_all ? first->io->sync_all(first->io->ctx, first->fd) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct writer *w = &group[i];
+        if (!needs_sync(w))
+            continue;
+        w->a->result = is_all ? err : w->io->fdatasync(w->io->ctx, w->fd);
+        if (w->a->result == 0 && is_end && !is_all)
+            w->a->result = sync_names(w);
+    }
+}
+
+// DURABLE: from here on these messages need no other copy. (An error of close, on a file that is synced, changes nothing.)
+static void
 finish(struct writer *w)
 {
+    struct backlog_append *a = w->a;
     struct backlog_block *blocks = mem_alloc(LV_MAX(w->count, (size_t)1) * sizeof(*blocks));
-    int err = blocks != NULL ? write_out(w) : -LE_NOMEM;
-    if (err == 0 && w->fd >= 0)
-        err = write_headers(w);
-    if (err == 0 && w->a->is_new_file && w->fd >= 0 && !w->a->is_transient &&
-        !BACKLOG_BUG(BLG_BUG_NO_DIR_SYNC))
-        err = sync_names(w);
-    if (err != 0) {
-        mem_free(blocks);
-        return err;
+    if (blocks == NULL) {
+        a->result = -LE_NOMEM;
+        return;
     }
-    // DURABLE: from here on these messages need no other copy. (An error of close, on a file that is synced, changes nothing.)
     if (w->fd >= 0)
         (void)w->io->close(w->io->ctx, w->fd);
     w->fd = -1;
     for (size_t i = 0; i < w->count; i++)
         block_of_header(&w->headers[i], &blocks[i]);
-    w->a->blocks = blocks;
-    w->a->block_count = w->count;
-    return 0;
+    a->blocks = blocks;
+    a->block_count = w->count;
+}
+
+static void
+append_group(struct writer *group, size_t count, struct msglog *log, size_t sync_all_min)
+{
+    for (size_t i = 0; i < count; i++)
+        group[i].a->result = write_records(&group[i], log);
+    sync_group(group, count, sync_all_min, false);
+    for (size_t i = 0; i < count; i++)
+        if (group[i].a->result == 0 && group[i].fd >= 0)
+            group[i].a->result = write_headers(&group[i]);
+    sync_group(group, count, sync_all_min, true);
+    for (size_t i = 0; i < count; i++) {
+        if (group[i].a->result == 0)
+            finish(&group[i]);
+        if (group[i].a->result != 0)
+            abandon(&group[i]);
+        mem_free(group[i].headers);
+    }
 }
 
 int
 backlog_append(const struct io *io, const char *data_dir, struct msglog *log, struct backlog_append *a)
 {
     struct writer w = {.io = io, .data_dir = data_dir, .a = a, .fd = -1, .out_offset = a->offset};
-    LV_ASSERT(a->queue != 0 && a->file != 0 && a->reported_end != 0 && a->reported_end <= a->first_block);
-    LV_ASSERT(a->is_new_file == (a->offset == FILE_HEADER_BYTES));
-    LV_ASSERT(a->offset % MSGLOG_SECTOR_BYTES == 0 && a->count <= BLOCK_NUMBERS_SKIPPED);
-    a->blocks = NULL;
-    a->block_count = 0;
-    window_init(&w.window, io, data_dir, log, a->queue, a->is_transient);
-    int err = 0;
-    for (size_t i = 0; i < a->count && err == 0; i++) {
-        LV_ASSERT(i == 0 || a->items[i].seq > a->items[i - 1].seq);
-        err = put_item(&w, i);
+    append_group(&w, 1, log, SIZE_MAX);
+    return a->result;
+}
+
+void
+backlog_append_all(const struct io *io, const char *data_dir, struct msglog *log,
+                   struct backlog_append *const *appends, size_t count, size_t sync_all_min)
+{
+    struct writer *group = count > 1 ? mem_calloc(count, sizeof(*group)) : NULL;
+    LV_ASSERT(count <= BACKLOG_APPENDS_MAX);
+    if (group == NULL) { // one alone, or no memory to have them together
+        for (size_t i = 0; i < count; i++)
+            appends[i]->result = backlog_append(io, data_dir, log, appends[i]);
+        return;
     }
-    if (err == 0)
-        err = end_block(&w);
-    if (err == 0)
-        err = finish(&w);
-    if (err != 0)
-        abandon(&w);
-    window_fini(&w.window);
-    buf_fini(&w.out);
-    mem_free(w.headers);
-    return err;
+    for (size_t i = 0; i < count; i++)
+        group[i] = (struct writer){
+            .io = io, .data_dir = data_dir, .a = appends[i], .fd = -1, .out_offset = appends[i]->offset};
+    append_group(group, count, log, sync_all_min > 0 ? sync_all_min : SYNC_ALL_MIN);
+    mem_free(group);
 }

@@ -121,6 +121,7 @@ inspect_io_init(struct inspect_io *r, const struct io *io)
         .write = refuse_write,
         .fdatasync = no_sync,
         .fsync = no_sync,
+        .sync_all = no_sync,
         .truncate = refuse_truncate,
         .allocate = refuse_allocate,
         .size = reader_size,

@@ -459,7 +459,8 @@ core_vacate_wanted(struct core *c)
     size_t good = ring_free_count(&c->ring) + (is_stuck || c->was_refused ? 0 : ring_growth(&c->ring));
     uint64_t oldest = ring_oldest(&c->ring);
     bool is_again = c->asked >= oldest;
-    if (c->is_out || oldest == 0 || good > KEEP_FOR_MOVES + 1 || oldest < c->checkpoint)
+    if (c->is_out || oldest == 0 || good > LV_MAX((size_t)KEEP_FOR_MOVES + 1, c->ring.segment_max / 3u) ||
+        oldest < c->checkpoint)
         return 0;
     // The same one again only when something has changed: it was refused for want of room, or much was written.
     if (is_again && !c->was_refused && c->fresh_bytes < c->ring.segment_bytes / 4)

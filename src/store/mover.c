@@ -15,6 +15,8 @@
 // LIMIT: ports of a mover: one a worker.
 enum { PORTS_MAX = 64 };
 enum { LANE_WRITE, LANE_READ, LANES };
+// LIMIT: messages of appends that go together, so that the first of them does not wait for long.
+enum { GROUP_ITEMS = 65536 };
 
 struct lane {
     struct mover *mover;
@@ -97,7 +99,6 @@ static int
 run(const struct mover_config *c, struct mover_job *j)
 {
     switch ((enum mover_kind)j->kind) {
-    case MOVER_APPEND: return backlog_append(c->io, c->data_dir, c->log, &j->append);
     case MOVER_STATE: return backlog_write_state(c->io, c->data_dir, j->queue, &j->state);
     case MOVER_UNLINK: return backlog_unlink(c->io, c->data_dir, j->queue, j->is_transient, j->file);
     case MOVER_REMOVE: return backlog_remove(c->io, c->data_dir, j->queue, j->is_transient);
@@ -109,18 +110,51 @@ run(const struct mover_config *c, struct mover_job *j)
     }
 }
 
+static void
+give_back(struct mover_job *j)
+{
+    struct mover_port *p = j->port;
+    if (push_job(&p->returned, j)) // from here on it is the port's
+        p->wake(p->ctx);
+}
+
+// Appends that follow each other go together: a queue has one under way at the most. Returns what comes behind them, and how many they were.
+static struct mover_job *
+run_appends(const struct mover_config *c, struct mover_job *j, size_t *ret_count)
+{
+    struct mover_job *jobs[BACKLOG_APPENDS_MAX];
+    struct backlog_append *appends[BACKLOG_APPENDS_MAX];
+    size_t count = 0, items = 0;
+    do {
+        jobs[count] = j;
+        appends[count++] = &j->append;
+        items += j->append.count;
+        j = j->next;
+    } while (j != NULL && j->kind == MOVER_APPEND && count < BACKLOG_APPENDS_MAX && items < GROUP_ITEMS);
+    backlog_append_all(c->io, c->data_dir, c->log, appends, count, c->sync_all_min);
+    for (size_t i = 0; i < count; i++) {
+        jobs[i]->result = appends[i]->result;
+        give_back(jobs[i]);
+    }
+    *ret_count = count;
+    return j;
+}
+
 static size_t
 run_all(struct lane *lane)
 {
-    size_t count = 0;
-    for (struct mover_job *j = take_all(&lane->submitted), *next; j != NULL; j = next, count++) {
+    size_t sum = 0, count = 1;
+    for (struct mover_job *j = take_all(&lane->submitted), *next; j != NULL; j = next, sum += count) {
+        if (j->kind == MOVER_APPEND) {
+            next = run_appends(&lane->mover->config, j, &count);
+            continue;
+        }
         next = j->next;
-        struct mover_port *p = j->port;
+        count = 1;
         j->result = run(&lane->mover->config, j);
-        if (push_job(&p->returned, j)) // from here on it is the port's
-            p->wake(p->ctx);
+        give_back(j);
     }
-    return count;
+    return sum;
 }
 
 // --- threads ---

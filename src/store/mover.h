@@ -57,6 +57,7 @@ struct mover_config {
     const char *data_dir;
     struct msglog *log; // to read from; outlives the mover
     unsigned port_count;
+    size_t sync_all_min; // of backlog_append_all; 0: its own
 };
 
 // Aborts when out of memory (start-up).

@@ -572,6 +572,28 @@ sim_sync_dir(void *ctx, const char *path)
     return 0;
 }
 
+// A failure is told of one file: what else is dirty stays so, and its own sync will tell.
+static int
+sim_sync_all(void *ctx, int fd)
+{
+    struct powercut *p = ctx;
+    struct node *node;
+    int err = begin(p, CUT_SYNC_ALL);
+    (void)fd_node(p, fd, &node);
+    if (err < 0) {
+        if (!p->is_off)
+            file_sync_fails(p, node);
+        return err;
+    }
+    for (struct node *n = p->all; n != NULL; n = n->next) {
+        if (n->is_dir)
+            dir_sync(n);
+        else
+            file_sync(n);
+    }
+    return 0;
+}
+
 static int
 sim_list(void *ctx, const char *path, io_name_fn fn, void *fn_ctx)
 {
@@ -619,6 +641,7 @@ powercut_new(uint64_t seed)
         .write = sim_write,
         .fdatasync = sim_fdatasync,
         .fsync = sim_fsync,
+        .sync_all = sim_sync_all,
         .truncate = sim_truncate,
         .allocate = sim_allocate,
         .size = sim_size,

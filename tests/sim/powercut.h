@@ -23,9 +23,10 @@ enum powercut_call { // bits, so that a fault may mean several
     CUT_SYNC_DIR = 1u << 10,
     CUT_LIST = 1u << 11,
     CUT_OTHER = 1u << 12, // close, size, space
-    CUT_ANY = (1u << 13) - 1,
+    CUT_SYNC_ALL = 1u << 13,
+    CUT_ANY = (1u << 14) - 1,
     CUT_CHANGES = CUT_WRITE | CUT_FDATASYNC | CUT_FSYNC | CUT_TRUNCATE | CUT_ALLOCATE | CUT_RENAME |
-                  CUT_UNLINK | CUT_MKDIR | CUT_SYNC_DIR, // what a device can refuse
+                  CUT_UNLINK | CUT_MKDIR | CUT_SYNC_DIR | CUT_SYNC_ALL, // what a device can refuse
 };
 
 struct powercut_fault {

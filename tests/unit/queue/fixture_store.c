@@ -83,7 +83,11 @@ fx_store_open(const struct fx_config *config)
         return err;
     }
     fx->mover = mover_new(&(struct mover_config){
-        .io = io, .data_dir = fx->dir, .log = fx->recovery.log, .port_count = (unsigned)config->workers});
+        .io = io,
+        .data_dir = fx->dir,
+        .log = fx->recovery.log,
+        .port_count = (unsigned)config->workers,
+        .sync_all_min = fx->disk != NULL ? 1 + rng_below(&fx->rng, 4) : 0});
     fx->durable = (struct durable_config){.log = fx->recovery.log,
                                           .mover = fx->mover,
                                           .recovery = &fx->recovery,
