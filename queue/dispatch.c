@@ -7,6 +7,7 @@
 // message does not wake a thousand consumers; while a question of a higher group is open, lower groups wait
 // for the answer.
 #include "queue/durable.h"
+#include "queue/dying.h"
 #include "queue/queue_worker.h"
 #include "src/base/clock.h"
 
@@ -29,7 +30,7 @@ may_ask(const struct queue *q)
 static bool
 is_runnable(const struct queue *q)
 {
-    if (q->returning > 0)
+    if (q->returning > 0 || LV_UNLIKELY(dying_is_runnable(q)))
         return true;
     if (q->holds > 0 || q->top == NULL || (list_is_empty(&q->top->active) && !may_ask(q)))
         return false;
@@ -105,7 +106,7 @@ queue_run(struct queue_worker *qw, struct queue *q)
     queue_enter(q);
     if (q->returning > 0)
         queue_retry_returning(qw, q);
-    size_t done = 0;
+    size_t done = 0, buried = LV_UNLIKELY(dying_is_runnable(q)) ? dying_run(qw, q) : 0;
     while (done < QUEUE_SHARE && !q->is_dead && q->holds == 0 && q->top != NULL) {
         if (!run_step(qw, q))
             break;
@@ -115,7 +116,7 @@ queue_run(struct queue_worker *qw, struct queue *q)
         durable_read_ahead(qw, q);
     queue_touch(qw, q);
     queue_leave(qw, q);
-    return done;
+    return done + buried;
 }
 
 bool

@@ -31,6 +31,7 @@ enum {
     QUEUE_BUG_COUNT_TWICE = 1u << 5,
     QUEUE_BUG_TX_EARLY = 1u << 6,
     QUEUE_BUG_STAY = 1u << 7,
+    QUEUE_BUG_BURY_EARLY = 1u << 8,
 };
 extern unsigned queue_planted_bugs;
 #define QUEUE_BUG(bug) ((queue_planted_bugs & (bug)) != 0)
@@ -256,6 +257,14 @@ chain_end(const struct queue_disk *k)
 
 // Sees to it that the next message comes into memory; says what is the case then (NEXT_ABSENT: no memory for it now).
 enum next_message durable_load(struct queue_worker *qw, struct queue *q);
+// Fetches bodies that are away: as many of these as one job takes; the first one is neither under way nor lost. False: no memory.
+enum { DURABLE_FETCH_MAX = 256 };
+LV_MUST_USE bool durable_fetch(struct queue_worker *qw, struct queue *q,
+                               const struct ready_entry *const *entries, size_t count);
+// An entry that is out of all tables and sums, and cannot be read (STORED_LOST).
+void durable_drop_lost(struct queue_worker *qw, struct queue *q, const struct ready_entry *e);
+// Such an entry goes without an ack: the next start finds the message again.
+void durable_leave_out(struct queue_worker *qw, struct queue *q, const struct ready_entry *e);
 void durable_read_ahead(struct queue_worker *qw, struct queue *q); // after some were taken
 void durable_reread(struct durable *d); // what the device failed to read, when it is time
 void

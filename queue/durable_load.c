@@ -12,7 +12,7 @@
 #include "src/base/mem.h"
 
 // LIMIT: messages and bytes of one fetch.
-enum { FETCH_MAX = 256, FETCH_BYTES = 512 * 1024 };
+enum { FETCH_MAX = DURABLE_FETCH_MAX, FETCH_BYTES = 512 * 1024 };
 // With fewer messages in front of it the next block is asked for.
 enum { READ_AHEAD_MIN = 512 };
 // LIMIT: reads of a message or block that an error of the device ends; numbers of a block that is left out.
@@ -166,19 +166,43 @@ add_read(struct fetch *f, const struct ready_entry *e, size_t *bytes)
     return true;
 }
 
+static struct fetch *
+fetch_new(struct queue_worker *qw, const struct queue *q)
+{
+    struct fetch *f = mem_alloc(sizeof(*f));
+    if (f == NULL)
+        return NULL;
+    f->job = (struct mover_job){.kind = MOVER_READ, .queue = q->def->id, .done = fetch_done, .ctx = f};
+    f->job.is_transient = q->durability == DURABILITY_NONE;
+    f->job.reads.items = f->reads;
+    f->d = qw->durable;
+    f->queue = q->handle;
+    return f;
+}
+
+bool
+durable_fetch(struct queue_worker *qw, struct queue *q, const struct ready_entry *const *entries,
+              size_t count)
+{
+    struct fetch *f = fetch_new(qw, q);
+    size_t bytes = 0;
+    if (f == NULL)
+        return false;
+    for (size_t i = 0; i < count && add_read(f, entries[i], &bytes); i++)
+        ;
+    LV_ASSERT(f->job.reads.count > 0);
+    mover_submit(qw->durable->port, &f->job);
+    return true;
+}
+
 // Asks for the body of the next message, and of those behind it.
 static enum next_message
 fetch_start(struct queue_worker *qw, struct queue *q)
 {
     struct durable *d = qw->durable;
-    struct fetch *f = mem_alloc(sizeof(*f));
+    struct fetch *f = fetch_new(qw, q);
     if (f == NULL)
         return NEXT_ABSENT;
-    f->job = (struct mover_job){.kind = MOVER_READ, .queue = q->def->id, .done = fetch_done, .ctx = f};
-    f->job.is_transient = q->durability == DURABILITY_NONE;
-    f->job.reads.items = f->reads;
-    f->d = d;
-    f->queue = q->handle;
     size_t bytes = 0;
     struct ready_cursor at = {0};
     bool has_room = add_read(f, ready_peek(&q->ready), &bytes);
@@ -195,6 +219,24 @@ fetch_start(struct queue_worker *qw, struct queue *q)
     return NEXT_COMING;
 }
 
+void
+durable_leave_out(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
+{
+    if (stored_is(e->stored, STORED_BACKLOG))
+        leave_out(q->disk, e->seq, e->seq); // and the file goes on being kept for it
+    stored_pass_large(qw->durable, e->stored);
+    stored_gone(qw, e->stored);
+}
+
+void
+durable_drop_lost(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
+{
+    if (stored_is(e->stored, STORED_LEFT))
+        durable_leave_out(qw, q, e);
+    else
+        durable_drop(qw, q, e->seq, e->stored);
+}
+
 // The next message is known to be unreadable.
 static void
 drop_lost(struct queue_worker *qw, struct queue *q)
@@ -203,14 +245,7 @@ drop_lost(struct queue_worker *qw, struct queue *q)
     ready_pop(&q->ready, &qw->ready_pools);
     q->ready_sum.bytes -= e.body_len;
     q->ready_sum.persistent -= ready_entry_is(&e, READY_PERSISTENT);
-    if (!stored_is(e.stored, STORED_LEFT)) {
-        durable_drop(qw, q, e.seq, e.stored);
-        return;
-    }
-    if (stored_is(e.stored, STORED_BACKLOG))
-        leave_out(q->disk, e.seq, e.seq); // and the file goes on being kept for it
-    stored_pass_large(qw->durable, e.stored);
-    stored_gone(qw, e.stored);
+    durable_drop_lost(qw, q, &e);
 }
 
 // --- the chain ---

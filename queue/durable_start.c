@@ -61,9 +61,11 @@ put_queue(struct buf *out, const struct queue *q)
         for (const struct ready_entry *e; (e = ready_walk_next(all[n], &at)) != NULL;)
             put_ready(out, k->id, e, 0);
     }
-    // A client that was not waited for: what it had is delivered again.
-    for (const struct unacked_record *u; (u = unacked_next(&q->unacked, &cursor)) != NULL;)
-        put_ready(out, k->id, &u->entry, READY_REDELIVERED);
+    // A client that was not waited for: what it had is delivered again. What was on its way out tells of itself whether a client had it.
+    for (const struct unacked_record *u; (u = unacked_next(&q->unacked, &cursor)) != NULL;) {
+        bool is_dying = (u->entry.count_flags & UNACKED_DYING) != 0;
+        put_ready(out, k->id, &u->entry, is_dying ? 0 : READY_REDELIVERED);
+    }
     const struct backlog_block *block = backlog_peek(&k->backlog);
     if (block != NULL && file_position(block->file, block->offset) < k->redelivered_upto)
         put_entry(out, k->id, ALL_BELOW, k->redelivered_upto);

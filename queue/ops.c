@@ -162,6 +162,7 @@ queue_tx_publish(uint64_t tx, struct message *msg, const lv_handle *queues, unsi
 struct tx_ack_mail {
     uint64_t tx;
     lv_handle queue;
+    uint32_t kind; // enum settle_kind
     uint32_t count;
     uint64_t seqs[TX_ACK_INLINE];
 };
@@ -171,20 +172,20 @@ static void
 tx_ack_arrived(struct worker *to, void *payload)
 {
     const struct tx_ack_mail *m = payload;
-    tx_ack_here(queue_worker_of(to), m->tx, m->queue, m->seqs, m->count);
+    tx_ack_here(queue_worker_of(to), m->tx, m->queue, (enum settle_kind)m->kind, m->seqs, m->count);
 }
 
 void
-queue_tx_ack(uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count)
+queue_tx_ack(uint64_t tx, lv_handle queue, enum settle_kind kind, const uint64_t *seqs, size_t count)
 {
     struct worker *w = worker_self;
     struct worker *owner = owner_of(w, queue);
     if (owner == w) {
-        tx_ack_here(queue_worker_of(w), tx, queue, seqs, count);
+        tx_ack_here(queue_worker_of(w), tx, queue, kind, seqs, count);
         return;
     }
     while (count > 0) {
-        struct tx_ack_mail m = {.tx = tx, .queue = queue};
+        struct tx_ack_mail m = {.tx = tx, .queue = queue, .kind = (uint32_t)kind};
         m.count = (uint32_t)LV_MIN(count, LV_ARRAY_LEN(m.seqs));
         memcpy(m.seqs, seqs, m.count * sizeof(*seqs));
         worker_post(owner, tx_ack_arrived, &m, sizeof(m), 0);

@@ -25,6 +25,15 @@
 void queue_publish(struct message *msg, const lv_handle *queues, unsigned count, lv_handle session,
                    uint64_t number);
 
+// --- how deliveries end ---
+
+enum settle_kind {
+    SETTLE_ACK,     // consumed
+    SETTLE_REQUEUE, // back to its original place, marked redelivered
+    SETTLE_REJECT,  // not wanted: dropped, or dead-lettered where the queue says so
+    SETTLE_RETURN,  // back, but it never reached the client: not marked redelivered beyond what it was
+};
+
 // --- transactions (tx.h) ---
 
 uint64_t queue_tx_new(void); // a number for one; any worker
@@ -34,8 +43,9 @@ size_t queue_tx_max_bytes(void);
 // when they are durable.
 void queue_tx_publish(uint64_t tx, struct message *msg, const lv_handle *queues, unsigned count,
                       lv_handle session, uint64_t number);
-// Writes acks as part of it. The deliveries stay out: they are settled by queue_settle after the verdict.
-void queue_tx_ack(uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count);
+// Writes acks as part of it. The deliveries stay out: they are settled by queue_settle after the verdict. SETTLE_REJECT: only where nobody wants dead letters;
+// elsewhere the ack is written when the target has the message.
+void queue_tx_ack(uint64_t tx, lv_handle queue, enum settle_kind kind, const uint64_t *seqs, size_t count);
 
 struct queue_tx {
     uint64_t tx;
@@ -52,13 +62,6 @@ struct queue_tx {
 void queue_tx_end(struct queue_tx *t);
 
 // --- settling ---
-
-enum settle_kind {
-    SETTLE_ACK,     // consumed
-    SETTLE_REQUEUE, // back to its original place, marked redelivered
-    SETTLE_REJECT,  // not wanted: dropped, or dead-lettered where the queue says so
-    SETTLE_RETURN,  // back, but it never reached the client: not marked redelivered beyond what it was
-};
 
 // Settles deliveries of one queue by their sequence numbers. Unknown ones are ignored (settled twice by a
 // crash, or gone).
@@ -120,11 +123,16 @@ enum queue_outcome {
     QUEUE_NO_MEMORY,
 };
 
+// Why a message leaves its queue other than by an ack.
+enum death_reason { DEATH_REJECTED, DEATH_EXPIRED, DEATH_MAXLEN, DEATH_DELIVERY_LIMIT, DEATH_REASON_COUNT };
+
 // Counters of one queue since it was made; read by copy (QUEUE_REQUEST_STATS).
 struct queue_stats {
     uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
         returned, purged;
     uint64_t ready, ready_bytes, unacked, unacked_bytes, persistent, consumers, memory_bytes;
+    uint64_t dying, dying_bytes; // on their way to the dead-letter exchange: neither ready nor unacked
+    uint64_t dead_lettered[DEATH_REASON_COUNT], dead_confirmed, dead_lost;
     int64_t idle_since_ms;    // wall clock; 0: not idle
     uint32_t active_consumer; // index among the consumers with single-active, for listings
 };
@@ -193,6 +201,39 @@ struct delivery {
     bool is_redelivered;
 };
 
+// Queues that have a message already, by their ids: so that another try goes to the others alone.
+struct dead_targets {
+    size_t count;
+    uint64_t ids[];
+};
+
+// A message for the dead-letter exchange of its queue. All of it is only good during the call.
+struct dead_letter {
+    lv_handle queue;
+    uint64_t seq;
+    const struct queue_def *def;
+    const struct queue_rules *rules; // has_dead_exchange
+    struct message *msg;
+    enum death_reason reason;
+    int64_t died_ms;                // wall clock
+    const struct dead_targets *had; // of an earlier try; NULL: none
+};
+
+enum dead_outcome {
+    DEAD_TAKEN,       // every target has it, as durably as it promises
+    DEAD_NO_EXCHANGE, // there is no such exchange
+    DEAD_NO_ROUTE,    // which leads to no queue
+    DEAD_CYCLE,       // but to queues where it died before
+    DEAD_REFUSED,     // a target did
+    DEAD_NO_MEMORY,   // nothing was sent
+    DEAD_OUTCOME_COUNT,
+};
+
+// The answer to queue_client.dead, once for each call, on the owner's thread, also from within it. A queue whose dead letters are to be
+// delivered at least once tries again later, whatever is not DEAD_TAKEN; others let go of the message, but for DEAD_NO_MEMORY. `had`: who has it
+// by now, a heap block that is the queue's from here on; NULL: nobody.
+void queue_dead_done(lv_handle queue, uint64_t seq, enum dead_outcome outcome, struct dead_targets *had);
+
 // Called on the thread of the session (the queue posts a mail when it lives elsewhere). A session that has
 // gone: the callee finds its handle stale and, for `deliver` of a consumer with acknowledgements, returns the
 // message by SETTLE_RETURN.
@@ -208,6 +249,9 @@ struct queue_client {
     // On the owner's thread: the last consumer of an auto-delete queue is gone; ask the topology writer to
     // remove it.
     void (*is_unused)(struct worker *owner, const struct queue_def *def);
+    // On the owner's thread: publishes the message to the dead-letter exchange. Returns what it cost: 1 and the number of queues. NULL: there are
+    // no dead letters.
+    unsigned (*dead)(struct worker *owner, const struct dead_letter *d);
 };
 
 // --- per worker ---
@@ -227,6 +271,14 @@ bool queue_worker_is_full(const struct worker *w); // the log has no room for it
 // Numbers of this worker, for placement and metrics (any thread, relaxed).
 uint64_t queue_worker_queue_count(const struct worker *w);
 uint64_t queue_worker_message_bytes(const struct worker *w);
+// Of all queues this worker ever had. By queue type (classic, quorum), how they are dead-lettered (not at all, at most once, at least once), reason.
+enum { DEAD_TYPES = 2, DEAD_STRATEGIES = 3 };
+struct dead_totals {
+    uint64_t messages[DEAD_TYPES][DEAD_STRATEGIES][DEATH_REASON_COUNT];
+    uint64_t confirmed[DEAD_TYPES]; // at least once: all targets had it
+    uint64_t lost;                  // were to be dead-lettered, and nobody, or not every target, took them
+};
+void queue_worker_dead_totals(const struct worker *w, struct dead_totals *ret); // any thread
 // The next free handle on worker `w`: called by the topology writer alone, before QUEUE_REQUEST_CREATE.
 lv_handle queue_handle_alloc(struct worker *w);
 void queue_handle_release(lv_handle h); // writer alone, after the delete was answered

@@ -21,23 +21,6 @@ entry_weight(const struct ready_entry *e)
     return msg != NULL ? message_weight(msg) : 0;
 }
 
-static void
-sum_add(struct queue_sum *s, const struct ready_entry *e, uint64_t weight)
-{
-    s->bytes += e->body_len;
-    s->weight += weight;
-    s->persistent += ready_entry_is(e, READY_PERSISTENT);
-}
-
-static void
-sum_sub(struct queue_sum *s, const struct ready_entry *e, uint64_t weight)
-{
-    LV_ASSERT_HOT(s->bytes >= e->body_len && s->weight >= weight);
-    s->bytes -= e->body_len;
-    s->weight -= weight;
-    s->persistent -= ready_entry_is(e, READY_PERSISTENT);
-}
-
 struct queue *
 queue_new(struct queue_worker *qw, const struct queue_def *def)
 {
@@ -215,16 +198,24 @@ discard(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struct 
     struct ready_entry e = record->entry;
     unacked_remove(&q->unacked, &qw->unacked_tables, record);
     sum_sub(&q->unacked_sum, &e, entry_weight(&e));
-    if (kind == SETTLE_REJECT) {
-        q->counters.rejected++;
-        queue_bury_entry(qw, q, &e, DEATH_REJECTED);
-        return;
-    }
     if (ready_entry_is(&e, READY_STORED))
         durable_drop(qw, q, e.seq, e.stored);
     else
         queue_worker_drop_entry(qw, &e);
-    q->counters.acked++;
+    if (kind == SETTLE_ACK)
+        q->counters.acked++;
+    else
+        dying_count_dropped(qw, q, DEATH_REJECTED);
+}
+
+static void
+reject(struct queue_worker *qw, struct queue *q, struct unacked_record *record)
+{
+    q->counters.rejected++;
+    if (LV_LIKELY(!dying_is_wanted(qw, q)))
+        discard(qw, q, SETTLE_REJECT, record);
+    else if (!dying_add_record(qw, q, record, DEATH_REJECTED))
+        give_back(qw, q, SETTLE_REQUEUE, record); // no memory: it is not lost for that
 }
 
 void
@@ -234,7 +225,7 @@ queue_settle_here(struct queue_worker *qw, struct queue *q, enum settle_kind kin
     struct consumer *c = NULL; // of the record before: runs of the same one are the rule
     for (size_t i = 0; i < count; i++) {
         struct unacked_record *record = unacked_find(&q->unacked, seqs[i]);
-        if (record == NULL || (record->entry.count_flags & UNACKED_RETURNING) != 0)
+        if (record == NULL || (record->entry.count_flags & (UNACKED_RETURNING | UNACKED_DYING)) != 0)
             continue;
         bool is_get = (record->entry.count_flags & UNACKED_IS_GET) != 0;
         if (!is_get && (c == NULL || c->handle != record->owner)) {
@@ -246,8 +237,10 @@ queue_settle_here(struct queue_worker *qw, struct queue *q, enum settle_kind kin
             LV_ASSERT_HOT(c->queue == q && c->unacked > 0);
             c->unacked--;
         }
-        if (kind == SETTLE_ACK || kind == SETTLE_REJECT)
+        if (kind == SETTLE_ACK)
             discard(qw, q, kind, record);
+        else if (kind == SETTLE_REJECT)
+            reject(qw, q, record);
         else
             give_back(qw, q, kind, record);
     }
@@ -305,6 +298,7 @@ queue_kill(struct queue_worker *qw, struct queue *q, const char *reason, struct 
         notify_cancelled(qw, session, consumer_id, reason);
     }
     LV_ASSERT(q->groups == NULL && q->top == NULL && q->offers == 0);
+    dying_stop(qw, q);
     if (q->disk != NULL)
         durable_delete(qw, q, request);
     else
@@ -338,6 +332,7 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
         if (record == NULL)
             break;
         queue_worker_drop_entry(qw, &record->entry);
+        dying_forget(qw, record);
         record->entry.seq = 0;
         q->unacked.count--;
     }
@@ -347,6 +342,7 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
     unacked_fini(&q->unacked, &qw->unacked_tables);
     list_remove(&q->run);
     mem_free((void *)q->rules);
+    mem_free(q->dying);
     mem_free(q);
     return true;
 }
@@ -379,4 +375,5 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
                         q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q),
         .idle_since_ms = idle_ms >= IDLE_AFTER_MS ? q->active_ms : 0,
     };
+    dying_fill_stats(q, ret_stats);
 }

@@ -13,6 +13,7 @@
 #include "queue/unacked.h"
 
 enum unacked_extra_flags {
+    UNACKED_DYING = 1u << 5,     // settled, on its way to the dead-letter exchange (dying.h)
     UNACKED_IS_GET = 1u << 6,    // in count_flags of an unacked entry: `owner` is the session of a basic.get
     UNACKED_RETURNING = 1u << 7, // given back already, but there was no memory to put it back; retried
 };
@@ -50,6 +51,7 @@ struct queue {
     struct consumer_group *top;                 // highest one that is not blocked, or NULL
     struct ready *tail;                         // where publishes go: `ready`, or disk->behind
     struct queue_disk *disk;                    // NULL: nothing of it was ever stored
+    struct dying *dying;                        // NULL: nothing of it was ever dead-lettered
     struct queue_request *get_first, *get_last; // basic.get's that wait for a message to come into memory
     union {
         uint64_t next_seq;    // of the next publish
@@ -86,6 +88,23 @@ ready_entry_message(const struct ready_entry *e)
 // The message that is to go out next: nowhere, in memory, to be brought there, or on its way.
 enum next_message { NEXT_NONE, NEXT_HERE, NEXT_ABSENT, NEXT_COMING };
 enum next_message queue_next(const struct queue *q);
+
+static inline void
+sum_add(struct queue_sum *s, const struct ready_entry *e, uint64_t weight)
+{
+    s->bytes += e->body_len;
+    s->weight += weight;
+    s->persistent += ready_entry_is(e, READY_PERSISTENT);
+}
+
+static inline void
+sum_sub(struct queue_sum *s, const struct ready_entry *e, uint64_t weight)
+{
+    LV_ASSERT_HOT(s->bytes >= e->body_len && s->weight >= weight);
+    s->bytes -= e->body_len;
+    s->weight -= weight;
+    s->persistent -= ready_entry_is(e, READY_PERSISTENT);
+}
 
 LV_MUST_USE struct queue *queue_new(struct queue_worker *qw, const struct queue_def *def);
 // New rules, which the queue owns from here on, for what it holds too; NULL: none.

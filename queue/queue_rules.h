@@ -33,6 +33,14 @@ struct queue_rules {
     struct slice policy, operator_policy; // names of those that have a part in it, for reasons; empty: none
 };
 
+// PROTOCOL: as RabbitMQ, not for a queue that makes room by dropping: what waits to be dead-lettered would keep it above its limit.
+static inline bool
+queue_rules_dead_at_least_once(const struct queue_rules *r)
+{
+    return r->has_dead_exchange && r->dead_strategy == DEAD_AT_LEAST_ONCE &&
+           r->overflow == OVERFLOW_REJECT_PUBLISH;
+}
+
 // The rules of a queue that has none: every limit off.
 extern const struct queue_rules queue_rules_none;
 

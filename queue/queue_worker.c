@@ -2,6 +2,7 @@
 #include "queue/queue_worker.h"
 
 #include "queue/durable.h"
+#include "queue/dying.h"
 #include "queue/tx.h"
 #include "src/base/mem.h"
 
@@ -45,6 +46,7 @@ queue_worker_init(struct worker *w, const struct queue_worker_config *config)
     pool_init(&qw->consumer_pool, sizeof(struct consumer), KEEP_CONSUMERS);
     pool_init(&qw->group_pool, sizeof(struct consumer_group), KEEP_GROUPS);
     w->queue_state = qw;
+    dying_init(qw);
     if (config->durable != NULL)
         durable_init(qw, config->durable);
     worker_add_hook(w, PHASE_DISPATCH, queue_dispatch_hook, qw);
@@ -71,6 +73,7 @@ end_queue(struct queue_worker *qw, struct queue *q)
     list_remove(&q->run);
     if (q->disk != NULL)
         durable_forget(qw, q);
+    dying_stop(qw, q);
     q->is_dead = true;
     q->bury_cursor = 0;
     size_t budget = SIZE_MAX;
@@ -113,6 +116,7 @@ queue_worker_fini(struct worker *w)
     pool_fini(&qw->unacked_tables);
     pool_fini(&qw->consumer_pool);
     pool_fini(&qw->group_pool);
+    dying_fini(qw);
     if (qw->durable != NULL)
         durable_fini(qw);
     mem_free(qw);

@@ -10,6 +10,16 @@
 #include "queue/handles.h"
 #include "queue/queue.h"
 
+// Of dying.c.
+struct dying_worker {
+    struct pool entries;
+    struct list retrying; // dying.node: queues that try some later
+    ev_timer timer;       // runs while there are any
+    unsigned retry_ms;    // before the first one
+    // One writer, the worker; read by any thread, relaxed.
+    _Atomic uint64_t totals[DEAD_TYPES][DEAD_STRATEGIES][DEATH_REASON_COUNT], confirmed[DEAD_TYPES], lost;
+};
+
 struct queue_worker {
     struct worker *w;
     const struct queue_client *client;
@@ -17,10 +27,11 @@ struct queue_worker {
     struct handle_slots queues;    // handle → struct queue
     struct handle_slots consumers; // handle → struct consumer
     struct handle_numbers consumer_numbers;
-    struct list runnable;     // queue.run
-    struct list dead;         // queue.run: deleted, messages still to be dropped
-    struct list purged;       // struct purged_part.node
-    struct list txs;          // tx_work.node
+    struct list runnable; // queue.run
+    struct list dead;     // queue.run: deleted, messages still to be dropped
+    struct list purged;   // struct purged_part.node
+    struct list txs;      // tx_work.node
+    struct dying_worker dying;
     uint64_t dispatched_turn; // worker.turn of the last PHASE_DISPATCH
     bool is_untimed;          // tests: a dispatch has no limit of time, so that a seed repeats
     struct ready_pools ready_pools;

@@ -5,6 +5,7 @@
 #include "queue/tx.h"
 
 #include "queue/durable.h"
+#include "queue/dying.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
@@ -133,13 +134,17 @@ acked_stored(const struct queue_worker *qw, const struct tx_ack *a, struct queue
 }
 
 void
-tx_ack_here(struct queue_worker *qw, uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count)
+tx_ack_here(struct queue_worker *qw, uint64_t tx, lv_handle queue, enum settle_kind kind,
+            const uint64_t *seqs, size_t count)
 {
     struct queue *q = queue_worker_find(qw, queue);
+    if (q != NULL && kind == SETTLE_REJECT && dying_is_wanted(qw, q))
+        return;
     for (size_t i = 0; q != NULL && q->disk != NULL && i < count; i++) {
         const struct unacked_record *record = unacked_find(&q->unacked, seqs[i]);
+        bool is_out = record != NULL && (record->entry.count_flags & UNACKED_DYING) == 0;
         struct tx_work *work =
-            record != NULL && ready_entry_is(&record->entry, READY_STORED) ? work_get(qw, tx) : NULL;
+            is_out && ready_entry_is(&record->entry, READY_STORED) ? work_get(qw, tx) : NULL;
         if (work == NULL || !note_ack(work, queue, seqs[i]))
             continue; // without memory it is acknowledged by the settle alone
         record->entry.stored->flags |= STORED_TX_ACKED;

@@ -44,7 +44,8 @@ struct tx_work {
 // The owner's part of queue_tx_publish (returns how many queues refused) and queue_tx_ack.
 unsigned tx_publish_here(struct queue_worker *qw, uint64_t tx, struct message *msg, const lv_handle *queues,
                          unsigned count);
-void tx_ack_here(struct queue_worker *qw, uint64_t tx, lv_handle queue, const uint64_t *seqs, size_t count);
+void tx_ack_here(struct queue_worker *qw, uint64_t tx, lv_handle queue, enum settle_kind kind,
+                 const uint64_t *seqs, size_t count);
 // A message that a transaction acknowledged stays after all: it can be moved again.
 void tx_ack_void(struct queue *q, struct stored *s);
 // An ack of a transaction lies in this generation.

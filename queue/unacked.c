@@ -71,7 +71,7 @@ void
 unacked_put(struct unacked *u, const struct ready_entry *e, lv_handle owner)
 {
     LV_ASSERT_HOT(e->seq != 0 && (u->count + 1) * 2ull <= u->cap);
-    place(u, &(struct unacked_record){*e, owner});
+    place(u, &(struct unacked_record){.entry = *e, .owner = owner});
 }
 
 struct unacked_record *

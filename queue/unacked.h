@@ -11,7 +11,10 @@
 
 struct unacked_record {
     struct ready_entry entry; // seq 0: the slot is empty; owns a reference of its message
-    lv_handle owner;          // the consumer; the session of a basic.get
+    union {
+        lv_handle owner;           // the consumer; the session of a basic.get
+        struct dying_entry *dying; // UNACKED_DYING
+    };
 };
 static_assert(sizeof(struct unacked_record) == 32, "two to a cache line");
 

@@ -144,12 +144,12 @@ commit_acks(struct commit *c)
         const struct tx_settle *it = &c->settles[i], *next = i + 1 < c->settle_count ? it + 1 : NULL;
         if (it->kind == SETTLE_ACK || it->kind == SETTLE_REJECT)
             seqs[len++] = it->entry.seq;
-        bool is_same = next != NULL && next->entry.queue == it->entry.queue;
+        bool is_same = next != NULL && next->entry.queue == it->entry.queue && next->kind == it->kind;
         if (len == 0 || (is_same && len < LV_ARRAY_LEN(seqs)))
             continue;
         c->t.workers |= UINT64_C(1) << handle_worker(it->entry.queue);
         c->t.is_logged = true;
-        queue_tx_ack(c->t.tx, it->entry.queue, seqs, len);
+        queue_tx_ack(c->t.tx, it->entry.queue, it->kind, seqs, len);
         len = 0;
     }
 }

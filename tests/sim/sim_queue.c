@@ -371,7 +371,7 @@ tx_ack(int session, uint32_t tx)
         m->txs[tx].workers |= UINT64_C(1) << m->queues[e->queue].worker;
         m->txs[tx].is_logged = true;
         as_session(session);
-        queue_tx_ack(m->txs[tx].id, m->queues[e->queue].handle, &e->seq, 1);
+        queue_tx_ack(m->txs[tx].id, m->queues[e->queue].handle, SETTLE_ACK, &e->seq, 1);
         n++;
     }
     settle_mail();
