@@ -7,6 +7,7 @@
 #include "src/base/bug.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/broker/dead_letter.h"
 #include "src/broker/session_impl.h"
 
 // LIMIT: sessions of one worker; beyond it channels are refused.
@@ -163,6 +164,7 @@ static const struct queue_client queue_client_table = {
     .unused = client_unused,
     .cancelled = client_cancelled,
     .is_unused = client_is_unused,
+    .dead = dead_letter_offer,
 };
 
 void
@@ -181,6 +183,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     list_init(&b->settling);
     list_init(&b->reaping);
     list_init(&b->orphans);
+    list_init(&b->dead_letters);
     w->broker_state = b;
     struct queue_worker_config queue_config = {
         .client = &queue_client_table,
@@ -212,6 +215,7 @@ broker_worker_fini(struct worker *w)
             client_forget(c);
     }
     queue_worker_fini(w);
+    dead_letters_end(w);
     route_ctx_free(b->route);
     auth_cache_free(b->auth_cache);
     mem_free(b->slots);

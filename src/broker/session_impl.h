@@ -32,9 +32,10 @@ struct broker_worker {
     struct list confirming; // sessions with confirms to send: struct session.confirm_node
     struct list
         orphans; // consumers of closed sessions, to be cancelled when there is memory: session_consumer.node
-    struct list settling; // sessions with more to settle than one turn may: struct session.settling_node
-    struct list reaping;  // closed sessions: struct session.node
-    unsigned alarms;      // bits: 1 memory, 2 disk
+    struct list settling;     // sessions with more to settle than one turn may: struct session.settling_node
+    struct list reaping;      // closed sessions: struct session.node
+    struct list dead_letters; // under way: struct dead_pending.node
+    unsigned alarms;          // bits: 1 memory, 2 disk
 };
 
 struct session_slot {

@@ -11,14 +11,18 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
+#include "src/broker/dead_letter.h"
 #include "src/broker/session_impl.h"
 
 void
 client_published(struct worker *w, lv_handle session, uint64_t number, unsigned accepted, unsigned refused)
 {
     struct session *s = session_by_handle(broker_of(w), session);
-    if (s == NULL)
+    if (s == NULL) {
+        if (session == dead_letter_asker(w))
+            dead_letter_published(w, number, refused);
         return;
+    }
     // While something is sent, answers come from queues of this worker alone, and they are of what is being sent.
     if (s->is_sending && (number == s->confirm.last || number == TX_NUMBER)) {
         s->sync_left--;
