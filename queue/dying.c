@@ -115,7 +115,7 @@ count_lost(struct queue_worker *qw, struct queue *q, enum dead_outcome outcome)
 // --- in ---
 
 static struct dying *
-dying_get(struct queue *q)
+dying_get(const struct queue_worker *qw, struct queue *q)
 {
     if (q->dying != NULL)
         return q->dying;
@@ -127,6 +127,7 @@ dying_get(struct queue *q)
     list_init(&d->retrying);
     list_init(&d->node);
     d->queue = q;
+    d->worker = &qw->dying;
     d->logged_ms = INT64_MIN / 2;
     q->dying = d;
     return d;
@@ -135,7 +136,7 @@ dying_get(struct queue *q)
 static struct dying_entry *
 entry_new(struct queue_worker *qw, struct queue *q)
 {
-    return dying_get(q) != NULL ? pool_take(&qw->dying.entries) : NULL;
+    return dying_get(qw, q) != NULL ? pool_take(&qw->dying.entries) : NULL;
 }
 
 // The record has become one of them.
@@ -189,7 +190,7 @@ bool
 dying_can_run(const struct queue *q)
 {
     const struct dying *d = q->dying;
-    if (list_is_empty(&d->waiting) || !has_window(d))
+    if (list_is_empty(&d->waiting) || !has_window(d) || d->worker->is_held)
         return false;
     const struct dying_entry *e = LV_CONTAINER_OF(d->waiting.next, struct dying_entry, node);
     const struct ready_entry *at = &unacked_find(&q->unacked, e->seq)->entry;
@@ -480,6 +481,12 @@ dying_forget(struct queue_worker *qw, struct unacked_record *record)
         return;
     mem_free(record->dying->had);
     pool_give(&qw->dying.entries, record->dying);
+}
+
+void
+queue_worker_hold_dead(struct worker *w)
+{
+    queue_worker_of(w)->dying.is_held = true;
 }
 
 void

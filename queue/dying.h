@@ -41,6 +41,7 @@ struct dying {
     struct list waiting, out, retrying; // dying_entry.node; waiting: in order of death
     struct list node;                   // dying_worker.retrying, while `retrying` is not empty
     struct queue *queue;
+    const struct dying_worker *worker;
     uint64_t count, bytes; // of all of them; bodies
     uint64_t out_weight;
     uint32_t out_count, retry_count;

@@ -271,6 +271,9 @@ bool queue_worker_is_full(const struct worker *w); // the log has no room for it
 // Numbers of this worker, for placement and metrics (any thread, relaxed).
 uint64_t queue_worker_queue_count(const struct worker *w);
 uint64_t queue_worker_message_bytes(const struct worker *w);
+// The process is to end: from here on no dead letter is handed over; what waits stays in its queue. On the worker's thread.
+void queue_worker_hold_dead(struct worker *w);
+
 // Of all queues this worker ever had. By queue type (classic, quorum), how they are dead-lettered (not at all, at most once, at least once), reason.
 enum { DEAD_TYPES = 2, DEAD_STRATEGIES = 3 };
 struct dead_totals {

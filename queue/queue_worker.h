@@ -16,6 +16,7 @@ struct dying_worker {
     struct list retrying; // dying.node: queues that try some later
     ev_timer timer;       // runs while there are any
     unsigned retry_ms;    // before the first one
+    bool is_held;         // nothing more is handed over
     // One writer, the worker; read by any thread, relaxed.
     _Atomic uint64_t totals[DEAD_TYPES][DEAD_STRATEGIES][DEATH_REASON_COUNT], confirmed[DEAD_TYPES], lost;
 };

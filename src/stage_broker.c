@@ -7,6 +7,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
+#include "src/broker/dead_letter.h"
 #include "src/broker/session.h"
 #include "src/broker/topology.h"
 #include "src/stages.h"
@@ -212,5 +213,49 @@ broker_reload(struct daemon *d, const struct config *old)
     topology_set_limits(d->crew, &limits);
 }
 
+// --- draining: what is on its way to a dead-letter exchange arrives; what waits for that stays where it is -----------------------
+
+static int draining; // workers that have not heard of it; main thread
+
+struct drain_mail {
+    struct worker *main;
+};
+
+static void
+held_on_main(struct worker *w, void *payload)
+{
+    draining--;
+}
+
+static void
+hold_on_worker(struct worker *w, void *payload)
+{
+    queue_worker_hold_dead(w);
+    worker_post(((struct drain_mail *)payload)->main, held_on_main, NULL, 0, 0);
+}
+
+static void
+broker_drain(struct daemon *d)
+{
+    struct drain_mail mail = {.main = d->main};
+    draining = d->crew->n_workers;
+    stages_post_workers(d->crew, hold_on_worker, &mail, sizeof mail);
+}
+
+static bool
+broker_is_drained(struct daemon *d)
+{
+    for (int i = 0; draining == 0 && i < d->crew->n_workers; i++)
+        if (dead_letters_open(d->crew->members[i]) > 0)
+            return false;
+    return draining == 0;
+}
+
 const struct daemon_stage stage_broker = {
-    .name = "broker", .start = broker_start, .reload = broker_reload, .stop = broker_stop};
+    .name = "broker",
+    .start = broker_start,
+    .reload = broker_reload,
+    .drain = broker_drain,
+    .is_drained = broker_is_drained,
+    .stop = broker_stop,
+};

@@ -45,11 +45,26 @@ struct targets {
 // --- answers ---
 
 static void
+count_open(struct broker_worker *b, uint64_t added)
+{
+    uint64_t now = atomic_load_explicit(&b->dead_letter_count, memory_order_relaxed);
+    atomic_store_explicit(&b->dead_letter_count, now + added, memory_order_relaxed);
+}
+
+uint64_t
+dead_letters_open(const struct worker *w)
+{
+    const struct broker_worker *b = w->broker_state;
+    return atomic_load_explicit(&b->dead_letter_count, memory_order_relaxed);
+}
+
+static void
 pending_done(struct dead_pending *p)
 {
     if (--p->left > 0)
         return;
     list_remove(&p->node);
+    count_open(broker_of(worker_self), UINT64_MAX);
     queue_dead_done(p->queue, p->seq, p->is_refused ? DEAD_REFUSED : DEAD_TAKEN, p->had);
     mem_free(p);
 }
@@ -99,6 +114,7 @@ pending_new(struct broker_worker *b, const struct dead_letter *d, const struct t
     }
     list_init(&p->node);
     list_push_back(&b->dead_letters, &p->node);
+    count_open(b, 1);
     return p;
 }
 

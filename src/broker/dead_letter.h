@@ -20,4 +20,5 @@ dead_letter_asker(const struct worker *w)
 // queue_client.published for that asker.
 void dead_letter_published(struct worker *w, uint64_t number, unsigned refused);
 
-void dead_letters_end(struct worker *w); // the process ends: nobody waits for an answer any more
+uint64_t dead_letters_open(const struct worker *w); // how many are under way; any thread
+void dead_letters_end(struct worker *w);            // the process ends: nobody waits for an answer any more

@@ -4,6 +4,8 @@
 // named by handle, never by pointer; closed sessions are freed in PHASE_REAP.
 #pragma once
 
+#include <stdatomic.h>
+
 #include "src/base/inttab.h"
 #include "src/base/list.h"
 #include "src/broker/auth.h"
@@ -35,7 +37,8 @@ struct broker_worker {
     struct list settling;     // sessions with more to settle than one turn may: struct session.settling_node
     struct list reaping;      // closed sessions: struct session.node
     struct list dead_letters; // under way: struct dead_pending.node
-    unsigned alarms;          // bits: 1 memory, 2 disk
+    _Atomic uint64_t dead_letter_count; // of them; one writer, the worker; readers: any thread, relaxed
+    unsigned alarms;                    // bits: 1 memory, 2 disk
 };
 
 struct session_slot {

@@ -95,6 +95,20 @@ on_is_unused(struct worker *owner, const struct queue_def *def)
     fx->unused_id = def->id;
 }
 
+static unsigned
+on_dead(struct worker *owner, const struct dead_letter *d)
+{
+    assert_ptr_equal(worker_self, owner);
+    assert_int_equal(handle_worker(d->queue), owner->index);
+    fx->dead_calls++;
+    if (fx->has_crashed)
+        return 1;
+    if (fx->on_dead != NULL)
+        return fx->on_dead(owner, d);
+    queue_dead_done(d->queue, d->seq, DEAD_TAKEN, NULL);
+    return 1;
+}
+
 static const struct queue_client client = {
     .published = on_published,
     .deliver = on_deliver,
@@ -102,6 +116,7 @@ static const struct queue_client client = {
     .unused = on_unused,
     .cancelled = on_cancelled,
     .is_unused = on_is_unused,
+    .dead = on_dead,
 };
 
 int
@@ -343,6 +358,16 @@ fx_queue_back(int worker, uint32_t flags, uint64_t id)
     enum queue_outcome outcome = r->outcome;
     queue_request_free(r);
     return outcome == QUEUE_OK ? def->handle : 0;
+}
+
+void
+fx_rules(lv_handle queue, const struct queue_rules *rules)
+{
+    struct queue_request *r = new_request(QUEUE_REQUEST_RULES, queue);
+    r->rules = queue_rules_copy(rules);
+    r = fx_request(-1, r);
+    assert_int_equal(r->outcome, QUEUE_OK);
+    queue_request_free(r);
 }
 
 uint64_t

@@ -78,6 +78,8 @@ struct fx {
     void (*on_published)(lv_handle session, uint64_t number, unsigned accepted, unsigned refused); // besides
     void (*on_deliver)(struct worker *w, const struct delivery *d); // instead of writing down; owns d->msg
     void (*on_ready)(struct worker *w, lv_handle session, uint32_t consumer_id, lv_handle consumer);
+    unsigned (*on_dead)(struct worker *owner, const struct dead_letter *d); // instead of taking it
+    unsigned dead_calls;
     void (*on_unused)(struct worker *w, lv_handle session, uint32_t consumer_id, uint32_t count);
 };
 
@@ -126,6 +128,8 @@ enum queue_outcome fx_cancel(int session, lv_handle queue, lv_handle consumer);
 uint64_t fx_get(int session, lv_handle queue, bool is_no_ack, struct fx_delivery *ret);
 struct queue_stats fx_stats(lv_handle queue);
 
+// Sets the queue's rules; a copy.
+void fx_rules(lv_handle queue, const struct queue_rules *rules);
 uint64_t fx_queue_id(lv_handle queue);
 struct queue *fx_queue_of(lv_handle queue);
 struct durable *fx_durable(int worker); // NULL: no store
