@@ -8,6 +8,7 @@
 // for the answer.
 #include "queue/durable.h"
 #include "queue/dying.h"
+#include "queue/limit.h"
 #include "queue/queue_worker.h"
 #include "src/base/clock.h"
 
@@ -119,17 +120,12 @@ queue_run(struct queue_worker *qw, struct queue *q)
     return done + buried;
 }
 
-bool
-queue_dispatch_hook(struct worker *w, void *ctx)
+// Round after round, until nobody can do anything or the time is over; who has more to do goes to the end of the list.
+static void
+run_all(struct queue_worker *qw)
 {
-    struct queue_worker *qw = ctx;
-    if (list_is_empty(&qw->runnable)) {
-        qw->dispatched_turn = w->turn;
-        return false;
-    }
     uint64_t end_ns = qw->is_untimed ? UINT64_MAX : clock_mono_ns() + DISPATCH_NS_MAX;
     size_t work = 0;
-    // Round after round, until nobody can do anything or the time is over; who has more to do goes to the end of the list.
     for (struct list *at; (at = list_pop_front(&qw->runnable)) != NULL;) {
         work += QUEUE_COST + queue_run(qw, LV_CONTAINER_OF(at, struct queue, run));
         if (work >= CLOCK_EVERY) {
@@ -138,6 +134,15 @@ queue_dispatch_hook(struct worker *w, void *ctx)
                 break;
         }
     }
+}
+
+bool
+queue_dispatch_hook(struct worker *w, void *ctx)
+{
+    struct queue_worker *qw = ctx;
+    if (!list_is_empty(&qw->runnable))
+        run_all(qw);
     qw->dispatched_turn = w->turn; // what becomes runnable from here on waits for the next turn
-    return !list_is_empty(&qw->runnable);
+    bool has_more = LV_UNLIKELY(!list_is_empty(&qw->limited)) && limit_step(qw);
+    return has_more || !list_is_empty(&qw->runnable);
 }

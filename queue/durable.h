@@ -265,6 +265,12 @@ LV_MUST_USE bool durable_fetch(struct queue_worker *qw, struct queue *q,
 void durable_drop_lost(struct queue_worker *qw, struct queue *q, const struct ready_entry *e);
 // Such an entry goes without an ack: the next start finds the message again.
 void durable_leave_out(struct queue_worker *qw, struct queue *q, const struct ready_entry *e);
+// What a queue is over its limit.
+struct durable_excess {
+    uint64_t count, bytes; // messages; bytes of their bodies
+};
+// Drops the block of the chain that comes next, unread, when all of it has to go: returns how many messages that were. 0: it has to be read.
+uint64_t durable_skip_block(struct queue_worker *qw, struct queue *q, const struct durable_excess *excess);
 void durable_read_ahead(struct queue_worker *qw, struct queue *q); // after some were taken
 void durable_reread(struct durable *d); // what the device failed to read, when it is time
 void

@@ -395,6 +395,31 @@ block_done(struct mover_job *job)
     queue_disk_leave(d, k);
 }
 
+uint64_t
+durable_skip_block(struct queue_worker *qw, struct queue *q, const struct durable_excess *excess)
+{
+    struct queue_disk *k = q->disk;
+    const struct backlog_block *block = k != NULL && !k->is_loading ? backlog_peek(&k->backlog) : NULL;
+    if (block == NULL || block->large > 0)
+        return 0;
+    struct backlog_wait all = k->backlog.front;
+    uint64_t from = LV_MAX(k->backlog.cursor, block->first_seq), end = block->last_seq + 1;
+    // With gaps a number in between may be alive elsewhere.
+    bool is_dense = all.count > 0 && end - from == all.count;
+    if (!is_dense || (all.count > excess->count && all.body_bytes >= excess->bytes))
+        return 0;
+    if (!k->is_transient)
+        durable_log_ack(qw, q, from, all.count, 0);
+    k->block_tries = 0;
+    backlog_advance(&k->backlog, &all);
+    q->ready_sum.bytes -= all.body_bytes;
+    q->ready_sum.persistent -= (uint32_t)all.persistent;
+    take_late(k);
+    durable_settle_split(k);
+    durable_unlink_unneeded(qw->durable, k);
+    return all.count;
+}
+
 static enum next_message
 block_start(struct durable *d, struct queue_disk *k)
 {

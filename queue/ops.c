@@ -3,6 +3,7 @@
 // Payloads hold two queue handles or four sequence numbers; more go into a heap array that the receiver
 // frees. Without memory for the array a publish is refused as a whole, settles go out as several mails.
 #include "queue/durable.h"
+#include "queue/limit.h"
 #include "queue/queue_worker.h"
 #include "queue/tx.h"
 #include "src/base/mem.h"
@@ -50,7 +51,9 @@ publish_here(struct queue_worker *qw, const struct publish_call *c)
     for (unsigned i = 0; i < c->count; i++) {
         struct queue *q = queue_worker_find(qw, c->queues[i]);
         enum push_result result = PUSH_DONE;
-        if (LV_UNLIKELY(q != NULL && is_persistent && q->durability != DURABILITY_NONE)) {
+        if (LV_UNLIKELY(q != NULL && q->rules != NULL) && limit_refuses(qw, q, c->msg)) {
+            result = PUSH_REFUSED;
+        } else if (LV_UNLIKELY(q != NULL && is_persistent && q->durability != DURABILITY_NONE)) {
             if (is_asked && c->count > 1 && asker.wait == NULL)
                 asker.wait = durable_wait_new(qw->durable, c->session, c->number);
             bool can_wait = c->count == 1 || asker.wait != NULL || !is_asked;

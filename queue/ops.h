@@ -130,6 +130,7 @@ enum death_reason { DEATH_REJECTED, DEATH_EXPIRED, DEATH_MAXLEN, DEATH_DELIVERY_
 struct queue_stats {
     uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
         returned, purged;
+    uint64_t maxlen_dropped, refused_maxlen; // by length limits: from the head; published and refused
     uint64_t ready, ready_bytes, unacked, unacked_bytes, persistent, consumers, memory_bytes;
     uint64_t dying, dying_bytes; // on their way to the dead-letter exchange: neither ready nor unacked
     uint64_t dead_lettered[DEATH_REASON_COUNT], dead_confirmed, dead_lost;

@@ -10,6 +10,7 @@
 
 #include "queue/durable.h"
 #include "queue/dying.h"
+#include "queue/limit.h"
 #include "queue/queue_worker.h"
 #include "queue/tx.h"
 #include "src/base/mem.h"
@@ -47,6 +48,7 @@ queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *ru
 {
     mem_free((void *)q->rules);
     q->rules = rules;
+    limit_rules_changed(qw, q);
     queue_touch(qw, q);
 }
 
@@ -57,6 +59,8 @@ queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_e
     sum_add(&q->ready_sum, e, weight);
     q->counters.published++;
     q->active_ms = qw->w->now_ms;
+    if (LV_UNLIKELY(q->rules != NULL))
+        limit_entered(qw, q);
     if (!list_is_linked(&q->run))
         queue_touch(qw, q);
 }
@@ -73,6 +77,8 @@ queue_enter_late(struct queue_worker *qw, struct queue *q, const struct ready_en
     sum_add(&q->ready_sum, e, weight);
     q->counters.published++;
     q->active_ms = qw->w->now_ms;
+    if (LV_UNLIKELY(q->rules != NULL))
+        limit_entered(qw, q);
     queue_touch(qw, q);
     return true;
 }
@@ -92,6 +98,12 @@ queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
     queue_worker_add_bytes(qw, weight);
     queue_enter_entry(qw, q, &e, weight);
     return true;
+}
+
+void
+queue_pop_front(struct queue_worker *qw, struct queue *q)
+{
+    ready_pop(&q->ready, &qw->ready_pools);
 }
 
 bool
@@ -247,6 +259,8 @@ queue_settle_here(struct queue_worker *qw, struct queue *q, enum settle_kind kin
     if (c != NULL)
         consumer_update(qw, c);
     q->active_ms = qw->w->now_ms;
+    if (LV_UNLIKELY(q->rules != NULL))
+        limit_returned(qw, q);
     queue_touch(qw, q);
 }
 
@@ -341,6 +355,7 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
         return false;
     unacked_fini(&q->unacked, &qw->unacked_tables);
     list_remove(&q->run);
+    limit_fini(q);
     mem_free((void *)q->rules);
     mem_free(q->dying);
     mem_free(q);
@@ -365,6 +380,8 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .rejected = n->rejected,
         .returned = n->returned,
         .purged = n->purged,
+        .maxlen_dropped = q->limit != NULL ? q->limit->dropped.count : 0,
+        .refused_maxlen = q->limit != NULL ? q->limit->refused.count : 0,
         .ready = queue_ready_count(q),
         .ready_bytes = q->ready_sum.bytes,
         .unacked = q->unacked.count,

@@ -65,7 +65,8 @@ struct queue {
     uint16_t busy;      // functions that call back and go on with this queue
     uint8_t durability; // enum queue_durability
     bool is_dead;
-    bool has_exclusive; // its one consumer is exclusive
+    bool has_exclusive;        // its one consumer is exclusive
+    struct queue_limit *limit; // limit.h; NULL: no length limit
     struct queue_sum ready_sum, unacked_sum;
     struct queue_counters counters;
 };
@@ -84,6 +85,16 @@ ready_entry_message(const struct ready_entry *e)
 {
     return LV_UNLIKELY(ready_entry_is(e, READY_STORED)) ? e->stored->msg : e->msg;
 }
+
+// The next message; NULL: none, or it is not in memory. Valid until the next change.
+static inline struct ready_entry *
+queue_front(const struct queue *q)
+{
+    return ready_peek(&q->ready);
+}
+
+// Removes what queue_front shows; there must be one. Its sums are the caller's to take off.
+void queue_pop_front(struct queue_worker *qw, struct queue *q);
 
 // The message that is to go out next: nowhere, in memory, to be brought there, or on its way.
 enum next_message { NEXT_NONE, NEXT_HERE, NEXT_ABSENT, NEXT_COMING };

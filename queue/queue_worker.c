@@ -41,6 +41,7 @@ queue_worker_init(struct worker *w, const struct queue_worker_config *config)
     list_init(&qw->dead);
     list_init(&qw->purged);
     list_init(&qw->txs);
+    list_init(&qw->limited);
     ready_pools_init(&qw->ready_pools);
     unacked_pool_init(&qw->unacked_tables);
     pool_init(&qw->consumer_pool, sizeof(struct consumer), KEEP_CONSUMERS);

@@ -33,6 +33,7 @@ struct queue_worker {
     struct list purged;   // struct purged_part.node
     struct list txs;      // tx_work.node
     struct dying_worker dying;
+    struct list limited;      // queue_limit.node: perhaps over their limit, looked at in the dispatch
     uint64_t dispatched_turn; // worker.turn of the last PHASE_DISPATCH
     bool is_untimed;          // tests: a dispatch has no limit of time, so that a seed repeats
     struct ready_pools ready_pools;

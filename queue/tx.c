@@ -6,6 +6,7 @@
 
 #include "queue/durable.h"
 #include "queue/dying.h"
+#include "queue/limit.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
@@ -40,6 +41,9 @@ work_get(struct queue_worker *qw, uint64_t tx)
 static void
 item_drop(struct queue_worker *qw, struct tx_item *item)
 {
+    struct queue *q = handle_slots_find(&qw->queues, item->queue);
+    if (q != NULL)
+        limit_unhold(q, (item->stored != NULL ? item->stored->msg : item->msg)->body_len);
     if (item->stored != NULL) {
         stored_gone(qw, item->stored);
     } else {
@@ -90,6 +94,7 @@ hold(struct queue_worker *qw, struct tx_work *work, struct queue *q, struct mess
         return false;
     }
     q->next_seq++;
+    limit_hold(q, msg->body_len);
     work->written += is_stored;
     work->items[work->count++] = item;
     return true;
@@ -103,7 +108,8 @@ tx_publish_here(struct queue_worker *qw, uint64_t tx, struct message *msg, const
     unsigned refused = 0;
     for (unsigned i = 0; i < count; i++) {
         struct queue *q = queue_worker_find(qw, queues[i]);
-        if (work == NULL || (q != NULL && !hold(qw, work, q, msg)))
+        bool is_full = q != NULL && LV_UNLIKELY(q->rules != NULL) && limit_refuses_tx(qw, q, msg);
+        if (work == NULL || is_full || (q != NULL && !hold(qw, work, q, msg)))
             refused++;
     }
     return refused;
@@ -220,7 +226,10 @@ let_in(struct queue_worker *qw, struct tx_item *item)
     } else {
         e.msg = msg;
     }
-    return queue_enter_late(qw, q, &e, message_weight(msg));
+    if (!queue_enter_late(qw, q, &e, message_weight(msg)))
+        return false;
+    limit_unhold(q, e.body_len);
+    return true;
 }
 
 static void

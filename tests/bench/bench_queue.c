@@ -53,8 +53,14 @@ on_is_unused(struct worker *owner, const struct queue_def *def)
 {
 }
 
-static const struct queue_client client = {on_published, on_deliver,   on_ready,
-                                           on_unused,    on_cancelled, on_is_unused};
+static const struct queue_client client = {
+    .published = on_published,
+    .deliver = on_deliver,
+    .ready = on_ready,
+    .unused = on_unused,
+    .cancelled = on_cancelled,
+    .is_unused = on_is_unused,
+};
 
 static void
 turns(int n)

@@ -235,7 +235,8 @@ is_all_idle(void)
     for (int i = 0; i <= last; i++) {
         struct worker *w = fx_member(i);
         const struct queue_worker *qw = queue_worker_of(w);
-        if (!list_is_empty(&qw->runnable) || !list_is_empty(&qw->dead) || !list_is_empty(&qw->purged))
+        if (!list_is_empty(&qw->runnable) || !list_is_empty(&qw->dead) || !list_is_empty(&qw->purged) ||
+            !list_is_empty(&qw->limited))
             return false;
         for (int k = 0; k <= last; k++) {
             if (mailbox_has_mail(w->out[k]) || mailbox_can_progress(w->out[k]))
@@ -360,16 +361,6 @@ fx_queue_back(int worker, uint32_t flags, uint64_t id)
     return outcome == QUEUE_OK ? def->handle : 0;
 }
 
-void
-fx_rules(lv_handle queue, const struct queue_rules *rules)
-{
-    struct queue_request *r = new_request(QUEUE_REQUEST_RULES, queue);
-    r->rules = queue_rules_copy(rules);
-    r = fx_request(-1, r);
-    assert_int_equal(r->outcome, QUEUE_OK);
-    queue_request_free(r);
-}
-
 uint64_t
 fx_queue_id(lv_handle queue)
 {
@@ -396,6 +387,16 @@ fx_queue(int worker, uint32_t flags)
     assert_int_equal(r->outcome, QUEUE_OK);
     queue_request_free(r);
     return def->handle;
+}
+
+void
+fx_rules(lv_handle queue, const struct queue_rules *rules)
+{
+    struct queue_request *r = queue_request_new(QUEUE_REQUEST_RULES, queue);
+    r->rules = rules != NULL ? queue_rules_copy(rules) : NULL;
+    r = fx_request(-1, r);
+    assert_int_equal(r->outcome, QUEUE_OK);
+    queue_request_free(r);
 }
 
 void

@@ -107,7 +107,8 @@ void fx_quiet(void); // until nothing is under way and no queue can work
 
 void fx_session_on(int session, int worker);
 lv_handle fx_queue(int worker, uint32_t flags);
-void fx_delete(lv_handle queue); // unconditional, releases the handle
+void fx_rules(lv_handle queue, const struct queue_rules *rules); // from here on; NULL: none
+void fx_delete(lv_handle queue);                                 // unconditional, releases the handle
 
 // Sends as the session (or the writer when session < 0) and waits; the caller frees it.
 struct queue_request *fx_request(int session, struct queue_request *r);
@@ -128,8 +129,6 @@ enum queue_outcome fx_cancel(int session, lv_handle queue, lv_handle consumer);
 uint64_t fx_get(int session, lv_handle queue, bool is_no_ack, struct fx_delivery *ret);
 struct queue_stats fx_stats(lv_handle queue);
 
-// Sets the queue's rules; a copy.
-void fx_rules(lv_handle queue, const struct queue_rules *rules);
 uint64_t fx_queue_id(lv_handle queue);
 struct queue *fx_queue_of(lv_handle queue);
 struct durable *fx_durable(int worker); // NULL: no store
