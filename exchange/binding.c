@@ -83,3 +83,19 @@ binding_same(const struct binding *a, const struct binding *b)
     return a == b || (a->hash == b->hash && a->source_id == b->source_id && a->dest_id == b->dest_id &&
                       a->dest == b->dest && slice_eq(a->key, b->key) && slice_eq(a->canonical, b->canonical));
 }
+
+bool
+binding_weight(struct slice key, double *ret_weight)
+{
+    bool has_sign = key.len > 0 && (key.ptr[0] == '+' || key.ptr[0] == '-');
+    double value = 0;
+    for (size_t i = has_sign; i < key.len; i++) {
+        if (key.ptr[i] < '0' || key.ptr[i] > '9')
+            return false;
+        value = value * 10 + (key.ptr[i] - '0');
+    }
+    if (key.len == (size_t)has_sign)
+        return false;
+    *ret_weight = has_sign && key.ptr[0] == '-' ? -value : value;
+    return true;
+}

@@ -43,3 +43,6 @@ struct binding_args {
 LV_MUST_USE struct binding *binding_new(const struct binding_args *args);
 void binding_free(struct binding *b);
 bool binding_same(const struct binding *a, const struct binding *b); // same identity
+// A key as a weight (x-consistent-hash): an integer as Erlang's list_to_integer reads it, digits with or without
+// a sign; false for anything else. A double holds the 255 digits that a key may have.
+bool binding_weight(struct slice key, double *ret_weight);

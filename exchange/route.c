@@ -9,8 +9,9 @@
 //      alternate exchange does. (RabbitMQ 3.10.8 does the same: rabbit_exchange:route1. A binding to an
 //      exchange counts as a match, also when that exchange has been visited or leads nowhere.)
 //   3. At the end the queues are sorted by owner.
-// Fanout and headers exchanges do not look at keys and are asked once. The default exchange has no bindings:
-// a key is the name of a queue.
+// Fanout and headers exchanges do not look at keys and are asked once; those that pick one binding hash the
+// first key, whatever there is in CC and BCC. The default exchange has no bindings: a key is the name of a
+// queue.
 #include "exchange/route.h"
 
 #include "exchange/router_impl.h"
@@ -26,7 +27,7 @@ struct route_ctx {
     struct router_scratch *scratch;
     struct binding_set found;     // of the exchange at hand
     struct stamps seen;           // exchange ids
-    bool has_used_headers;        // a headers exchange was visited
+    bool is_for_one;              // an exchange was visited that looks at more than keys
     const struct exchange **work; // exchanges to visit
     size_t work_count, work_cap;
     const struct queue_def **queues; // the result
@@ -191,16 +192,35 @@ visit_default(struct route_ctx *c, const struct route_graph *g, const struct rou
 }
 
 static int
-match_keys(struct route_ctx *c, const struct router *r, const struct route_request *request)
+match_keys(struct route_ctx *c, const struct exchange *x, const struct route_request *request)
 {
+    const struct router *r = &x->router;
     bool is_keyed = r->type == EXCHANGE_DIRECT || r->type == EXCHANGE_TOPIC;
     size_t count = is_keyed ? request->key_count : 1;
+    uint8_t number[8];
+    if (exchange_type_picks(r->type)) {
+        struct slice hashed = hash_on_value(&x->hash_on, request->keys[0], request->props, number);
+        return router_match(r, c->scratch, hashed, request->headers, &c->found);
+    }
     int ret = 0;
     for (size_t i = 0; ret == 0 && i < count; i++) {
         struct slice key = is_keyed ? request->keys[i] : SLICE_EMPTY;
         ret = router_match(r, c->scratch, key, request->headers, &c->found);
     }
     return ret;
+}
+
+// Whether the next message with the same keys may take another way.
+static bool
+looks_beyond_keys(const struct exchange *x)
+{
+    switch (x->router.type) {
+    case EXCHANGE_HEADERS:
+    case EXCHANGE_RANDOM:
+    case EXCHANGE_LOCAL_RANDOM: return true;
+    case EXCHANGE_CONSISTENT_HASH: return x->hash_on.kind != HASH_ON_KEY;
+    default: return false;
+    }
 }
 
 static int
@@ -210,8 +230,8 @@ visit_exchange(struct route_ctx *c, const struct route_graph *g, const struct ex
     if (x->is_default)
         return visit_default(c, g, request);
     c->found.count = 0;
-    c->has_used_headers |= x->type == EXCHANGE_HEADERS;
-    int ret = match_keys(c, &x->router, request);
+    c->is_for_one |= looks_beyond_keys(x);
+    int ret = match_keys(c, x, request);
     if (ret == 0 && c->found.count == 0 && x->alternate.len != 0)
         return add_exchange(c, g->exchange_by_name(g->graph, x->alternate));
     for (size_t i = 0; ret == 0 && i < c->found.count; i++) {
@@ -231,7 +251,7 @@ resolve_all(struct route_ctx *c, const struct route_graph *g, const struct route
     number_next(c);
     stamps_reset(&c->seen);
     c->queue_count = c->work_count = 0;
-    c->has_used_headers = false;
+    c->is_for_one = false;
     int r = add_exchange(c, request->exchange);
     for (size_t i = 0; r == 0 && i < c->work_count; i++)
         r = visit_exchange(c, g, c->work[i], request);
@@ -239,7 +259,7 @@ resolve_all(struct route_ctx *c, const struct route_graph *g, const struct route
         return r;
     ret->queues = group_by_owner(c);
     ret->count = c->queue_count;
-    ret->has_used_headers = c->has_used_headers;
+    ret->is_for_one = c->is_for_one;
     return 0;
 }
 
@@ -269,7 +289,7 @@ route_resolve(struct route_ctx *c, const struct route_graph *g, const struct rou
     if (LV_LIKELY(resolve_single(c, g, request))) {
         ret->queues = &c->single;
         ret->count = c->single != NULL;
-        ret->has_used_headers = false;
+        ret->is_for_one = false;
         return 0;
     }
     return resolve_all(c, g, request, ret);

@@ -6,6 +6,7 @@
 // match nothing at all hands the message to its alternate exchange, if that exists (chains too, each once).
 #pragma once
 
+#include "exchange/hash_on.h"
 #include "exchange/router.h"
 
 // One version of an exchange, immutable.
@@ -19,8 +20,9 @@ struct exchange {
     struct slice arguments; // field table without its length
     struct slice alternate; // name of the alternate exchange, empty when none
     struct slice user;
-    const void *owner; // the topology's own: what the names point into
-    struct router router;
+    const void *owner;      // the topology's own: what the names point into
+    struct hash_on hash_on; // x-consistent-hash
+    struct router router;   // its type is `type`, of a delayed exchange the one it routes by
 };
 
 // How to look up neighbours in the topology version at hand. `graph` is the vhost's view.
@@ -39,7 +41,8 @@ struct route_request {
     const struct exchange *exchange;
     const struct slice *keys; // the routing key first, then CC and BCC keys
     size_t key_count;
-    struct slice headers; // headers table, may be empty
+    struct slice headers;                 // headers table, may be empty
+    const struct amqp_basic_props *props; // for what is hashed; NULL: it has none
 };
 
 // The result: distinct queues, grouped by owner worker (all of one worker are neighbours). Valid until the
@@ -47,7 +50,8 @@ struct route_request {
 struct route_result {
     const struct queue_def *const *queues;
     size_t count;
-    bool has_used_headers; // another message of the same keys may go elsewhere: a headers exchange was asked
+    bool
+        is_for_one; // another message of the same keys may go elsewhere: an exchange looked at more than keys
 };
 
 // 0 or -LE_NOMEM (the ctx can be used again; *ret is untouched).

@@ -9,12 +9,17 @@ static const char *const type_names[EXCHANGE_TYPE_COUNT] = {
     [EXCHANGE_FANOUT] = "fanout",
     [EXCHANGE_TOPIC] = "topic",
     [EXCHANGE_HEADERS] = "headers",
+    [EXCHANGE_CONSISTENT_HASH] = "x-consistent-hash",
+    [EXCHANGE_MODULUS_HASH] = "x-modulus-hash",
+    [EXCHANGE_RANDOM] = "x-random",
+    [EXCHANGE_LOCAL_RANDOM] = "x-local-random",
+    [EXCHANGE_DELAYED] = "x-delayed-message",
 };
 
 int
 exchange_type_parse(struct slice name, enum exchange_type *ret_type)
 {
-    for (int i = 0; i < EXCHANGE_TYPE_COUNT; i++) {
+    for (int i = 0; i < EXCHANGE_ROUTER_COUNT; i++) {
         if (slice_eq_str(name, type_names[i])) {
             *ret_type = (enum exchange_type)i;
             return 0;
@@ -47,7 +52,7 @@ const struct pset_type binding_pset_type = {hash_binding, hash_binding, eq_bindi
 void
 router_init(struct router *r, enum exchange_type type)
 {
-    LV_ASSERT((unsigned)type < EXCHANGE_TYPE_COUNT);
+    LV_ASSERT((unsigned)type < EXCHANGE_ROUTER_COUNT);
     *r = (struct router){.type = type};
 }
 
@@ -69,6 +74,11 @@ router_bind(struct router *r, struct pmap_edit *e, const struct binding *b)
     case EXCHANGE_FANOUT: is_new = fanout_bind(r, e, b); break;
     case EXCHANGE_TOPIC: is_new = topic_bind(r, e, b); break;
     case EXCHANGE_HEADERS: is_new = headers_bind(r, e, b); break;
+    case EXCHANGE_CONSISTENT_HASH:
+    case EXCHANGE_MODULUS_HASH:
+    case EXCHANGE_RANDOM:
+    case EXCHANGE_LOCAL_RANDOM: is_new = pick_bind(r, e, b); break;
+    case EXCHANGE_DELAYED:
     case EXCHANGE_TYPE_COUNT: break;
     }
     r->count += is_new;
@@ -84,6 +94,11 @@ router_unbind(struct router *r, struct pmap_edit *e, const struct binding *b)
     case EXCHANGE_FANOUT: removed = pmap_remove(&r->by_key, e, b->hash, eq_binding, b); break;
     case EXCHANGE_TOPIC: removed = topic_unbind(r, e, b); break;
     case EXCHANGE_HEADERS: removed = headers_unbind(r, e, b); break;
+    case EXCHANGE_CONSISTENT_HASH:
+    case EXCHANGE_MODULUS_HASH:
+    case EXCHANGE_RANDOM:
+    case EXCHANGE_LOCAL_RANDOM: removed = pick_unbind(r, e, b); break;
+    case EXCHANGE_DELAYED:
     case EXCHANGE_TYPE_COUNT: break;
     }
     LV_ASSERT_HOT(removed == NULL || r->count > 0);
@@ -99,6 +114,11 @@ router_clear(struct router *r, struct pmap_edit *e)
     case EXCHANGE_FANOUT: pmap_clear(&r->by_key, e); break;
     case EXCHANGE_TOPIC: topic_clear(r, e); break;
     case EXCHANGE_HEADERS: headers_clear(r, e); break;
+    case EXCHANGE_CONSISTENT_HASH:
+    case EXCHANGE_MODULUS_HASH:
+    case EXCHANGE_RANDOM:
+    case EXCHANGE_LOCAL_RANDOM: ranked_clear(&r->ranked, e); break;
+    case EXCHANGE_DELAYED:
     case EXCHANGE_TYPE_COUNT: break;
     }
     router_init(r, r->type);
@@ -125,6 +145,11 @@ router_each(const struct router *r, bool (*visit)(const struct binding *b, void 
     case EXCHANGE_FANOUT: return pmap_each(&r->by_key, each_visit, &call);
     case EXCHANGE_TOPIC: return topic_each(r, each_visit, &call);
     case EXCHANGE_HEADERS: return headers_each(r, each_visit, &call);
+    case EXCHANGE_CONSISTENT_HASH:
+    case EXCHANGE_MODULUS_HASH:
+    case EXCHANGE_RANDOM:
+    case EXCHANGE_LOCAL_RANDOM: return ranked_each(r->ranked, each_visit, &call);
+    case EXCHANGE_DELAYED:
     case EXCHANGE_TYPE_COUNT: break;
     }
     return true;
@@ -198,8 +223,12 @@ struct router_scratch *
 router_scratch_new(void)
 {
     struct router_scratch *scratch = mem_calloc(1, sizeof *scratch);
-    if (scratch != NULL)
-        stamps_init(&scratch->met);
+    if (scratch == NULL)
+        return NULL;
+    uint64_t seed;
+    rng_secure(&seed, sizeof seed);
+    rng_init(&scratch->rng, seed);
+    stamps_init(&scratch->met);
     return scratch;
 }
 
@@ -225,6 +254,11 @@ router_match(const struct router *r, struct router_scratch *scratch, struct slic
     case EXCHANGE_FANOUT: return binding_set_add_map(ret_found, &r->by_key);
     case EXCHANGE_TOPIC: return topic_match(r, scratch, key, ret_found);
     case EXCHANGE_HEADERS: return headers_match(r, scratch, headers, ret_found);
+    case EXCHANGE_CONSISTENT_HASH:
+    case EXCHANGE_MODULUS_HASH:
+    case EXCHANGE_RANDOM:
+    case EXCHANGE_LOCAL_RANDOM: return pick_match(r, scratch, key, ret_found);
+    case EXCHANGE_DELAYED:
     case EXCHANGE_TYPE_COUNT: break;
     }
     return 0;

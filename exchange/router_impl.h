@@ -7,8 +7,10 @@
 
 #include "amqp/wire/table.h"
 #include "exchange/pset.h"
+#include "exchange/ranked.h"
 #include "exchange/router.h"
 #include "exchange/stamps.h"
+#include "src/base/rng.h"
 
 // Sets of bindings by identity; the key is a binding too.
 extern const struct pset_type binding_pset_type;
@@ -32,6 +34,7 @@ struct router_scratch {
     struct node_list loops;      // topic: active '#' nodes: they stay active
     struct header_item *headers; // headers: the message's, sorted by key
     size_t headers_count, headers_cap;
+    struct rng rng; // random
 };
 
 LV_MUST_USE int binding_set_add(struct binding_set *s, const struct binding *b);
@@ -55,6 +58,12 @@ void headers_clear(struct router *r, struct pmap_edit *e);
 bool headers_each(const struct router *r, pmap_visit_fn visit, void *ctx);
 LV_MUST_USE int headers_match(const struct router *r, struct router_scratch *scratch, struct slice headers,
                               struct binding_set *found);
+
+// The types that pick one binding (exchange_type_picks).
+bool pick_bind(struct router *r, struct pmap_edit *e, const struct binding *b);
+const struct binding *pick_unbind(struct router *r, struct pmap_edit *e, const struct binding *b);
+LV_MUST_USE int pick_match(const struct router *r, struct router_scratch *scratch, struct slice key,
+                           struct binding_set *found);
 
 // direct: the bindings of a key.
 bool direct_key_eq(const void *value, const void *key);

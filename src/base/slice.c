@@ -43,3 +43,9 @@ slice_hash_more(struct slice s, uint64_t earlier)
 {
     return XXH3_64bits_withSeed(s.ptr, s.len, hash_seed ^ earlier);
 }
+
+uint64_t
+slice_hash_fixed(struct slice s, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(s.ptr, s.len, seed);
+}

@@ -67,3 +67,6 @@ int slice_cmp(struct slice a, struct slice b);
 uint64_t slice_hash(struct slice s);
 // Continues a hash: the hash of s mixed with the value of an earlier one.
 uint64_t slice_hash_more(struct slice s, uint64_t earlier);
+// The same on every machine, in every run: for what has to be decided alike everywhere. Clients can choose
+// collisions.
+uint64_t slice_hash_fixed(struct slice s, uint64_t seed);

@@ -2,6 +2,7 @@
 // and texts (docs: https://www.rabbitmq.com/queues.html#optional-arguments). Pure functions; any thread.
 #pragma once
 
+#include "exchange/router.h"
 #include "queue/queue_def.h"
 #include "src/base/buf.h"
 #include "src/broker/fault.h"
@@ -35,8 +36,12 @@ struct exchange_properties {
 struct exchange;
 bool arguments_same_exchange(const struct exchange *existing, const struct exchange_properties *properties,
                              struct slice arguments, struct fault *ret_fault);
-// queue.bind / exchange.bind to a headers exchange: x-match must be one of the four (406).
-bool arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault);
+// The arguments that a type has: hash-header and hash-property of x-consistent-hash (406).
+bool arguments_check_exchange_type(enum exchange_type type, struct slice arguments, struct fault *ret_fault);
+// queue.bind and exchange.bind, by the source's way of routing (406): headers: x-match must be one of the four;
+// x-consistent-hash: the key is a weight, an integer above 0.
+bool arguments_check_binding(enum exchange_type type, struct slice key, struct slice arguments,
+                             struct fault *ret_fault);
 // basic.consume: x-priority must be an integer (406), 0 when absent; x-cancel-on-ha-failover a bool.
 bool arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments,
                               int32_t *ret_priority, struct fault *ret_fault);

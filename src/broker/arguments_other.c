@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "amqp/wire/table.h"
+#include "exchange/binding.h"
+#include "exchange/hash_on.h"
 #include "src/broker/arguments.h"
 
 bool
@@ -23,8 +25,8 @@ arguments_check_exchange(struct slice vhost, struct slice exchange, struct slice
     return false;
 }
 
-bool
-arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault)
+static bool
+check_headers_binding(struct slice arguments, struct fault *ret_fault)
 {
     static const char *const choices[] = {"all", "any", "all-with-x", "any-with-x"};
     struct field f;
@@ -52,6 +54,88 @@ arguments_check_headers_binding(struct slice arguments, struct fault *ret_fault)
               "Invalid x-match field value <<\"%.*s\">>; expected all, any, all-with-x, or any-with-x",
               SLICE_FMT(f.bytes));
     return false;
+}
+
+// A key as Erlang's ~p prints a binary: quoted when all of it is printable, otherwise as numbers.
+static void
+print_binary(struct slice s, struct buf *out)
+{
+    static const char escapes[] = "\bb\tt\nn\vv\ff\rr\033e\"\"\\\\";
+    bool is_text = true;
+    for (size_t i = 0; i < s.len; i++)
+        is_text &= (s.ptr[i] >= 0x20 && s.ptr[i] < 0x7f) || s.ptr[i] >= 0xa0 ||
+                   (s.ptr[i] != 0 && memchr(escapes, s.ptr[i], sizeof escapes - 1) != NULL);
+    buf_append_str(out, s.len > 0 && is_text ? "<<\"" : "<<");
+    for (size_t i = 0; i < s.len; i++) {
+        const char *escape = NULL;
+        for (size_t k = 0; is_text && k + 1 < sizeof escapes; k += 2) {
+            if ((uint8_t)escapes[k] == s.ptr[i])
+                escape = escapes + k;
+        }
+        if (!is_text)
+            buf_printf(out, "%s%u", i > 0 ? "," : "", s.ptr[i]);
+        else if (escape != NULL)
+            buf_printf(out, "\\%c", escape[1]);
+        else
+            buf_append(out, s.ptr + i, 1);
+    }
+    buf_append_str(out, s.len > 0 && is_text ? "\">>" : ">>");
+}
+
+static bool
+check_weight(struct slice key, struct fault *f)
+{
+    double weight;
+    if (!binding_weight(key, &weight)) {
+        LV_CLEANUP(buf_fini) struct buf text = BUF_INIT;
+        print_binary(key, &text);
+        fault_set(f, FAULT_PRECONDITION_FAILED, "The binding key must be an integer: %.*s",
+                  SLICE_FMT(buf_slice(&text)));
+        return false;
+    }
+    if (weight < 1) {
+        fault_set(f, FAULT_PRECONDITION_FAILED, "The binding key must be greater than 0");
+        return false;
+    }
+    return true;
+}
+
+bool
+arguments_check_binding(enum exchange_type type, struct slice key, struct slice arguments,
+                        struct fault *ret_fault)
+{
+    return type == EXCHANGE_HEADERS           ? check_headers_binding(arguments, ret_fault)
+           : type == EXCHANGE_CONSISTENT_HASH ? check_weight(key, ret_fault)
+                                              : true;
+}
+
+// RabbitMQ closes the connection with 541 when a value is no string; we say what is wrong.
+static bool
+check_hash_on(struct slice arguments, struct fault *f)
+{
+    struct hash_on on;
+    switch (hash_on_parse(arguments, &on)) {
+    case HASH_ON_FINE: return true;
+    case HASH_ON_BOTH:
+        fault_set(f, FAULT_PRECONDITION_FAILED, "hash-header and hash-property are mutually exclusive");
+        break;
+    case HASH_ON_UNKNOWN_PROPERTY:
+        fault_set(f, FAULT_PRECONDITION_FAILED, "Unsupported property: %.*s", SLICE_FMT(on.header));
+        break;
+    case HASH_ON_BAD_HEADER_TYPE:
+        fault_set(f, FAULT_PRECONDITION_FAILED, "hash-header must be a string");
+        break;
+    case HASH_ON_BAD_PROPERTY_TYPE:
+        fault_set(f, FAULT_PRECONDITION_FAILED, "hash-property must be a string");
+        break;
+    }
+    return false;
+}
+
+bool
+arguments_check_exchange_type(enum exchange_type type, struct slice arguments, struct fault *ret_fault)
+{
+    return type != EXCHANGE_CONSISTENT_HASH || check_hash_on(arguments, ret_fault);
 }
 
 bool

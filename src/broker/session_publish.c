@@ -89,7 +89,7 @@ memo_keep(struct session *s, const struct message *msg, const struct route_resul
 {
     struct route_memo *m = &s->memo;
     m->version = 0;
-    if (route->count == 0 || route->count > MEMO_QUEUES || route->has_used_headers)
+    if (route->count == 0 || route->count > MEMO_QUEUES || route->is_for_one)
         return;
     for (size_t i = 0; i < route->count; i++) {
         if (handle_worker(route->queues[i]->handle) != handle_worker(route->queues[0]->handle))
@@ -290,8 +290,11 @@ publish_distribute(struct session *s, const struct vhost *v, const struct exchan
 {
     struct route_result route = {0};
     struct route_graph graph = vhost_route_graph(v);
-    struct route_request request = {
-        .exchange = x, .keys = p->keys->keys, .key_count = p->keys->count, .headers = p->props->headers};
+    struct route_request request = {.exchange = x,
+                                    .keys = p->keys->keys,
+                                    .key_count = p->keys->count,
+                                    .headers = p->props->headers,
+                                    .props = p->props};
     int err = route_resolve(s->client->broker->route, &graph, &request, &route);
     if (err == 0 && p->keys->has_bcc)
         err = strip_bcc(p);

@@ -135,6 +135,8 @@ exchange_entry_add(struct topology_writer *tw, const struct exchange_args *args)
                  SLICE_FMT(x->name), SLICE_FMT(x->vhost), fault.text);
         x->alternate = SLICE_EMPTY;
     }
+    if (args->type == EXCHANGE_CONSISTENT_HASH)
+        (void)hash_on_parse(x->arguments, &x->hash_on); // checked where it came in
     router_init(&x->router, args->type);
     exchange_map(tw, e);
     journal_add(tw, JOURNAL_EXCHANGE_NEW, e, NULL);

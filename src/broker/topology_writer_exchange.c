@@ -193,7 +193,8 @@ exchange_create(struct topology_writer *tw, struct task *task, struct vhost_entr
                   SLICE_FMT(r->name), SLICE_FMT(ve->name), (long long)tw->limits.exchanges);
         return;
     }
-    if (!arguments_check_exchange(ve->name, r->name, r->arguments, &alternate, &r->fault))
+    if (!arguments_check_exchange(ve->name, r->name, r->arguments, &alternate, &r->fault) ||
+        !arguments_check_exchange_type(type, r->arguments, &r->fault))
         return;
     bool is_durable = (r->flags & CHANGE_DURABLE) != 0;
     if (is_durable && !store_may_change(tw, task))
@@ -320,7 +321,7 @@ bind_check(struct task *task, const struct bind_ends *ends)
             fault_set_no_exchange(&r->fault, r->dest_name, vhost);
         return false;
     }
-    if (ends->source->type == EXCHANGE_HEADERS && !arguments_check_headers_binding(r->arguments, &r->fault))
+    if (!arguments_check_binding(ends->source->router.type, r->key, r->arguments, &r->fault))
         return false;
     if (ends->queue != NULL && queue_is_locked_for(ends->queue, r->owner_conn)) {
         fault_set_locked(&r->fault, ends->queue);

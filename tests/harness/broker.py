@@ -228,6 +228,7 @@ class RabbitMQ(Broker):
 
     kind = "rabbitmq"
     home = "/usr/lib/rabbitmq/lib"
+    plugins = "rabbitmq_consistent_hash_exchange,rabbitmq_random_exchange,rabbitmq_sharding"
 
     def __init__(self, options=None):
         super().__init__(options)
@@ -243,7 +244,7 @@ class RabbitMQ(Broker):
             f.writelines(f"{key} = {value}\n" for key, value in config.items())
         for name in ("enabled_plugins", "rabbitmq-env.conf"):
             with open(os.path.join(self.dir, name), "w") as f:
-                f.write("[].\n" if name == "enabled_plugins" else "")
+                f.write(f"[{self.plugins}].\n" if name == "enabled_plugins" else "")
 
     def environment(self):
         loopback = "-kernel inet_dist_use_interface {127,0,0,1}"

@@ -336,3 +336,109 @@ def test_alternate_exchange_of_a_bound_exchange(ch, declare):
     link(ch, outer, inner)
     bind(ch, q, ae)
     assert arrived(ch, outer, "unroutable inside", (q,)) == {q}
+
+
+# --- one of the bindings --------------------------------------------------------------------------------------------------
+
+
+def spread(ch, x, queues, publishes):
+    """How many of the publishes, (key, properties) each, every queue got; all of them came."""
+    for key, props in publishes:
+        ch.publish(x, key, b"m", **props)
+    counts = [ch.call("queue.purge", queue=q).message_count for q in queues]
+    assert sum(counts) == len(publishes), counts
+    return counts
+
+
+def test_consistent_hash_by_key(ch, declare):
+    x, queues = declare("x-consistent-hash"), [ch.queue("", exclusive=True) for _ in range(3)]
+    for q, weight in zip(queues, ("10", "10", "20")):
+        bind(ch, q, x, weight)
+    counts = spread(ch, x, queues, [(f"key-{i}", {}) for i in range(2000)])
+    assert all(300 < n < 1300 for n in counts) and counts[2] > max(counts[:2]), counts
+    # one key, one queue; more keys in CC change nothing
+    assert sorted(spread(ch, x, queues, [("same", {}) for _ in range(20)])) == [0, 0, 20]
+    assert len(arrived(ch, x, "same", queues, headers={"CC": ["a", "b", "c"]})) == 1
+
+
+@pytest.mark.leveret_only("jump hashing moves messages between the queues that stay")
+def test_consistent_hash_moves_only_the_share_of_who_leaves(ch, declare):
+    x, queues = declare("x-consistent-hash"), [ch.queue("", exclusive=True) for _ in range(4)]
+    for q in queues:
+        bind(ch, q, x, "3")
+    keys = [f"k{i}" for i in range(100)]
+    where = {key: arrived(ch, x, key, queues) for key in keys}
+    unbind(ch, queues[1], x, "3")
+    for key in keys:
+        now = arrived(ch, x, key, queues)
+        assert now != {queues[1]}
+        assert now == where[key] or where[key] == {queues[1]}
+    bind(ch, queues[1], x, "3")
+    assert {key: arrived(ch, x, key, queues) for key in keys} == where
+
+
+@pytest.mark.parametrize("argument, publish", [
+    ({"hash-header": "h"}, lambda i: {"headers": {"h": f"value-{i}"}}),
+    ({"hash-property": "message_id"}, lambda i: {"message_id": f"m{i}"}),
+    ({"hash-property": "correlation_id"}, lambda i: {"correlation_id": f"c{i}"}),
+    ({"hash-property": "timestamp"}, lambda i: {"timestamp": 1600000000 + i}),
+])
+def test_consistent_hash_by_header_or_property(ch, declare, argument, publish):
+    x, queues = declare("x-consistent-hash", arguments=argument), [ch.queue("", exclusive=True) for _ in range(2)]
+    for q in queues:
+        bind(ch, q, x, "10")
+    assert all(n > 0 for n in spread(ch, x, queues, [("one key", publish(i)) for i in range(100)]))
+    assert sorted(spread(ch, x, queues, [(f"key-{i}", publish(7)) for i in range(50)])) == [0, 50]
+    # without it all go one way
+    assert sorted(spread(ch, x, queues, [(f"key-{i}", {}) for i in range(50)])) == [0, 50]
+
+
+@pytest.mark.parametrize("kind", ["x-random", "x-modulus-hash", "x-consistent-hash"])
+def test_picking_exchanges_bound_to_exchanges(ch, declare, kind):
+    x, queues = declare(kind), [ch.queue("", exclusive=True) for _ in range(2)]
+    for q in queues:
+        fan = declare("fanout")
+        bind(ch, q, fan)
+        ch.call("exchange.bind", destination=fan, source=x, routing_key="1")
+    counts = spread(ch, x, queues, [(f"key-{i}", {}) for i in range(200)])
+    assert min(counts) > 0, counts
+    front = declare("topic")
+    ch.call("exchange.bind", destination=x, source=front, routing_key="to.#")
+    assert len(arrived(ch, front, "to.any", queues)) == 1
+
+
+@pytest.mark.parametrize("kind", ["x-random", "x-modulus-hash", "x-consistent-hash"])
+def test_picking_exchanges_without_bindings(ch, declare, kind):
+    lost, q = declare("fanout"), ch.queue("", exclusive=True)
+    x, with_alternate = declare(kind), declare(kind, arguments={"alternate-exchange": lost})
+    bind(ch, q, lost)
+    assert arrived(ch, with_alternate, "k", (q,)) == {q}
+    bind(ch, q, with_alternate, "1")
+    assert arrived(ch, with_alternate, "k", (q,)) == {q}
+    ch.publish(x, "k", b"m", mandatory=True)
+    returned = ch.expect("basic.return")
+    assert (returned.reply_code, returned.reply_text) == (312, "NO_ROUTE")
+
+
+def test_random_takes_any_queue(ch, declare):
+    x, queues = declare("x-random"), [ch.queue("", exclusive=True) for _ in range(4)]
+    for q in queues:
+        bind(ch, q, x, "whatever")
+    counts = spread(ch, x, queues, [("same", {}) for _ in range(400)])
+    assert all(40 < n < 200 for n in counts), counts
+
+
+def test_modulus_hash_keeps_a_key_together(ch, declare):
+    x, queues = declare("x-modulus-hash"), [ch.queue("", exclusive=True) for _ in range(4)]
+    for q in queues:
+        bind(ch, q, x)
+    assert min(spread(ch, x, queues, [(f"k{i}", {}) for i in range(400)])) > 0
+    assert sorted(spread(ch, x, queues, [("same", {}) for _ in range(20)])) == [0, 0, 0, 20]
+
+
+@pytest.mark.leveret_only("RabbitMQ has it from 4.0 on")
+def test_local_random(ch, declare):
+    x, queues = declare("x-local-random"), [ch.queue("", exclusive=True) for _ in range(2)]
+    for q in queues:
+        bind(ch, q, x)
+    assert min(spread(ch, x, queues, [("same", {}) for _ in range(100)])) > 0

@@ -227,17 +227,17 @@ test_x_match(void **state)
     struct buf b = BUF_INIT;
     struct table_writer w = table_writer_of(&b);
     table_put_str(&w, SLICE_LIT("x-match"), "foo");
-    assert_false(arguments_check_headers_binding(buf_slice(&b), &f));
+    assert_false(arguments_check_binding(EXCHANGE_HEADERS, SLICE_EMPTY, buf_slice(&b), &f));
     assert_string_equal(f.text, "PRECONDITION_FAILED - Invalid x-match field value <<\"foo\">>; expected "
                                 "all, any, all-with-x, or any-with-x");
     buf_reset(&b);
     w = table_writer_of(&b);
     table_put_i32(&w, SLICE_LIT("x-match"), 5);
-    assert_false(arguments_check_headers_binding(buf_slice(&b), &f));
+    assert_false(arguments_check_binding(EXCHANGE_HEADERS, SLICE_EMPTY, buf_slice(&b), &f));
     assert_string_equal(
         f.text, "PRECONDITION_FAILED - Invalid x-match field type signedint (value 5); expected longstr");
     buf_fini(&b);
-    assert_true(arguments_check_headers_binding(SLICE_EMPTY, &f));
+    assert_true(arguments_check_binding(EXCHANGE_HEADERS, SLICE_EMPTY, SLICE_EMPTY, &f));
 }
 
 // A text longer than a short string is cut at 255 bytes, between characters.

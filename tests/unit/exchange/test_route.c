@@ -120,7 +120,7 @@ static struct route_result
 resolve(struct world *w, size_t exchange, const struct slice *keys, size_t key_count, struct slice headers)
 {
     struct route_result ret;
-    struct route_request request = {&w->exchanges[exchange], keys, key_count, headers};
+    struct route_request request = {&w->exchanges[exchange], keys, key_count, headers, NULL};
     assert_int_equal(route_resolve(w->ctx, &w->graph, &request, &ret), 0);
     bool is_done[256] = {false};
     for (size_t i = 0; i < ret.count; i++) {
@@ -342,7 +342,7 @@ random_world(struct world *w, struct rng *rng)
     static const char *const alternates_of[] = {NULL, "x1", "x2", "x3", "x4", "nosuch", NULL};
     static const char *const keys[] = {"a", "b", "a.b", "a.*", "#", "#.b", "c"};
     for (size_t i = 1; i < EXCHANGES; i++) {
-        set_exchange(w, i, (enum exchange_type)rng_below(rng, EXCHANGE_TYPE_COUNT),
+        set_exchange(w, i, (enum exchange_type)rng_below(rng, EXCHANGE_HEADERS + 1),
                      alternates_of[rng_below(rng, LV_ARRAY_LEN(alternates_of))]);
         w->is_there[i] = rng_below(rng, 8) != 0;
     }
@@ -401,7 +401,7 @@ no_memory_is_reported_and_survived(void **state)
     to_exchange(w, 1, "", 2);
     to_queue(w, 2, "#", 50);
     struct slice key = SLICE_LIT("k");
-    struct route_request request = {&w->exchanges[1], &key, 1, SLICE_EMPTY};
+    struct route_request request = {&w->exchanges[1], &key, 1, SLICE_EMPTY, NULL};
     unsigned failed = 0;
     int ret = -1;
     struct route_result result;
@@ -434,7 +434,7 @@ absurd_slots_are_refused(void **state)
     w->queues[0]->slot = UINT32_MAX;
     to_queue(w, 1, "", 0);
     struct slice key = SLICE_EMPTY;
-    struct route_request request = {&w->exchanges[1], &key, 1, SLICE_EMPTY};
+    struct route_request request = {&w->exchanges[1], &key, 1, SLICE_EMPTY, NULL};
     struct route_result result;
     assert_int_equal(route_resolve(w->ctx, &w->graph, &request, &result), -LE_NOMEM);
 }
