@@ -22,6 +22,23 @@ entry_weight(const struct ready_entry *e)
     return msg != NULL ? message_weight(msg) : 0;
 }
 
+// A durable queue of a worker with a log has one, and keeps having one: it may become another while messages are on their way.
+static enum queue_durability
+durability_of(const struct queue_worker *qw, const struct queue_def *def, const struct queue_rules *rules)
+{
+    if (qw->durable == NULL || (def->flags & QUEUE_DURABLE) == 0)
+        return DURABILITY_NONE;
+    switch ((enum rule_durability)(rules != NULL ? rules->durability : RULE_DURABILITY_DECLARED)) {
+    case RULE_DURABILITY_FSYNC: return DURABILITY_FSYNC;
+    case RULE_DURABILITY_OS: return DURABILITY_OS;
+    case RULE_DURABILITY_MEMORY: return DURABILITY_MEMORY;
+    case RULE_DURABILITY_DECLARED: break;
+    }
+    return (def->flags & QUEUE_RELAXED_MEMORY) != 0 ? DURABILITY_MEMORY
+           : (def->flags & QUEUE_RELAXED_OS) != 0   ? DURABILITY_OS
+                                                    : DURABILITY_FSYNC;
+}
+
 struct queue *
 queue_new(struct queue_worker *qw, const struct queue_def *def)
 {
@@ -36,10 +53,7 @@ queue_new(struct queue_worker *qw, const struct queue_def *def)
     q->next_seq = 1;
     q->tail = &q->ready;
     q->active_ms = qw->w->now_ms;
-    if (qw->durable != NULL && (def->flags & QUEUE_DURABLE) != 0)
-        q->durability = (def->flags & QUEUE_RELAXED_MEMORY) != 0 ? DURABILITY_MEMORY
-                        : (def->flags & QUEUE_RELAXED_OS) != 0   ? DURABILITY_OS
-                                                                 : DURABILITY_FSYNC;
+    q->durability = (uint8_t)durability_of(qw, def, NULL);
     return q;
 }
 
@@ -49,6 +63,7 @@ queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *ru
     mem_free((void *)q->rules);
     q->rules = rules;
     limit_rules_changed(qw, q);
+    q->durability = (uint8_t)durability_of(qw, q->def, rules);
     queue_touch(qw, q);
 }
 

@@ -18,6 +18,14 @@ enum queue_dead_strategy {
     DEAD_AT_LEAST_ONCE, // it stays in its queue until all targets have it
 };
 
+// What a policy says of confirms; the queue's own argument (QUEUE_RELAXED_…) goes before it.
+enum rule_durability {
+    RULE_DURABILITY_DECLARED,
+    RULE_DURABILITY_FSYNC,
+    RULE_DURABILITY_OS,
+    RULE_DURABILITY_MEMORY
+};
+
 #define RULE_NONE UINT64_MAX // no such limit
 
 struct queue_rules {
@@ -28,6 +36,7 @@ struct queue_rules {
     uint8_t max_priority;                  // 0: no priorities
     uint8_t overflow;                      // enum queue_overflow
     uint8_t dead_strategy;                 // enum queue_dead_strategy
+    uint8_t durability;                    // enum rule_durability
     bool has_dead_exchange, has_dead_key;
     struct slice dead_exchange, dead_key; // bytes behind this struct
     struct slice policy, operator_policy; // names of those that have a part in it, for reasons; empty: none

@@ -5,6 +5,7 @@
 // what older versions alone reached. All reads of the older version come before that store, so no reader needs a lock.
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
+#include "src/broker/queue_settings.h"
 #include "src/broker/topology_writer.h"
 
 // --- keys -------------------------------------------------------------------------------------------------------------
@@ -178,6 +179,18 @@ vhost_route_graph(const struct vhost *v)
         .exchange_by_name = graph_exchange_by_name,
         .queue_by_name = graph_queue_by_name,
     };
+}
+
+struct policy_pair
+vhost_queue_policies(const struct vhost *v, struct policy_matcher *m, const struct queue_def *def)
+{
+    return policy_match(v->policies, m, queue_settings_object(def), def->name);
+}
+
+struct policy_pair
+vhost_exchange_policies(const struct vhost *v, struct policy_matcher *m, const struct exchange *x)
+{
+    return policy_match(v->policies, m, POLICY_EXCHANGE, x->name);
 }
 
 // --- adoption ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 #include "src/base/pmap.h"
 #include "src/base/worker.h"
 #include "src/broker/fault.h"
+#include "src/broker/policy.h"
 
 struct permission; // compiled regexes: see auth.h
 struct password_rule;
@@ -44,6 +45,7 @@ struct vhost {
     struct pmap exchanges;               // name → const struct exchange
     struct pmap exchanges_by_id;         // id → const struct exchange
     struct pmap queues;                  // name → const struct queue_def
+    const struct policy_list *policies[POLICY_KINDS];
 };
 
 struct topology {
@@ -75,6 +77,11 @@ const struct exchange *vhost_exchange_by_id(const struct vhost *v, uint64_t id);
 const struct queue_def *vhost_queue(const struct vhost *v, struct slice name);
 // For route_resolve: `graph` of the result is the vhost.
 struct route_graph vhost_route_graph(const struct vhost *v);
+// Which policies are for a queue, an exchange. Computed anew each time: as many patterns are tried as there are stronger policies.
+struct policy_pair vhost_queue_policies(const struct vhost *v, struct policy_matcher *m,
+                                        const struct queue_def *def);
+struct policy_pair vhost_exchange_policies(const struct vhost *v, struct policy_matcher *m,
+                                           const struct exchange *x);
 
 // --- changes ----------------------------------------------------------------------------------------------------------
 
@@ -89,7 +96,7 @@ enum topology_change {
     CHANGE_PERMISSION_CLEAR,
     CHANGE_TOPIC_PERMISSION_SET,   // user, vhost, name (exchange), write, read
     CHANGE_TOPIC_PERMISSION_CLEAR, // name empty: all of that user and vhost
-    CHANGE_PARAMETER_PUT,          // component, vhost, name, text (JSON)
+    CHANGE_PARAMETER_PUT, // component, vhost, name, text (JSON); a policy's is answered when all queues live by it
     CHANGE_PARAMETER_DELETE,
     CHANGE_EXCHANGE_DECLARE, // vhost, name, type, flags, arguments, user
     CHANGE_EXCHANGE_DELETE,  // if_unused

@@ -3,6 +3,7 @@
 // Happy path of a turn:
 //   1. versions that all readers have adopted: answer their requests, free what only older versions reached
 //   2. deletions answered by their owners (facts) are carried out; what waited for them comes first among the requests
+//      and exchanges and queues whose policies have changed get what these say, some of them (topology_writer_policy.c)
 //   3. requests, at most TOPOLOGY_BATCH_MAX: applied to the draft, rows written in one transaction
 //   4. commit; then QUEUE_REQUEST_CREATE to the owners of new queues
 //   5. after the rings went out (PHASE_REAP), and only when none of them has spilled: publish, wake everybody. So whoever sees a
@@ -27,6 +28,10 @@ topology_writer_new(struct crew *crew)
     list_init(&tw->settled);
     list_init(&tw->deletions);
     list_init(&tw->creations);
+    list_init(&tw->sweeps);
+    list_init(&tw->tellings);
+    tw->matcher = policy_matcher_new();
+    LV_ASSERT(tw->matcher != NULL);
     list_init(&tw->history);
     list_init(&tw->turn.tasks);
     list_init(&tw->turn.done);
@@ -135,7 +140,7 @@ turn_repeat(struct topology_writer *tw, size_t facts_end, size_t fact_rows)
             continue;
         task->req.fault.code = FAULT_NONE;
         task->req.is_created = false;
-        task->is_vhost_gone = task->is_user_gone = false;
+        task->is_vhost_gone = task->is_user_gone = task->is_policy_set = false;
     }
     turn_apply(tw);
     store_owe_gone_rows(tw);
@@ -149,6 +154,7 @@ turn_run(struct topology_writer *tw)
     store_reserve_ids(tw);
     for (int i = 0; i < TOPOLOGY_BATCH_MAX && !list_is_empty(&tw->settled); i++)
         deletion_settle(tw, LV_CONTAINER_OF(list_pop_front(&tw->settled), struct deletion, node));
+    sweep_run(tw);
     size_t facts_end = t->journal.count;
     size_t fact_rows = t->gone_count;
     for (int i = 0; i < TOPOLOGY_BATCH_MAX && !list_is_empty(&tw->inbox); i++)
@@ -168,6 +174,8 @@ answer_all(struct topology_writer *tw, struct list *answers, uint64_t version)
     for (struct list *it; (it = list_pop_front(answers)) != NULL;) {
         struct task *task = LV_CONTAINER_OF(it, struct task, node);
         task->req.version = version;
+        if (task->is_policy_set && sweep_join(tw, task))
+            continue;
         if (task->is_vhost_gone && tw->vhost_deleted != NULL)
             tw->vhost_deleted(tw->callback_ctx, task->req.name);
         if (task->is_user_gone && tw->user_deleted != NULL)
@@ -267,7 +275,8 @@ settle_adopted(struct topology_writer *tw)
 static bool
 has_work(const struct topology_writer *tw)
 {
-    return tw->pending == NULL && (!list_is_empty(&tw->inbox) || !list_is_empty(&tw->settled));
+    return tw->pending == NULL &&
+           (!list_is_empty(&tw->inbox) || !list_is_empty(&tw->settled) || sweep_has_work(tw));
 }
 
 bool
@@ -378,6 +387,7 @@ topology_writer_free(struct topology_writer *tw)
     free_deletions(&tw->deletions);
     free_deletions(&tw->settled);
     free_creations(tw);
+    sweeps_free(tw);
     for (struct list *it; (it = list_pop_front(&tw->history)) != NULL;)
         free_record(tw, LV_CONTAINER_OF(it, struct version_record, node));
     if (tw->pending != NULL)
@@ -390,6 +400,7 @@ topology_writer_free(struct topology_writer *tw)
     mem_free(tw->turn.gone_rows);
     mem_free(tw->owed);
     mem_free(tw->free_slots);
+    policy_matcher_free(tw->matcher);
     if (tw->meta != NULL)
         meta_close(tw->meta);
     mem_free(tw);

@@ -45,6 +45,7 @@ struct task {
     bool is_row_owed;                 // final delete of a kept queue: 541 when the commit fails
     bool is_emptied;                  // vhost delete: the queues are gone
     bool is_vhost_gone, is_user_gone; // call back once the version is adopted
+    bool is_policy_set;               // once it is adopted, the owners of queues are told first
     struct topology_request req;
     uint8_t bytes[]; // of its slices
 };
@@ -77,6 +78,24 @@ struct creation {
     struct queue_request *request;
 };
 
+// QUEUE_REQUEST_RULES on its way.
+struct telling {
+    struct list node; // writer.tellings
+    struct policy_sweep *sweep;
+    struct queue_request *request;
+};
+
+// A walk over all exchanges and queues of a vhost whose policies have changed (topology_writer_policy.c).
+struct policy_sweep {
+    struct list node;          // writer.sweeps
+    struct vhost_entry *vhost; // NULL: it is gone
+    struct list exchange_mark; // in vhost->exchange_list: what is in front of it is done
+    struct list queue_mark;    // in vhost->queue_list
+    struct list lap_tasks;     // to be answered at the end of this lap
+    struct list next_tasks;    // came during it: another lap
+    unsigned telling;          // struct telling under way
+};
+
 struct vhost_version {
     uint64_t turn; // in which it was made
     struct vhost_entry *entry;
@@ -92,28 +111,36 @@ struct vhost_settings {
 struct vhost_entry {
     struct vhost_version *now; // newest version, or the draft's
     struct vhost_settings *settings;
-    struct group *deleting; // not NULL: being deleted; no new objects
-    struct slice name;      // bytes behind this struct
+    struct group *deleting;     // not NULL: being deleted; no new objects
+    struct policy_sweep *sweep; // not NULL: its policies have changed
+    struct list queue_list;     // struct queue_entry.vhost_node
+    struct list exchange_list;  // struct exchange_entry.vhost_node
+    struct slice name;          // bytes behind this struct
 };
 
 struct exchange_version {
     uint64_t turn;
     struct exchange x;
+    uint8_t alternate[]; // bytes of x.alternate when a policy gives it
 };
 
 struct exchange_entry {
     struct exchange_version *now; // newest version, or the draft's
     struct vhost_entry *vhost;
-    struct list incoming; // struct binding.dest_node
+    struct list incoming;   // struct binding.dest_node
+    struct list vhost_node; // vhost_entry.exchange_list
+    bool has_own_alternate; // by its arguments: no policy changes it
 };
 
 struct queue_entry {
-    struct list bindings;  // struct binding.dest_node
-    struct list conn_node; // exclusive: conn_entry.queues
+    struct list bindings;   // struct binding.dest_node
+    struct list conn_node;  // exclusive: conn_entry.queues
+    struct list vhost_node; // vhost_entry.queue_list
     struct vhost_entry *vhost;
-    struct deletion *deletion; // NULL: none under way
-    bool is_new;               // made in this turn: its owner has not heard of it
-    struct queue_def def;      // last: its bytes are behind
+    struct deletion *deletion;   // NULL: none under way
+    uint32_t told[POLICY_KINDS]; // serials of the policies its owner lives by; 0: none
+    bool is_new;                 // made in this turn: its owner has not heard of it
+    struct queue_def def;        // last: its bytes are behind
 };
 
 struct conn_entry {
@@ -137,7 +164,15 @@ enum journal_kind {
     JOURNAL_QUEUE_GONE,    // a; a fact, never undone
     JOURNAL_BOUND,         // a: struct exchange_entry (source), b: struct binding
     JOURNAL_UNBOUND,       // a, b
+    JOURNAL_POLICY,        // a: struct vhost_entry, b: struct policy_change
     JOURNAL_KIND_COUNT,
+};
+
+// What CHANGE_PARAMETER_… of a policy did to its vhost.
+struct policy_change {
+    enum policy_kind kind;
+    const struct policy_list *old_list; // NULL: none
+    struct policy *old, *new;           // NULL: none
 };
 
 struct journal_record {
@@ -158,6 +193,7 @@ enum retired_kind {
     RETIRED_QUEUE,
     RETIRED_BINDING,
     RETIRED_PERMISSION,
+    RETIRED_POLICY,
     RETIRED_TOPIC_PERMISSION,
 };
 
@@ -217,12 +253,17 @@ struct topology_writer {
     void (*vhost_deleted)(void *ctx, struct slice name);
     void (*user_deleted)(void *ctx, struct slice name);
     void *callback_ctx;
-    bool is_ending;                 // topology_stop: the workers' tables are gone
-    struct meta *meta;              // NULL: nothing is kept
-    struct list inbox;              // struct task.node
-    struct list settled;            // struct deletion.node: answered by the owner
-    struct list deletions;          // struct deletion.node: at the owner
-    struct list creations;          // struct creation.node: at the owner
+    bool is_ending;        // topology_stop: the workers' tables are gone
+    struct meta *meta;     // NULL: nothing is kept
+    struct list inbox;     // struct task.node
+    struct list settled;   // struct deletion.node: answered by the owner
+    struct list deletions; // struct deletion.node: at the owner
+    struct list creations; // struct creation.node: at the owner
+    struct list sweeps;    // struct policy_sweep.node
+    struct list tellings;  // struct telling.node: at the owner
+    unsigned telling_count;
+    uint32_t policy_serial; // last one given
+    struct policy_matcher *matcher;
     struct list history;            // struct version_record.node: published, not adopted by all
     struct version_record *pending; // made, to be published when the rings have taken all creations
     struct inttab conns;            // connection id → struct conn_entry
@@ -305,6 +346,8 @@ void vhost_entry_free(struct topology_writer *tw,
                       struct vhost_entry *e); // with its exchanges and their bindings
 void vhost_apply_settings(struct vhost *v, const struct vhost_settings *s);
 void exchange_unmap(struct topology_writer *tw, struct exchange_entry *e); // takes it out of the draft's maps
+// A new version of it with the alternate exchange that a policy gives it.
+void exchange_set_alternate(struct topology_writer *tw, struct exchange_entry *e, struct slice alternate);
 struct pmap *swap_map_of(struct topology *t, enum swap_map map);
 void swap_map_free(struct topology_writer *tw, struct topology *t, enum swap_map map,
                    struct pmap_edit *edit); // values too
@@ -399,5 +442,31 @@ void parameter_put(struct topology_writer *tw, const struct topology_key *key, s
 void vhost_store(struct topology_writer *tw, const struct vhost *v);
 void user_store(struct topology_writer *tw, const struct user *u);
 void permission_store(struct topology_writer *tw, const struct permission *p);
+// A vhost named by an administrator; the tools print it in different quotes. NULL with the fault.
+struct vhost_entry *vhost_named(struct topology_writer *tw, struct task *task, struct slice name,
+                                const char *quote);
+// Makes the task wait while the vhost is being deleted.
+bool vhost_must_wait(struct vhost_entry *e, struct task *task);
 // The vhost for a request on an object in it; NULL with 530 when it is not there or going.
 struct vhost_entry *vhost_for_task(struct topology_writer *tw, struct task *task);
+
+// topology_writer_policy.c
+// CHANGE_PARAMETER_PUT or _DELETE of a policy; the vhost is not being deleted.
+void task_policy(struct topology_writer *tw, struct task *task, enum policy_kind kind);
+// A policy from the store; -LE_INVAL with the reason when it is none any more.
+LV_MUST_USE int policy_load(struct topology_writer *tw, const struct policy_args *args, struct buf *reason);
+void policy_undo(struct topology_writer *tw, struct vhost_entry *e, struct policy_change *change);
+void policy_finish(struct topology_writer *tw, struct policy_change *change);
+void policy_lists_free(struct vhost_entry *e); // with the policies in them
+// The rules of a queue by the draft's policies, and a note of which these are. NULL: none. Out of memory aborts.
+struct queue_rules *policy_queue_rules(struct topology_writer *tw, struct queue_entry *q);
+// The alternate exchange that policies give an exchange; empty: none.
+struct slice policy_alternate(struct topology_writer *tw, const struct vhost_entry *ve,
+                              const struct exchange *x);
+// Whoever waits for task's version has it: its answer waits until queues and exchanges live by the policies. False: nothing to
+// wait for.
+bool sweep_join(struct topology_writer *tw, struct task *task);
+bool sweep_has_work(const struct topology_writer *tw);
+void sweep_run(struct topology_writer *tw);                           // a part of it: at the start of a turn
+void sweep_forget(struct topology_writer *tw, struct vhost_entry *e); // the vhost is freed
+void sweeps_free(struct topology_writer *tw);                         // the writer ends

@@ -42,6 +42,8 @@ vhost_entry_add(struct topology_writer *tw, uint64_t id, struct slice name,
     uint8_t *at = (uint8_t *)(e + 1);
     *e = (struct vhost_entry){
         .now = version, .settings = settings_copy(settings), .name = place_bytes(&at, name)};
+    list_init(&e->queue_list);
+    list_init(&e->exchange_list);
     *version = (struct vhost_version){.turn = tw->turn.number, .entry = e, .v = {.id = id, .name = e->name}};
     vhost_apply_settings(&version->v, e->settings);
     pmap_put(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name,
@@ -88,8 +90,7 @@ vhost_for_task(struct topology_writer *tw, struct task *task)
     return NULL;
 }
 
-// A vhost named by an administrator; the tools print it in different quotes.
-static struct vhost_entry *
+struct vhost_entry *
 vhost_named(struct topology_writer *tw, struct task *task, struct slice name, const char *quote)
 {
     struct vhost_entry *e = vhost_entry_find(tw, name);
@@ -99,8 +100,7 @@ vhost_named(struct topology_writer *tw, struct task *task, struct slice name, co
     return e;
 }
 
-// Makes the task wait while the vhost is being deleted.
-static bool
+bool
 vhost_must_wait(struct vhost_entry *e, struct task *task)
 {
     if (e == NULL || e->deleting == NULL)
@@ -545,10 +545,13 @@ task_parameter(struct topology_writer *tw, struct task *task)
     struct topology_request *r = &task->req;
     struct topology_key key = {{r->component, r->vhost, r->name}};
     const struct parameter *old = topology_parameter(&tw->turn.draft, r->component, r->vhost, r->name);
+    enum policy_kind kind;
     if (r->vhost.len > 0 && vhost_must_wait(vhost_entry_find(tw, r->vhost), task))
         return;
     if (r->vhost.len > 0 && vhost_named(tw, task, r->vhost, "'") == NULL) {
         // the fault is set
+    } else if (policy_kind_parse(r->component, &kind)) {
+        task_policy(tw, task, kind);
     } else if (r->change == CHANGE_PARAMETER_DELETE && old == NULL) {
         fault_set(&r->fault, FAULT_NOT_FOUND, "Parameter does not exist");
     } else if (store_may_change(tw, task) && r->change == CHANGE_PARAMETER_DELETE) {

@@ -85,7 +85,24 @@ exchange_unmap(struct topology_writer *tw, struct exchange_entry *e)
     void *by_id = pmap_remove(&v->exchanges_by_id, &tw->turn.edit, topology_hash_id(x->id),
                               topology_eq_exchange_id, &x->id);
     LV_ASSERT(by_name == x && by_id == x);
+    list_remove(&e->vhost_node);
     tw->exchange_count--;
+}
+
+// Replaces the version of this turn too, which nobody has seen.
+static struct exchange_version *
+exchange_copy(struct topology_writer *tw, struct exchange_entry *e, struct slice alternate, bool is_by_policy)
+{
+    struct exchange_version *copy = mem_xalloc(sizeof *copy + alternate.len);
+    uint8_t *at = copy->alternate;
+    *copy = *e->now;
+    copy->turn = tw->turn.number;
+    if (is_by_policy)
+        copy->x.alternate = place_bytes(&at, alternate);
+    retire(tw, RETIRED_BLOCK, e->now);
+    e->now = copy;
+    exchange_map(tw, e);
+    return copy;
 }
 
 struct exchange *
@@ -93,13 +110,14 @@ exchange_edit(struct topology_writer *tw, struct exchange_entry *e)
 {
     if (e->now->turn == tw->turn.number)
         return &e->now->x;
-    struct exchange_version *copy = mem_xalloc(sizeof *copy);
-    *copy = *e->now;
-    copy->turn = tw->turn.number;
-    retire(tw, RETIRED_BLOCK, e->now);
-    e->now = copy;
-    exchange_map(tw, e);
-    return &copy->x;
+    bool is_by_policy = e->now->x.alternate.ptr == e->now->alternate;
+    return &exchange_copy(tw, e, is_by_policy ? e->now->x.alternate : SLICE_EMPTY, is_by_policy)->x;
+}
+
+void
+exchange_set_alternate(struct topology_writer *tw, struct exchange_entry *e, struct slice alternate)
+{
+    exchange_copy(tw, e, alternate, true);
 }
 
 struct exchange_entry *
@@ -110,6 +128,7 @@ exchange_entry_add(struct topology_writer *tw, const struct exchange_args *args)
     uint8_t *at = (uint8_t *)(e + 1);
     *e = (struct exchange_entry){.now = version, .vhost = args->vhost};
     list_init(&e->incoming);
+    list_init(&e->vhost_node);
     *version = (struct exchange_version){
         .turn = tw->turn.number,
         .x =
@@ -137,8 +156,13 @@ exchange_entry_add(struct topology_writer *tw, const struct exchange_args *args)
     }
     if (args->type == EXCHANGE_CONSISTENT_HASH)
         (void)hash_on_parse(x->arguments, &x->hash_on); // checked where it came in
+    e->has_own_alternate = x->alternate.len > 0;
     router_init(&x->router, args->type);
     exchange_map(tw, e);
+    list_push_back(&args->vhost->exchange_list, &e->vhost_node);
+    struct slice alternate = e->has_own_alternate ? SLICE_EMPTY : policy_alternate(tw, e->vhost, x);
+    if (alternate.len > 0)
+        exchange_set_alternate(tw, e, alternate);
     journal_add(tw, JOURNAL_EXCHANGE_NEW, e, NULL);
     return e;
 }
@@ -153,6 +177,7 @@ free_object(struct topology_writer *tw, enum retired_kind kind, void *object)
     case RETIRED_QUEUE: queue_entry_free(tw, object); break;
     case RETIRED_BINDING: binding_free(object); break;
     case RETIRED_PERMISSION: permission_free(object); break;
+    case RETIRED_POLICY: policy_free(object); break;
     case RETIRED_TOPIC_PERMISSION: topic_permission_free(object); break;
     }
 }
@@ -309,6 +334,7 @@ static void
 undo_exchange_gone(struct topology_writer *tw, struct exchange_entry *e)
 {
     exchange_map(tw, e);
+    list_push_back(&e->vhost->exchange_list, &e->vhost_node);
     router_each(&e->now->x.router, relink_binding, e->vhost);
 }
 
@@ -362,6 +388,7 @@ undo_record(struct topology_writer *tw, const struct journal_record *r)
     case JOURNAL_QUEUE_NEW: undo_queue_new(tw, r->a); break;
     case JOURNAL_BOUND: undo_bound(tw, r->a, r->b); break;
     case JOURNAL_UNBOUND: undo_unbound(tw, r->a, r->b); break;
+    case JOURNAL_POLICY: policy_undo(tw, r->a, r->b); break;
     case JOURNAL_QUEUE_GONE:
     case JOURNAL_KIND_COUNT: lv_assert_failed("a record that can be undone", __FILE__, __LINE__, __func__);
     }
@@ -394,6 +421,7 @@ journal_finish(struct topology_writer *tw)
         case JOURNAL_EXCHANGE_GONE: retire(tw, RETIRED_EXCHANGE, r->a); break;
         case JOURNAL_QUEUE_GONE: retire(tw, RETIRED_QUEUE, r->a); break;
         case JOURNAL_UNBOUND: retire(tw, RETIRED_BINDING, r->b); break;
+        case JOURNAL_POLICY: policy_finish(tw, r->b); break;
         case JOURNAL_VHOST_NEW:
         case JOURNAL_EXCHANGE_NEW:
         case JOURNAL_QUEUE_NEW:
@@ -449,6 +477,7 @@ exchange_entry_free(struct exchange_entry *e)
     for (size_t i = 0; i < bindings.count; i++)
         binding_free((struct binding *)(uintptr_t)bindings.items[i]);
     mem_free((void *)bindings.items);
+    list_remove(&e->vhost_node);
     mem_free(e->now);
     mem_free(e);
 }
@@ -468,6 +497,8 @@ vhost_entry_free(struct topology_writer *tw, struct vhost_entry *e)
     pmap_clear(&v->queues, &edit);
     pmap_retired_free(pmap_edit_end(&edit));
     group_free(e->deleting);
+    sweep_forget(tw, e);
+    policy_lists_free(e);
     mem_free(e->settings);
     mem_free(e->now);
     mem_free(e);

@@ -9,7 +9,6 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
-#include "src/broker/queue_settings.h"
 #include "src/broker/topology_writer.h"
 
 // --- connections ------------------------------------------------------------------------------------------------------
@@ -99,6 +98,8 @@ queue_entry_add(struct topology_writer *tw, const struct queue_args *args)
     };
     list_init(&q->bindings);
     list_init(&q->conn_node);
+    list_init(&q->vhost_node);
+    list_push_back(&args->vhost->queue_list, &q->vhost_node);
     tw->queues_of[owner->index]++;
     if (args->owner_conn != 0)
         list_push_back(&conn_entry_get(tw, args->owner_conn)->queues, &q->conn_node);
@@ -116,6 +117,7 @@ queue_entry_unlink(struct topology_writer *tw, struct queue_entry *q)
     unsigned owner = handle_worker(q->def.handle);
     LV_ASSERT(tw->queues_of[owner] > 0);
     tw->queues_of[owner]--;
+    list_remove(&q->vhost_node);
     if (q->def.owner_conn != 0) {
         list_remove(&q->conn_node);
         conn_entry_put(tw, inttab_get(&tw->conns, q->def.owner_conn));
@@ -176,7 +178,7 @@ creations_send(struct topology_writer *tw)
         struct creation *c = mem_xalloc(sizeof *c);
         *c = (struct creation){.queue = q, .request = request_new(q, QUEUE_REQUEST_CREATE, creation_done, c)};
         c->request->def = &q->def;
-        LV_ASSERT(queue_settings_rules(&q->def, &c->request->rules) == 0); // topology objects, as above
+        c->request->rules = policy_queue_rules(tw, q);
         list_init(&c->node);
         list_push_back(&tw->creations, &c->node);
         q->is_new = false;

@@ -9,7 +9,6 @@
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
 #include "src/broker/auth.h"
-#include "src/broker/queue_settings.h"
 #include "src/broker/topology_writer.h"
 
 struct load {
@@ -125,7 +124,15 @@ load_parameter(void *ctx, const struct meta_parameter *row)
 {
     struct load *l = ctx;
     struct topology_key key = {{row->component, row->vhost, row->name}};
+    struct policy_args args = {.vhost = row->vhost, .name = row->name, .json = row->value};
     parameter_put(l->tw, &key, row->value);
+    if (!policy_kind_parse(row->component, &args.kind))
+        return 0;
+    struct buf reason = BUF_INIT;
+    if (policy_load(l->tw, &args, &reason) < 0)
+        log_warn(LOG_STORE, "%.*s '%.*s' in vhost '%.*s': %s: it has no effect", SLICE_FMT(row->component),
+                 SLICE_FMT(row->name), SLICE_FMT(row->vhost), buf_cstr(&reason));
+    buf_fini(&reason);
     return 0;
 }
 
@@ -433,12 +440,12 @@ create_queues(struct topology_writer *tw)
             continue;
         struct queue_entry *q = tw->turn.journal.records[i].a;
         struct queue_request *r = queue_request_new(QUEUE_REQUEST_CREATE, q->def.handle);
-        if (r == NULL || queue_settings_rules(&q->def, &r->rules) < 0) {
-            queue_request_free(r);
+        if (r == NULL) {
             has_failed = true;
             continue;
         }
         r->def = &q->def;
+        r->rules = policy_queue_rules(tw, q);
         r->done = created_at_start;
         r->ctx = &has_failed;
         q->is_new = false;

@@ -197,7 +197,7 @@ test_parameters(void **state)
 {
     tf_open(tf_setup);
     struct topology_request put = {.change = CHANGE_PARAMETER_PUT,
-                                   .component = SLICE_LIT("policy"),
+                                   .component = SLICE_LIT("shovel"),
                                    .vhost = SLICE_LIT("/"),
                                    .name = SLICE_LIT("p"),
                                    .text = SLICE_LIT("{\"a\":1}")};
@@ -207,7 +207,7 @@ test_parameters(void **state)
     tf_ok(a);
     assert_false(a.is_created);
     const struct parameter *p =
-        topology_parameter(tf_tw()->newest, SLICE_LIT("policy"), SLICE_LIT("/"), SLICE_LIT("p"));
+        topology_parameter(tf_tw()->newest, SLICE_LIT("shovel"), SLICE_LIT("/"), SLICE_LIT("p"));
     assert_true(slice_eq_str(p->value, "{\"a\":2}"));
     put.change = CHANGE_PARAMETER_DELETE;
     tf_ok(tf_do(0, &put));

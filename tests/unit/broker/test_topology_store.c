@@ -86,7 +86,7 @@ make_everything(void)
                                               .read = SLICE_LIT("^r")}));
     tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_PUT,
                                               .vhost = SLICE_LIT("v"),
-                                              .component = SLICE_LIT("policy"),
+                                              .component = SLICE_LIT("shovel"),
                                               .name = SLICE_LIT("p"),
                                               .text = SLICE_LIT("{}")}));
     tf_ok(tf_do(0, &(struct topology_request){

@@ -15,8 +15,12 @@
 
 #include <cmocka.h>
 
+#include "amqp/wire/table.h"
+#include "queue/queue.h"
+#include "queue/queue_worker.h"
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
+#include "src/broker/queue_settings.h"
 #include "src/broker/topology_writer.h"
 #include "src/store/meta_impl.h"
 
@@ -217,7 +221,8 @@ tf_is_quiet(void)
 {
     struct topology_writer *tw = tf_tw();
     return list_is_empty(&tw->inbox) && list_is_empty(&tw->settled) && list_is_empty(&tw->deletions) &&
-           list_is_empty(&tw->creations) && list_is_empty(&tw->history) && tw->pending == NULL;
+           list_is_empty(&tw->creations) && list_is_empty(&tw->sweeps) && list_is_empty(&tw->history) &&
+           tw->pending == NULL;
 }
 
 static LV_UNUSED void
@@ -420,6 +425,69 @@ tf_check_binding(const struct binding *b, void *ctx)
     return true;
 }
 
+// What a running queue lives by is what its arguments and the policies say now.
+static void
+tf_check_rules(const struct vhost *v, const struct queue_def *def)
+{
+    struct policy_pair pair = vhost_queue_policies(v, tf_tw()->matcher, def);
+    struct queue *q =
+        queue_worker_find(queue_worker_of(tf.crew->members[handle_worker(def->handle)]), def->handle);
+    struct queue_rules *want;
+    assert_int_equal(queue_settings_rules(def, &pair, &want), 0);
+    assert_non_null(q);
+    assert_int_equal(q->rules != NULL, want != NULL);
+    if (want != NULL) {
+        assert_true(queue_rules_equal(q->rules, want));
+        assert_true(slice_eq(q->rules->policy, want->policy));
+        assert_true(slice_eq(q->rules->operator_policy, want->operator_policy));
+    }
+    for (int kind = 0; kind < POLICY_KINDS; kind++)
+        assert_int_equal(queue_entry_of(def)->told[kind], pair.of[kind] != NULL ? pair.of[kind]->serial : 0);
+    mem_free(want);
+}
+
+static void
+tf_check_alternate(const struct vhost *v, const struct exchange *x)
+{
+    struct policy_pair pair = vhost_exchange_policies(v, tf_tw()->matcher, x);
+    const struct policy_value *value = policy_effective(&pair, POLICY_ALTERNATE_EXCHANGE);
+    struct slice want = value != NULL && !x->is_default ? value->text : SLICE_EMPTY;
+    struct slice own;
+    if (table_find_longstr(x->arguments, SLICE_LIT("alternate-exchange"), &own))
+        want = own;
+    assert_true(slice_eq(x->alternate, want));
+}
+
+// All queues and exchanges live by the policies of their vhost, each of which is one of its parameters.
+static void
+tf_check_policies(const struct vhost *v)
+{
+    const struct vhost_entry *e = LV_CONTAINER_OF(v, struct vhost_version, v)->entry;
+    struct pmap_iter it;
+    pmap_iter_init(&it, &v->queues);
+    for (const struct queue_def *def; (def = pmap_iter_next(&it)) != NULL;)
+        tf_check_rules(v, def);
+    pmap_iter_init(&it, &v->exchanges);
+    for (const struct exchange *x; (x = pmap_iter_next(&it)) != NULL;)
+        tf_check_alternate(v, x);
+    assert_null(e->sweep);
+    assert_int_equal(tf_list_len((struct list *)&e->queue_list), v->queues.count);
+    assert_int_equal(tf_list_len((struct list *)&e->exchange_list), v->exchanges.count);
+    for (int kind = 0; kind < POLICY_KINDS; kind++) {
+        for (size_t i = 0; v->policies[kind] != NULL && i < v->policies[kind]->count; i++) {
+            const struct policy *p = v->policies[kind]->items[i];
+            struct slice component = policy_component((enum policy_kind)kind);
+            struct buf value = BUF_INIT;
+            policy_put_value(&value, p);
+            const struct parameter *parameter =
+                topology_parameter(tf_tw()->newest, component, v->name, p->name);
+            assert_non_null(parameter);
+            assert_true(slice_eq(parameter->value, buf_slice(&value)));
+            buf_fini(&value);
+        }
+    }
+}
+
 // The writer's notes are those of the newest version: every binding in its destination's list, every queue counted.
 static LV_UNUSED void
 tf_check(void)
@@ -450,6 +518,8 @@ tf_check(void)
             queues++;
         }
         assert_int_equal(listed, count.bindings);
+        if (tf_is_quiet())
+            tf_check_policies(v);
     }
     uint64_t placed = 0;
     for (int i = 0; i < tf.crew->n_workers; i++)
