@@ -35,6 +35,7 @@ enum ctl_group {
     GROUP_USERS,
     GROUP_ACCESS,
     GROUP_MONITORING,
+    GROUP_POLICIES,
     GROUP_VHOSTS,
     GROUP_CONFIGURATION,
     GROUP_OPERATIONS,
@@ -87,6 +88,7 @@ struct ctl {
 // The tables of the parts, each ended by a command without name.
 extern const struct ctl_command ctl_commands_access[]; // users, permissions
 extern const struct ctl_command ctl_commands_vhosts[]; // vhosts, limits
+extern const struct ctl_command ctl_commands_policies[];
 extern const struct ctl_command ctl_commands_lists[];
 extern const struct ctl_command ctl_commands_operations[]; // queues, connections, log
 extern const struct ctl_command ctl_commands_status[];

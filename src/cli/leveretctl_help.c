@@ -13,6 +13,7 @@ static const char *const group_titles[GROUP_COUNT] = {
     [GROUP_USERS] = "Users",
     [GROUP_ACCESS] = "Access Control",
     [GROUP_MONITORING] = "Monitoring, observability and health checks",
+    [GROUP_POLICIES] = "Policies",
     [GROUP_VHOSTS] = "Virtual hosts",
     [GROUP_CONFIGURATION] = "Configuration and Environment",
     [GROUP_OPERATIONS] = "Operations",

@@ -57,6 +57,8 @@ static const struct option options[] = {
     {"queue", 0, TAKES_TEXT, PLACE(queue), OPTION_QUEUE},
     {"seq", 0, TAKES_TEXT, PLACE(seq), OPTION_SEQ},
     {"lost-and-found", 0, TAKES_NOTHING, PLACE(is_lost), OPTION_LOST},
+    {"priority", 0, TAKES_TEXT, PLACE(priority), OPTION_PRIORITY},
+    {"apply-to", 0, TAKES_TEXT, PLACE(apply_to), OPTION_APPLY_TO},
     {"truncate", 0, TAKES_NUMBER, PLACE(truncate), OPTION_TRUNCATE},
 };
 

@@ -35,6 +35,8 @@ enum ctl_option_bit {
     OPTION_SEQ = 1u << 20,
     OPTION_TRUNCATE = 1u << 21,
     OPTION_LOST = 1u << 22,
+    OPTION_PRIORITY = 1u << 23,
+    OPTION_APPLY_TO = 1u << 24,
 };
 
 struct ctl_options {
@@ -45,6 +47,7 @@ struct ctl_options {
     int64_t delay_ms;                   // --per-connection-delay
     int64_t pid;                        // --pid; -1: not given
     const char *data_dir, *queue, *seq; // -d, --queue, --seq
+    const char *priority, *apply_to;    // of policies
     int64_t truncate;                   // --truncate; -1: not given
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
     bool has_headers; // --no-table-headers: false

@@ -61,6 +61,7 @@ struct api_route {
 // The tables of the parts, ended by a route without pattern.
 extern const struct api_route api_routes_access[];  // users, vhosts, permissions, limits
 extern const struct api_route api_routes_objects[]; // queues, exchanges, bindings
+extern const struct api_route api_routes_policies[];
 extern const struct api_route api_routes_live[];    // connections, channels, consumers
 extern const struct api_route api_routes_node[];    // overview, nodes, control of the process
 extern const struct api_route api_routes_health[];  // health checks

@@ -65,8 +65,20 @@ put_queue_messages(struct buf *out, const struct queue_stats *s)
     json_put_member_int(out, "memory", (int64_t)s->memory_bytes);
 }
 
+// null without one, as RabbitMQ.
 static void
-put_queue(struct buf *out, const char *node, const struct queue_def *def, const struct queue_stats *s)
+put_policy_name(struct buf *out, const char *member, const struct policy_pair *policies,
+                enum policy_kind kind)
+{
+    if (policies->of[kind] != NULL)
+        json_put_member_string(out, member, policies->of[kind]->name);
+    else
+        buf_printf(out, "\"%s\":null,", member);
+}
+
+static void
+put_queue(struct buf *out, const char *node, const struct queue_def *def, const struct queue_stats *s,
+          const struct policy_pair *policies)
 {
     static const char *const types[] = {"classic", "quorum", "stream"};
     bool is_exclusive = (def->flags & QUEUE_EXCLUSIVE) != 0;
@@ -80,6 +92,11 @@ put_queue(struct buf *out, const char *node, const struct queue_def *def, const 
     json_put_member_string(out, "type", slice_str(types[def->type]));
     buf_append_str(out, "\"arguments\":");
     json_put_table(out, def->arguments);
+    buf_append_u8(out, ',');
+    put_policy_name(out, "policy", policies, POLICY_USER);
+    put_policy_name(out, "operator_policy", policies, POLICY_OPERATOR);
+    buf_append_str(out, "\"effective_policy_definition\":");
+    policy_effective_put(out, policies);
     buf_append_u8(out, ',');
     put_queue_messages(out, s);
     json_put_member_int(out, "queue_id", (int64_t)def->id);
@@ -111,8 +128,10 @@ stats_done(struct queue_request *q)
     struct api_request *r = asked->request;
     const struct vhost *v = topology_vhost(topology_now(r), asked->vhost);
     const struct queue_def *def = v != NULL ? vhost_queue(v, asked->name) : NULL;
-    if (q->outcome == QUEUE_OK && def != NULL)
-        put_queue(&r->out, http_server_node(r->server)->node_name, def, &q->stats);
+    if (q->outcome == QUEUE_OK && def != NULL) {
+        struct policy_pair policies = vhost_queue_policies(v, http_server_matcher(r->server), def);
+        put_queue(&r->out, http_server_node(r->server)->node_name, def, &q->stats, &policies);
+    }
     mem_free(asked);
     queue_request_free(q);
     api_gather_done(r);
@@ -283,8 +302,10 @@ delete_contents(struct api_request *r)
 // --- exchanges ----------------------------------------------------------------------------------------------------------------
 
 static void
-put_exchange(struct buf *out, const struct exchange *x)
+put_exchange(struct api_request *r, const struct vhost *v, const struct exchange *x)
 {
+    struct buf *out = &r->out;
+    struct policy_pair policies = vhost_exchange_policies(v, http_server_matcher(r->server), x);
     buf_append_u8(out, '{');
     json_put_member_string(out, "name", x->name);
     json_put_member_string(out, "vhost", x->vhost);
@@ -292,6 +313,8 @@ put_exchange(struct buf *out, const struct exchange *x)
     json_put_member_bool(out, "durable", x->is_durable);
     json_put_member_bool(out, "auto_delete", x->is_auto_delete);
     json_put_member_bool(out, "internal", x->is_internal);
+    if (policies.of[POLICY_USER] != NULL)
+        json_put_member_string(out, "policy", policies.of[POLICY_USER]->name);
     json_put_member_string(out, "user_who_performed_action", x->user);
     buf_append_str(out, "\"arguments\":");
     json_put_table(out, x->arguments);
@@ -319,7 +342,7 @@ list_vhost_exchanges(struct api_request *r, const struct vhost *v)
         all[count++] = x;
     qsort(all, count, sizeof(void *), compare_exchanges);
     for (size_t i = 0; i < count; i++) {
-        put_exchange(&r->out, all[i]);
+        put_exchange(r, v, all[i]);
         buf_append_u8(&r->out, ',');
     }
     mem_free(all);
@@ -356,7 +379,7 @@ get_exchange(struct api_request *r)
         api_not_found(r);
         return;
     }
-    put_exchange(&r->out, x);
+    put_exchange(r, v, x);
     api_reply(r, 200);
 }
 

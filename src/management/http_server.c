@@ -41,6 +41,7 @@ struct api_server {
     unsigned connection_count; // in that list, without those that are being ended
     bool is_due;               // the library has something to do
     char *socket_path;
+    struct policy_matcher *matcher;
 };
 
 const struct api_node *
@@ -59,6 +60,12 @@ struct worker *
 http_server_worker(const struct api_server *s)
 {
     return s->worker;
+}
+
+struct policy_matcher *
+http_server_matcher(const struct api_server *s)
+{
+    return s->matcher;
 }
 
 const char *
@@ -358,6 +365,7 @@ http_server_start(struct crew *crew, const char *control_socket, const struct ap
     s->node = *node;
     s->started_ms = clock_wall_ms();
     s->socket_path = mem_xstrdup(control_socket);
+    s->matcher = policy_matcher_new();
     list_init(&s->requests);
     list_init(&s->connections);
     s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
@@ -368,7 +376,7 @@ http_server_start(struct crew *crew, const char *control_socket, const struct ap
                                  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
     const union MHD_DaemonInfo *info =
         s->daemon != NULL ? MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-    if (info == NULL) {
+    if (info == NULL || s->matcher == NULL) {
         *ret_error = mem_xstrdup("cannot start the HTTP server");
         if (s->daemon == NULL)
             close(fd);
@@ -400,5 +408,6 @@ http_server_stop(struct api_server *s)
     if (s->socket_path != NULL)
         unlink(s->socket_path);
     mem_free(s->socket_path);
+    policy_matcher_free(s->matcher);
     mem_free(s);
 }

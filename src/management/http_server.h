@@ -8,6 +8,7 @@
 #include "src/base/worker.h"
 
 struct password_rule;
+struct policy_matcher;
 
 struct api_resources {
     bool is_running; // the start-up is over, the stop has not begun
@@ -33,6 +34,7 @@ struct api_node { // what the node says about itself; strings live as long as th
     void (*resources)(void *ctx, struct api_resources *ret);
     // Which passwords users may be given (src/broker/auth.h); NULL: all.
     const struct password_rule *password_rule;
+    bool are_operator_policies_frozen; // no changes but over the control socket
     void *ctx;
 };
 
@@ -49,4 +51,5 @@ struct api_request;
 // A parameter of the request's query, decoded; NULL when it is not there.
 const char *http_query(const struct api_request *r, const char *key);
 const char *http_header(const struct api_request *r, const char *name);
+struct policy_matcher *http_server_matcher(const struct api_server *s); // of this member
 struct worker *http_server_worker(const struct api_server *s);
