@@ -62,9 +62,9 @@ struct api_route {
 extern const struct api_route api_routes_access[];  // users, vhosts, permissions, limits
 extern const struct api_route api_routes_objects[]; // queues, exchanges, bindings
 extern const struct api_route api_routes_policies[];
-extern const struct api_route api_routes_live[];    // connections, channels, consumers
-extern const struct api_route api_routes_node[];    // overview, nodes, control of the process
-extern const struct api_route api_routes_health[];  // health checks
+extern const struct api_route api_routes_live[];   // connections, channels, consumers
+extern const struct api_route api_routes_node[];   // overview, nodes, control of the process
+extern const struct api_route api_routes_health[]; // health checks
 
 // Splits the path at '/' and decodes each segment in place. False: more segments than any route has.
 LV_MUST_USE bool api_split_path(struct api_request *r);
