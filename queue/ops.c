@@ -5,6 +5,7 @@
 #include "queue/durable.h"
 #include "queue/limit.h"
 #include "queue/queue_worker.h"
+#include "queue/refusal.h"
 #include "queue/tx.h"
 #include "src/base/mem.h"
 
@@ -61,6 +62,8 @@ publish_here(struct queue_worker *qw, const struct publish_call *c)
         } else if (q != NULL && !queue_push(qw, q, c->msg)) {
             result = PUSH_REFUSED;
         }
+        if (LV_UNLIKELY(q == NULL || result == PUSH_REFUSED))
+            queue_tell_refusal(qw, q, c->msg);
         accepted += result == PUSH_DONE;
         refused += result == PUSH_REFUSED;
         waiting += result == PUSH_WAITS;

@@ -136,6 +136,7 @@ struct queue_stats {
     uint64_t dead_lettered[DEATH_REASON_COUNT], dead_confirmed, dead_lost;
     int64_t idle_since_ms;    // wall clock; 0: not idle
     uint32_t active_consumer; // index among the consumers with single-active, for listings
+    bool is_refusing;         // full, with overflow reject-publish
 };
 
 // One consumer as listings show it.
@@ -235,6 +236,12 @@ enum dead_outcome {
 // by now, a heap block that is the queue's from here on; NULL: nobody.
 void queue_dead_done(lv_handle queue, uint64_t seq, enum dead_outcome outcome, struct dead_targets *had);
 
+enum queue_refusal {
+    QUEUE_REFUSAL_GONE, // it was deleted while the message was on the way; the publisher is told that it was taken
+    QUEUE_REFUSAL_FULL,      // its length limit, with overflow reject-publish
+    QUEUE_REFUSAL_NO_MEMORY, // or no place in the log
+};
+
 // Called on the thread of the session (the queue posts a mail when it lives elsewhere). A session that has
 // gone: the callee finds its handle stale and, for `deliver` of a consumer with acknowledgements, returns the
 // message by SETTLE_RETURN.
@@ -253,6 +260,9 @@ struct queue_client {
     // On the owner's thread: publishes the message to the dead-letter exchange. Returns what it cost: 1 and the number of queues. NULL: there are
     // no dead letters.
     unsigned (*dead)(struct worker *owner, const struct dead_letter *d);
+    // On the owner's thread: a queue did not take a message. def: NULL when it has gone. May be NULL.
+    void (*refused)(struct worker *owner, const struct queue_def *def, const struct message *msg,
+                    enum queue_refusal why);
 };
 
 // --- per worker ---

@@ -8,6 +8,7 @@
 #include "queue/dying.h"
 #include "queue/limit.h"
 #include "queue/queue_worker.h"
+#include "queue/refusal.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
 
@@ -109,8 +110,10 @@ tx_publish_here(struct queue_worker *qw, uint64_t tx, struct message *msg, const
     for (unsigned i = 0; i < count; i++) {
         struct queue *q = queue_worker_find(qw, queues[i]);
         bool is_full = q != NULL && LV_UNLIKELY(q->rules != NULL) && limit_refuses_tx(qw, q, msg);
-        if (work == NULL || is_full || (q != NULL && !hold(qw, work, q, msg)))
-            refused++;
+        bool is_refused = work == NULL || is_full || (q != NULL && !hold(qw, work, q, msg));
+        if (LV_UNLIKELY(q == NULL || is_refused))
+            queue_tell_refusal(qw, q, msg);
+        refused += is_refused;
     }
     return refused;
 }
