@@ -106,6 +106,7 @@ channel_fault(struct channel *ch, const struct fault *f, uint32_t method_id)
                   "exception: %s",
                   SLICE_FMT(c->name), SLICE_FMT(c->vhost), SLICE_FMT(c->user), ch->number,
                   method_id != 0 ? amqp_method_name(method_id) : "none", f->text);
+    reason_note_fault(c->aw->worker, f, c->vhost, c->user);
     uint8_t room[UINT8_MAX];
     struct amqp_channel_close m = {
         .reply_code = f->code,
@@ -146,24 +147,30 @@ count_channel(struct connection *c)
     const struct user *u = topology_user(topology_of(c->aw->worker), c->user);
     int64_t user_limit = u != NULL ? u->max_channels : -1;
     struct fault f;
-    if (c->channel_max != 0 && c->channels.count >= c->channel_max)
+    enum reason_kind reason;
+    if (c->channel_max != 0 && c->channels.count >= c->channel_max) {
+        reason = REASON_REFUSED_CONNECTION_CHANNELS;
         fault_set(&f, FAULT_NOT_ALLOWED,
                   "number of channels opened (%zu) has reached the negotiated channel_max (%u)",
                   c->channels.count, c->channel_max);
-    else if (config->channel_max_per_node != AMQP_UNLIMITED &&
-             amqp_node_sum(c->aw, offsetof(struct amqp_worker, channel_count)) >=
-                 config->channel_max_per_node)
+    } else if (config->channel_max_per_node != AMQP_UNLIMITED &&
+               amqp_node_sum(c->aw, offsetof(struct amqp_worker, channel_count)) >=
+                   config->channel_max_per_node) {
+        reason = REASON_REFUSED_NODE_CHANNELS;
         fault_set(
             &f, FAULT_NOT_ALLOWED,
             "number of channels opened on node '%.*s' has reached the maximum allowed limit of (%" PRIu32 ")",
             SLICE_FMT(config->node_name), config->channel_max_per_node);
-    else if (!user_channels_add(c->user_channels, user_limit))
+    } else if (!user_channels_add(c->user_channels, user_limit)) {
+        reason = REASON_REFUSED_USER_CHANNELS;
         fault_set(&f, FAULT_NOT_ALLOWED,
                   "number of channels opened for user '%.*s' has reached the maximum allowed user limit of "
                   "(%" PRId64 ")",
                   SLICE_FMT(c->user), user_limit);
-    else
+    } else {
         return true;
+    }
+    f.reason = (uint8_t)reason;
     f.is_connection = true;
     connection_fault(c, &f, 0);
     return false;
@@ -317,6 +324,7 @@ channel_hold(struct channel *ch)
 {
     struct connection *c = ch->conn;
     ch->is_held = ch->is_busy = true;
+    client_note_held(c->client);
     if (!list_is_linked(&c->held_node))
         list_push_back(&c->aw->held, &c->held_node);
 }

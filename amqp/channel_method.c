@@ -234,6 +234,7 @@ on_consume(struct channel *ch, const struct amqp_basic_consume *m)
     if (limit != AMQP_UNLIMITED && session_consumer_count(ch->session) >= limit) {
         struct fault f;
         fault_set(&f, FAULT_NOT_ALLOWED, "reached maximum (%" PRIu32 ") of consumers per channel", limit);
+        f.reason = REASON_REFUSED_CHANNEL_CONSUMERS;
         channel_fault(ch, &f, AMQP_BASIC_CONSUME);
         return;
     }

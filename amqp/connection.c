@@ -284,6 +284,8 @@ connection_fault(struct connection *c, const struct fault *f, uint32_t method_id
     if (c->state >= CONNECTION_CLOSING)
         return;
     log_fault(c, f, method_id);
+    if (f->code != FAULT_CONNECTION_FORCED || f->reason != 0)
+        reason_note_fault(c->aw->worker, f, c->vhost, c->user);
     if (c->is_close_wanted) { // the client waits for its own close-ok already
         connection_set_state(c, CONNECTION_ENDING);
         want_settling(c);

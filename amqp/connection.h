@@ -28,6 +28,7 @@
 #include "src/base/inttab.h"
 #include "src/base/list.h"
 #include "src/base/pool.h"
+#include "src/broker/reasons.h"
 #include "src/broker/session.h"
 
 struct user_channels;

@@ -165,6 +165,10 @@ refuse_login(struct connection *c, struct slice user, const char *why)
     if (log_limit_pass(&aw->limit_refuse, aw->worker->now_ns, "refused log-ins"))
         log_error(LOG_CONNECTION, "connection %.*s: %s login refused: user '%.*s' - %s", SLICE_FMT(c->name),
                   mechanism, SLICE_FMT(user), why);
+    reason_note(aw->worker, &(struct reason){.kind = REASON_REFUSED_LOGIN,
+                                             .object_kind = "user",
+                                             .object = user,
+                                             .text = slice_str(why)});
     if ((c->capabilities & CLIENT_AUTH_CLOSE) == 0) {
         connection_set_state(c, CONNECTION_REFUSED);
         return;
@@ -311,6 +315,13 @@ on_close(void *ctx, const struct fault *f)
     connection_fault(ctx, f, 0);
 }
 
+static void
+on_hold(void *ctx)
+{
+    struct connection *c = ctx;
+    c->is_must_wait = true;
+}
+
 static size_t
 unsent(void *ctx)
 {
@@ -319,7 +330,7 @@ unsent(void *ctx)
 }
 
 static const struct client_events client_event_table = {
-    .close = on_close, .blocked = on_blocked, .unsent = unsent};
+    .close = on_close, .blocked = on_blocked, .hold = on_hold, .unsent = unsent};
 
 static bool
 is_node_full(struct connection *c, struct fault *f)
@@ -329,6 +340,7 @@ is_node_full(struct connection *c, struct fault *f)
         return false;
     fault_set(f, FAULT_NOT_ALLOWED, "connection refused: node connection limit (%" PRIu32 ") is reached",
               limit);
+    f->reason = REASON_REFUSED_NODE_CONNECTIONS;
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 
 #include "amqp/listener.h"
+#include "amqp/wire/table.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/stages.h"
@@ -20,7 +21,8 @@ struct amqp_settings {
     char copyright[64];
     char information[96];
     struct slice loopback_users[CONFIG_LIST_MAX];
-    int users; // workers that have not taken its successor yet; main thread
+    struct buf server_properties; // a field table's content
+    int users;                    // workers that have not taken its successor yet; main thread
 };
 
 static struct amqp_settings *settings; // in force; main thread
@@ -30,6 +32,7 @@ static void
 settings_free(struct amqp_settings *s)
 {
     config_unref(s->config);
+    buf_fini(&s->server_properties);
     mem_free(s);
 }
 
@@ -46,6 +49,17 @@ copy_mechanisms(struct amqp_settings *s, const struct config *c)
     s->amqp.mechanisms = slice_of(s->mechanisms, at);
 }
 
+// Without memory there are none.
+static void
+make_server_properties(struct amqp_settings *s, const struct config *c)
+{
+    struct table_writer w = table_writer_of(&s->server_properties);
+    for (size_t i = 0; i < c->server_property_count; i++)
+        table_put_str(&w, slice_str(c->server_properties[i].name), c->server_properties[i].value);
+    if (!s->server_properties.failed)
+        s->amqp.server_properties = buf_slice(&s->server_properties);
+}
+
 static struct amqp_settings *
 settings_new(struct config *c, int n_workers)
 {
@@ -58,6 +72,7 @@ settings_new(struct config *c, int n_workers)
     snprintf(s->copyright, sizeof s->copyright, "Copyright (c) 2026 the Leveret authors");
     snprintf(s->information, sizeof s->information, "Leveret %s, an AMQP 0-9-1 broker", LEVERET_VERSION);
     copy_mechanisms(s, c);
+    make_server_properties(s, c);
     for (size_t i = 0; i < c->loopback_users.count && i < CONFIG_LIST_MAX; i++)
         s->loopback_users[s->amqp.loopback_user_count++] = slice_str(c->loopback_users.items[i]);
     s->amqp.loopback_users = s->loopback_users;

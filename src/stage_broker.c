@@ -10,6 +10,7 @@
 #include "src/broker/dead_letter.h"
 #include "src/broker/session.h"
 #include "src/broker/topology.h"
+#include "src/broker/vhost_defaults.h"
 #include "src/stages.h"
 
 void
@@ -75,6 +76,8 @@ placement_of(const struct config *c)
                                                   : PLACE_BALANCED;
 }
 
+static char node_name[512]; // for the workers; never changes
+
 static struct password_rule *password_rule; // NULL: all are allowed
 
 const struct password_rule *
@@ -100,9 +103,38 @@ password_rule_start(const struct config *c, struct buf *problem)
     return DAEMON_CONFIG;
 }
 
-static void
-password_rule_stop(void)
+static struct vhost_defaults *vhost_defaults; // NULL: none
+
+// 0, or DAEMON_CONFIG with the problem.
+static int
+vhost_defaults_start(const struct config *c, struct buf *problem)
 {
+    struct vhost_default items[CONFIG_LIST_MAX];
+    size_t bad = 0;
+    char *error = NULL;
+    for (size_t i = 0; i < c->vhost_limits_count; i++) {
+        const struct config_vhost_limits *from = &c->vhost_limits[i];
+        items[i] = (struct vhost_default){
+            .pattern = slice_str(from->pattern),
+            .max_connections = from->max_connections,
+            .max_queues = from->max_queues,
+            .rate = {from->max_publish_rate, from->max_publish_bytes_rate},
+        };
+    }
+    int err = vhost_defaults_new(items, c->vhost_limits_count, &vhost_defaults, &bad, &error);
+    if (err == -LE_INVAL)
+        buf_printf(problem, "default_limits.vhosts.%s.pattern: %s", c->vhost_limits[bad].name, error);
+    else if (err != 0)
+        buf_printf(problem, "%s", err_text(err));
+    mem_free(error);
+    return err == 0 ? 0 : DAEMON_CONFIG;
+}
+
+static void
+rules_stop(void)
+{
+    vhost_defaults_free(vhost_defaults);
+    vhost_defaults = NULL;
     password_rule_free(password_rule);
     password_rule = NULL;
 }
@@ -116,6 +148,23 @@ limits_of(const struct config *c)
         .queues = c->cluster_queue_limit == CONFIG_UNLIMITED ? -1 : (int64_t)c->cluster_queue_limit,
         .exchanges = c->cluster_exchange_limit == CONFIG_UNLIMITED ? -1 : (int64_t)c->cluster_exchange_limit,
     };
+}
+
+static int64_t
+rate_of(uint32_t limit)
+{
+    return limit == CONFIG_UNLIMITED ? -1 : (int64_t)limit;
+}
+
+static void
+rates_of(const struct config *c, struct rate_limit rates[static RATE_SCOPES])
+{
+    rates[RATE_VHOST] =
+        (struct rate_limit){rate_of(c->vhost_max_publish_rate), rate_of(c->vhost_max_publish_bytes_rate)};
+    rates[RATE_USER] =
+        (struct rate_limit){rate_of(c->user_max_publish_rate), rate_of(c->user_max_publish_bytes_rate)};
+    rates[RATE_CONNECTION] = (struct rate_limit){rate_of(c->connection_max_publish_rate),
+                                                 rate_of(c->connection_max_publish_bytes_rate)};
 }
 
 static void
@@ -147,6 +196,7 @@ topology_stage_start(struct daemon *d, struct buf *problem)
             },
         .password_rule = password_rule,
         .limits = &limits,
+        .vhost_defaults = vhost_defaults,
         .placement = placement_of(c),
         .vhost_deleted = vhost_deleted,
         .user_deleted = user_deleted,
@@ -177,11 +227,24 @@ static int
 broker_start(struct daemon *d, struct buf *problem)
 {
     const struct config *c = d->config;
-    struct broker_config broker = {.default_prefetch = 0, .durable = stage_store_config()};
+    struct broker_config broker = {
+        .default_prefetch = 0,
+        .durable = stage_store_config(),
+        .rate_number = 1,
+        .set_timestamp = (enum intercept)c->intercept_timestamp,
+        .set_routing_node = (enum intercept)c->intercept_routing_node,
+    };
+    snprintf(node_name, sizeof node_name, "%s", c->node_name);
+    broker.node_name = slice_str(node_name);
+    rates_of(c, broker.rates);
     struct worker *http = crew_extra_member(d->crew, CREW_HTTP);
     int status = password_rule_start(c, problem);
-    if (status != 0)
+    if (status == 0)
+        status = vhost_defaults_start(c, problem);
+    if (status != 0) {
+        rules_stop();
         return status;
+    }
     for (int i = 0; i < d->crew->n_workers; i++)
         broker_worker_init(d->crew->members[i], &broker);
     broker.durable = NULL;
@@ -189,7 +252,7 @@ broker_start(struct daemon *d, struct buf *problem)
     status = topology_stage_start(d, problem);
     if (status != 0) {
         members_fini(d);
-        password_rule_stop();
+        rules_stop();
         return status;
     }
     for (int i = 0; i < d->crew->n_workers; i++)
@@ -203,12 +266,26 @@ broker_stop(struct daemon *d)
 {
     members_fini(d);
     topology_stop(d->crew);
-    password_rule_stop();
+    rules_stop();
+}
+
+struct rates_mail {
+    struct rate_limit rates[RATE_SCOPES];
+};
+static_assert(sizeof(struct rates_mail) <= MAIL_PAYLOAD_BYTES, "one mail");
+
+static void
+rates_on_worker(struct worker *w, void *payload)
+{
+    broker_set_rates(w, ((struct rates_mail *)payload)->rates);
 }
 
 static void
 broker_reload(struct daemon *d, const struct config *old)
 {
+    struct rates_mail mail;
+    rates_of(d->config, mail.rates);
+    stages_post_workers(d->crew, rates_on_worker, &mail, sizeof mail);
     struct topology_limits limits = limits_of(d->config);
     topology_set_limits(d->crew, &limits);
 }

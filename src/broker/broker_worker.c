@@ -82,6 +82,15 @@ session_by_handle(struct broker_worker *b, lv_handle h)
     return slot->session != NULL && slot->generation == handle_generation(h) ? slot->session : NULL;
 }
 
+// What it has counted goes to its vhost.
+static void
+session_counts_close(struct session *s)
+{
+    const struct client *c = s->client;
+    s->stats.published_confirm = s->confirm.last;
+    session_counts_add(&counters_vhost(&c->broker->counters, c->vhost_id, c->vhost)->closed, &s->stats);
+}
+
 void
 session_close(struct session *s)
 {
@@ -94,6 +103,7 @@ session_close(struct session *s)
 #endif
     s->is_closed = true;
     session_consumers_close(s);
+    session_counts_close(s);
 
     struct session_slot *slot = &b->slots[handle_index(s->handle)];
     LV_ASSERT(slot->session == s);
@@ -157,6 +167,25 @@ client_is_unused(struct worker *owner, const struct queue_def *def)
     topology_queue_unused(owner, def);
 }
 
+// On the worker that owns the queue, which need not be the session's.
+static void
+client_refused(struct worker *owner, const struct queue_def *def, const struct message *msg,
+               enum queue_refusal why)
+{
+    struct slice exchange = message_exchange(msg);
+    struct reason reason = {
+        .kind = why == QUEUE_REFUSAL_GONE   ? REASON_DROP_QUEUE_GONE
+                : why == QUEUE_REFUSAL_FULL ? REASON_NACK_QUEUE_FULL
+                                            : REASON_NACK_NO_MEMORY,
+        .object_kind = def != NULL ? "queue" : "exchange",
+        .object = def != NULL        ? def->name
+                  : exchange.len > 0 ? exchange
+                                     : SLICE_LIT("amq.default"),
+        .vhost = def != NULL ? def->vhost : SLICE_EMPTY,
+    };
+    reason_note(owner, &reason);
+}
+
 static const struct queue_client queue_client_table = {
     .published = client_published,
     .deliver = client_deliver,
@@ -165,6 +194,7 @@ static const struct queue_client queue_client_table = {
     .cancelled = client_cancelled,
     .is_unused = client_is_unused,
     .dead = dead_letter_offer,
+    .refused = client_refused,
 };
 
 void
@@ -177,7 +207,14 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
         b->config.settle_turn = SETTLE_TURN_DEFAULT;
     b->route = route_ctx_new();
     b->auth_cache = auth_cache_new();
-    LV_ASSERT(b->route != NULL && b->auth_cache != NULL);
+    b->has_interceptors =
+        config->set_timestamp != INTERCEPTOR_OFF || config->set_routing_node != INTERCEPTOR_OFF;
+    b->reasons = reasons_new();
+    LV_ASSERT(b->route != NULL && b->auth_cache != NULL && b->reasons != NULL);
+    counters_init(&b->counters);
+    rates_init(b);
+    for (int i = 0; i < RATE_SCOPES && config->rate_number == 0; i++)
+        b->config.rates[i] = rate_unlimited;
     list_init(&b->clients);
     list_init(&b->confirming);
     list_init(&b->settling);
@@ -216,6 +253,9 @@ broker_worker_fini(struct worker *w)
     }
     queue_worker_fini(w);
     dead_letters_end(w);
+    rates_fini(b);
+    counters_fini(&b->counters);
+    reasons_free(b->reasons);
     route_ctx_free(b->route);
     auth_cache_free(b->auth_cache);
     mem_free(b->slots);

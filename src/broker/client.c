@@ -79,6 +79,7 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
         fault_set(f, FAULT_NOT_ALLOWED,
                   "access to vhost '%.*s' refused for user '%.*s': connection limit (%" PRId64 ") is reached",
                   SLICE_FMT(args->vhost), SLICE_FMT(args->user), v->max_connections);
+        f->reason = REASON_REFUSED_VHOST_CONNECTIONS;
         return false;
     }
     if (err == 0 && (err = count_add('u', args->user, 1, user_limit)) != 0) {
@@ -87,6 +88,7 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
             fault_set(f, FAULT_NOT_ALLOWED,
                       "connection refused for user '%.*s': user connection limit (%" PRId64 ") is reached",
                       SLICE_FMT(args->user), user_limit);
+            f->reason = REASON_REFUSED_USER_CONNECTIONS;
             return false;
         }
     }
@@ -100,6 +102,7 @@ open_check(struct worker *w, const struct client_args *args, const struct vhost 
         count_add('u', args->user, -1, -1);
         fault_set(f, FAULT_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
                   SLICE_FMT(args->vhost), SLICE_FMT(args->user));
+        f->reason = REASON_REFUSED_VHOST_ACCESS;
         return false;
     }
     *ret_vhost = v;
@@ -148,6 +151,7 @@ client_open(struct worker *w, const struct client_args *args, struct fault *ret_
     c->describe = args->describe;
     c->id = atomic_fetch_add_explicit(&last_client_id, 1, memory_order_relaxed) + 1;
     c->vhost_id = v->id;
+    c->rate_version = UINT64_MAX; // looked at when it is first asked whether it must wait
     c->connected_ms = clock_wall_ms();
     list_init(&c->node);
     list_init(&c->sessions);
@@ -196,6 +200,7 @@ client_prepare_exclusive(struct client *c)
 static void
 client_end(struct client *c)
 {
+    client_rate_free(c);
     if (c->gone != NULL) {
         struct closing *closing = c->gone->ctx;
         *closing = (struct closing){.done = c->done, .ctx = c->done_ctx};
@@ -234,6 +239,7 @@ client_job_done(struct client *c)
 void
 client_forget(struct client *c)
 {
+    client_rate_free(c);
     if (c->gone != NULL) {
         mem_free(c->gone->ctx);
         topology_request_free(c->gone);
@@ -288,10 +294,10 @@ client_output_drained(struct client *c)
 }
 
 bool
-client_must_wait(const struct client *c)
+client_must_wait(struct client *c)
 {
     const struct broker_worker *b = c->broker;
-    return worker_is_congested(b->worker) || (b->alarms != 0 && c->has_published);
+    return client_rate_must_wait(c) || worker_is_congested(b->worker) || (b->alarms != 0 && c->has_published);
 }
 
 static const char *
@@ -299,6 +305,12 @@ alarm_text(unsigned alarms)
 {
     static const char *const texts[4] = {NULL, "low on memory", "low on disk", "low on memory & low on disk"};
     return texts[alarms & 3];
+}
+
+const char *
+client_alarm_text(const struct client *c)
+{
+    return alarm_text(c->broker->alarms);
 }
 
 void
@@ -309,7 +321,21 @@ client_tell_alarm(struct client *c)
     if (is_blocked == c->is_blocked)
         return;
     c->is_blocked = is_blocked;
+    if (is_blocked)
+        reason_note(c->broker->worker,
+                    &(struct reason){.kind = (alarms & 1) != 0 ? REASON_BLOCKED_MEMORY : REASON_BLOCKED_DISK,
+                                     .object_kind = "user",
+                                     .object = c->user,
+                                     .vhost = c->vhost});
     c->events->blocked(c->ctx, alarm_text(is_blocked ? alarms : 0));
+}
+
+void
+broker_set_rates(struct worker *w, const struct rate_limit rates[static RATE_SCOPES])
+{
+    struct broker_config *config = &broker_of(w)->config;
+    memcpy(config->rates, rates, sizeof config->rates);
+    config->rate_number++; // clients look at it when they are next asked whether they must wait
 }
 
 void

@@ -44,6 +44,7 @@ fault_set(struct fault *f, uint16_t code, const char *fmt, ...)
 {
     f->code = code;
     f->is_connection = false;
+    f->reason = 0;
     for (size_t i = 0; i < LV_ARRAY_LEN(fault_table); i++) {
         if (fault_table[i].code == code)
             f->is_connection = fault_table[i].is_connection;

@@ -32,7 +32,8 @@ enum fault_code {
 struct fault {
     uint16_t code;      // enum fault_code; FAULT_NONE: no fault
     bool is_connection; // closes the connection, not only the channel
-    char text[256];     // NUL-terminated, at most 255 bytes, valid UTF-8 as far as its parts are
+    uint8_t reason; // enum reason_kind (reasons.h) when a limit or the like is the cause; 0: the code says it
+    char text[256]; // NUL-terminated, at most 255 bytes, valid UTF-8 as far as its parts are
 };
 
 // "ACCESS_REFUSED" for 403 and so on; "UNKNOWN" otherwise.

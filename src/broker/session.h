@@ -17,6 +17,7 @@
 
 #include "amqp/wire/props.h"
 #include "queue/message.h"
+#include "src/broker/rate.h"
 #include "src/broker/topology.h"
 
 struct client;
@@ -27,6 +28,9 @@ struct client_events {
     void (*close)(void *ctx, const struct fault *fault);
     // Publishers are blocked by a resource alarm: reason in RabbitMQ's words ("low on memory"); NULL: unblocked.
     void (*blocked)(void *ctx, const char *reason);
+    // A publish just taken went over a limit of a rate: client_must_wait is true from here on. Comes inside session_publish. May be
+    // NULL.
+    void (*hold)(void *ctx);
     // Bytes made for this client that its socket has not taken yet. NULL: nothing is kept back for it.
     size_t (*unsent)(void *ctx);
 };
@@ -52,8 +56,11 @@ void client_close(struct client *c, void (*done)(void *ctx), void *ctx);
 uint64_t client_id(const struct client *c); // connection id, unique for the process's life
 // The connection's socket took everything it had to send (or little is left): consumers may send more.
 void client_output_drained(struct client *c);
-// Whether a publish would have to wait now: a congested worker pair or an alarm. The wire holds back publishing channels then.
-bool client_must_wait(const struct client *c);
+// Whether a publish would have to wait now: a congested worker pair, an alarm, or a limit of a rate. The wire holds back publishing
+// channels then; the worker wakes when it is over.
+bool client_must_wait(struct client *c);
+// A publish is being held: counts the reason when it is a rate.
+void client_note_held(struct client *c);
 
 struct session_result {
     struct fault fault;      // FAULT_NONE: success
@@ -148,14 +155,23 @@ bool session_is_busy(const struct session *s); // an ASYNC method is outstanding
 // Start-up, after topology_worker_init and before crew_start: makes w->broker_state and queue_state, hooks the phases.
 // LIMIT: a millisecond or two of work.
 enum { SETTLE_TURN_DEFAULT = 4096 };
+// What is done to each message on its way in (session_intercept.c).
+enum intercept { INTERCEPTOR_OFF, INTERCEPTOR_KEEP, INTERCEPTOR_OVERWRITE };
 struct broker_config {
     const struct durable_config *durable; // queue/durable.h; NULL: messages stay in memory
     uint32_t default_prefetch;            // default_consumer_prefetch; 0: none
     uint32_t settle_turn;                 // deliveries settled in a turn of a worker; 0: SETTLE_TURN_DEFAULT
+    // For vhosts and users without a limit of their own, and for every connection; taken over when rate_number is not 0.
+    struct rate_limit rates[RATE_SCOPES];
+    uint64_t rate_number; // of these rates: each change has a higher one
+    enum intercept set_timestamp, set_routing_node;
+    struct slice node_name; // for the latter; lives as long as the workers
 };
 void broker_worker_init(struct worker *w, const struct broker_config *config);
 void broker_worker_fini(struct worker *w);
 
+// New limits of rates while running.
+void broker_set_rates(struct worker *w, const struct rate_limit rates[static RATE_SCOPES]);
 // Sets or clears a resource alarm on this worker; clients hear of it. Bits: 1 memory, 2 disk.
 void broker_set_alarms(struct worker *w, unsigned alarms);
 // Closes every client of a vhost, user, or (both empty) all, with that fault; or one connection by id. On their worker.
@@ -164,6 +180,7 @@ void broker_close_clients(struct worker *w, struct slice vhost, struct slice use
 // The one connection with that name ("127.0.0.1:4000 -> 127.0.0.1:5672"); true when it is on this worker.
 bool broker_close_named(struct worker *w, struct slice name, const struct fault *fault);
 
-// Listings on one worker: appends JSON objects, each followed by a comma, of this worker's connections, channels or consumers.
-enum broker_listing { LIST_CONNECTIONS, LIST_CHANNELS, LIST_CONSUMERS };
+// Listings on one worker: appends JSON objects, each followed by a comma, of this worker's connections, channels, consumers or
+// reasons (reasons.h); LIST_COUNTERS: one object of all it has counted.
+enum broker_listing { LIST_CONNECTIONS, LIST_CHANNELS, LIST_CONSUMERS, LIST_COUNTERS, LIST_REASONS };
 void broker_list(struct worker *w, enum broker_listing what, struct buf *out);

@@ -31,7 +31,7 @@ settle_all(const struct commit *c, struct session *s, bool is_committed)
             continue;
         }
         run[len++] = it->entry;
-        s->stats.acked += kind == SETTLE_ACK;
+        session_count_settle(s, kind);
         bool is_same = i + 1 < c->settle_count && (!is_committed || c->settles[i + 1].kind == it->kind);
         if (len < LV_ARRAY_LEN(run) && is_same)
             continue;
@@ -125,7 +125,7 @@ commit_one(struct session *s, const struct tx_publish *tp)
     const struct vhost *v = client_vhost(s->client, &ignored);
     const struct exchange *x = v != NULL ? vhost_exchange(v, message_exchange(tp->msg)) : NULL;
     if (x == NULL)
-        p.is_unroutable = tp->is_mandatory;
+        publish_note_unroutable(s, &p);
     else if (amqp_props_decode_trusted(message_properties(tp->msg), &props) != 0 ||
              !publish_keys_of(tp->msg, props.headers, &keys, &ignored) ||
              publish_distribute(s, v, x, &p) != 0)

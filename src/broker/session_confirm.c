@@ -113,8 +113,10 @@ send_front(struct session *s)
         uint64_t number = cw->done + 1;
         if (e.is_refused || e.is_sent) {
             send_run(s, number - 1);
-            if (e.is_refused && !e.is_sent)
+            if (e.is_refused && !e.is_sent) {
+                s->stats.nacked++;
                 send_one(s, number, false, true);
+            }
             cw->floor = number;
         }
         cw->done = number;
@@ -139,6 +141,7 @@ confirm_send(struct session *s)
         LV_ASSERT(e->outstanding == 0 && !e->is_sent);
         e->is_sent = true;
         s->stats.confirmed += !e->is_refused;
+        s->stats.nacked += e->is_refused;
         send_one(s, number, false, e->is_refused);
     }
     cw->island_count -= islands;

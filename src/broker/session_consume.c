@@ -590,6 +590,8 @@ get_answer(struct session *s, struct queue_request *r)
         fault_no_queue(&result.fault, kept_name_get(&s->op_name), s->client->vhost);
     } else if (r->outcome == QUEUE_NO_MEMORY) {
         fault_set(&result.fault, FAULT_RESOURCE_ERROR, "out of memory");
+    } else if (r->outcome == QUEUE_EMPTY) {
+        s->stats.got_empty++;
     } else if (r->outcome == QUEUE_OK && !s->op_no_ack && (err = unacked_push(s, &entry)) != 0) {
         queue_settle(r->queue, SETTLE_RETURN, &r->seq, 1);
         unacked_fault(&result.fault, err);

@@ -9,6 +9,9 @@
 #include "src/base/inttab.h"
 #include "src/base/list.h"
 #include "src/broker/auth.h"
+#include "src/broker/counters.h"
+#include "src/broker/rate.h"
+#include "src/broker/reasons.h"
 #include "src/broker/session.h"
 
 // LIMIT: keys of one message: its routing key and CC, BCC entries.
@@ -39,6 +42,11 @@ struct broker_worker {
     struct list dead_letters; // under way: struct dead_pending.node
     _Atomic uint64_t dead_letter_count; // of them; one writer, the worker; readers: any thread, relaxed
     unsigned alarms;                    // bits: 1 memory, 2 disk
+    bool has_interceptors;              // config.set_timestamp or set_routing_node
+    struct counters counters;
+    struct reasons *reasons;
+    ev_timer rate_timer;  // wakes the worker when the first of the publishers held by a rate may go on
+    uint64_t rate_due_ns; // when it is due; 0: it does not run
 };
 
 struct session_slot {
@@ -64,8 +72,11 @@ struct client {
     uint32_t consumer_count; // of all its sessions
     uint32_t jobs;           // closed sessions of it that still give back what they had
     bool has_published;
-    bool is_blocked; // told so by events->blocked
-    bool is_closed;  // client_close was called: it goes, and `done` is called, when there are no jobs
+    bool is_blocked;          // told so by events->blocked
+    struct client_rate *rate; // NULL: no limit of a rate concerns it
+    uint64_t rate_version;    // auth_version of the topology that `rate` follows
+    uint64_t rate_number;     // and broker_worker.config.rate_number
+    bool is_closed; // client_close was called: it goes, and `done` is called, when there are no jobs
     void (*done)(void *ctx);
     void *done_ctx;
     int64_t connected_ms; // wall clock
@@ -150,7 +161,8 @@ struct route_memo {
     uint16_t route_len;
     uint8_t count; // queues, all on one worker
     lv_handle queues[MEMO_QUEUES];
-    uint8_t *route; // wire form of exchange and key; heap, 512 bytes, made on first use
+    struct exchange_counts *counts; // of the exchange
+    uint8_t *route;                 // wire form of exchange and key; heap, 512 bytes, made on first use
 };
 
 struct tx_publish {
@@ -238,10 +250,7 @@ struct session {
     bool op_no_ack;           // OP_GET
     uint32_t op_flags;        // OP_QUEUE_DELETE: enum change_flags
 
-    struct { // counters since the session was opened
-        uint64_t published, confirmed, returned, delivered, delivered_no_ack, got, got_no_ack, redelivered,
-            acked, replies_dropped;
-    } stats;
+    struct session_counts stats; // since it was opened
 };
 
 // --- shared helpers -----------------------------------------------------------------------------------------------------
@@ -257,6 +266,7 @@ bool client_may(struct client *c, const char *kind, struct slice name, enum acce
 void client_job_done(struct client *c);
 void client_forget(
     struct client *c); // at the end of the worker: frees a closed client whose jobs were not finished
+const char *client_alarm_text(const struct client *c); // "low on memory"; NULL: no alarm
 // Tells the client when it has become blocked by an alarm, or no longer is.
 void client_tell_alarm(struct client *c);
 // Before an exclusive queue is declared: what its removal at the end needs. False: out of memory.
@@ -291,7 +301,27 @@ bool queue_is_locked(const struct queue_def *def, uint64_t client_id);
 void fault_locked(struct fault *f, struct slice queue, struct slice vhost);
 void fault_no_queue(struct fault *f, struct slice queue, struct slice vhost);
 
+// session_intercept.c
+// Applies the interceptors: replaces *msg, whose reference it takes over, and what `props` points into. False: out of memory, *msg
+// is as it was.
+LV_MUST_USE bool session_intercept(struct session *s, struct message **msg, struct amqp_basic_props *props);
+
+// session_rate.c
+void rates_init(struct broker_worker *b);
+void rates_fini(struct broker_worker *b);
+void client_rate_free(struct client *c);
+bool client_rate_must_wait(struct client *c);
+void client_rate_charge(struct client *c, size_t bytes); // only with c->rate
+bool client_rate_describe(const struct client *c, struct buf *out, enum reason_kind *ret_kind);
+
 // session_settle.c
+static inline void
+session_count_settle(struct session *s, enum settle_kind kind)
+{
+    s->stats.acked += kind == SETTLE_ACK;
+    s->stats.rejected += kind == SETTLE_REJECT;
+    s->stats.requeued += kind == SETTLE_REQUEUE;
+}
 LV_MUST_USE int unacked_push(struct session *s, const struct unacked *entry);
 void unacked_fault(struct fault *f, int err); // why unacked_push failed
 void unacked_free(struct session *s);
@@ -352,6 +382,8 @@ LV_MUST_USE int publish_distribute(struct session *s, const struct vhost *v, con
 void publish_return(struct session *s,
                     struct publish *p); // when it is due. The handler may close the session
 void publish_fini(struct publish *p);
+void publish_note_unroutable(struct session *s,
+                             struct publish *p); // nobody got it: counts, and whether it is to be returned
 void publish_begin(struct session *s);
 
 // session_confirm.c

@@ -2,6 +2,21 @@
 #include "src/broker/json.h"
 #include "src/broker/session_impl.h"
 
+// Ours: "held_by", the rule that holds its publishes.
+static void
+put_connection_state(const struct client *c, struct buf *out)
+{
+    struct buf by = BUF_INIT;
+    enum reason_kind kind;
+    bool is_held = !c->is_blocked && client_rate_describe(c, &by, &kind);
+    if (c->is_blocked)
+        json_put_member_string(out, "held_by", slice_str(client_alarm_text(c)));
+    else if (is_held)
+        json_put_member_string(out, "held_by", buf_slice(&by));
+    buf_fini(&by);
+    json_put_member_string(out, "state", slice_str(c->is_blocked ? "blocked" : is_held ? "flow" : "running"));
+}
+
 static void
 list_connection(struct client *c, struct buf *out)
 {
@@ -19,7 +34,7 @@ list_connection(struct client *c, struct buf *out)
     json_put_member_int(out, "channels", (int64_t)channels);
     json_put_member_int(out, "connected_at", c->connected_ms);
     json_put_member_int(out, "connection_id", (int64_t)c->id);
-    json_put_member_string(out, "state", c->is_blocked ? SLICE_LIT("blocked") : SLICE_LIT("running"));
+    put_connection_state(c, out);
     json_drop_comma(out);
     buf_append_str(out, "},");
 }
@@ -61,15 +76,7 @@ list_channel(struct session *s, struct buf *out)
     json_put_member_int(out, "replies_dropped", (int64_t)s->stats.replies_dropped);
     json_put_member_string(out, "state", s->client->is_blocked ? SLICE_LIT("flow") : SLICE_LIT("running"));
     buf_append_str(out, "\"message_stats\":{");
-    json_put_member_int(out, "publish", (int64_t)s->stats.published);
-    json_put_member_int(out, "confirm", (int64_t)s->stats.confirmed);
-    json_put_member_int(out, "return_unroutable", (int64_t)s->stats.returned);
-    json_put_member_int(out, "deliver", (int64_t)s->stats.delivered);
-    json_put_member_int(out, "deliver_no_ack", (int64_t)s->stats.delivered_no_ack);
-    json_put_member_int(out, "get", (int64_t)s->stats.got);
-    json_put_member_int(out, "get_no_ack", (int64_t)s->stats.got_no_ack);
-    json_put_member_int(out, "redeliver", (int64_t)s->stats.redelivered);
-    json_put_member_int(out, "ack", (int64_t)s->stats.acked);
+    session_counts_put(&s->stats, out);
     json_drop_comma(out);
     buf_append_str(out, "}},");
 }
@@ -115,10 +122,120 @@ list_session(struct session *s, enum broker_listing what, struct buf *out)
     }
 }
 
+// --- counters ---------------------------------------------------------------------------------------------------------------
+
+static void
+put_vhost_counts(struct counters *c, struct buf *out)
+{
+    size_t cursor = 0;
+    uint64_t key;
+    void *value;
+    buf_append_str(out, "\"vhosts\":[");
+    while (inttab_next(&c->vhosts, &cursor, &key, &value)) {
+        const struct vhost_counts *v = value;
+        buf_append_u8(out, '{');
+        json_put_member_string(out, "name", v->name);
+        json_put_member_int(out, "id", (int64_t)v->id);
+        session_counts_put(&v->sum, out);
+        json_drop_comma(out);
+        buf_append_str(out, "},");
+    }
+    json_drop_comma(out);
+    buf_append_str(out, "],");
+}
+
+static void
+put_exchange_counts(struct counters *c, struct buf *out)
+{
+    size_t cursor = 0;
+    uint64_t key;
+    void *value;
+    buf_append_str(out, "\"exchanges\":[");
+    while (inttab_next(&c->exchanges, &cursor, &key, &value)) {
+        const struct exchange_counts *x = value;
+        buf_printf(out, "[%llu,%llu,%llu],", (unsigned long long)x->id, (unsigned long long)x->in,
+                   (unsigned long long)x->out);
+    }
+    json_drop_comma(out);
+    buf_append_str(out, "],");
+}
+
+// The figures of the Prometheus metrics of the same names.
+static void
+put_global_counts(const struct session_counts *all, uint64_t routed, uint64_t publishers, uint64_t consumers,
+                  struct buf *out)
+{
+    buf_append_str(out, "\"global\":{");
+    json_put_member_int(out, "messages_received_total", (int64_t)all->published);
+    json_put_member_int(out, "messages_received_confirm_total", (int64_t)all->published_confirm);
+    json_put_member_int(out, "messages_confirmed_total", (int64_t)all->confirmed);
+    json_put_member_int(out, "messages_routed_total", (int64_t)routed);
+    json_put_member_int(out, "messages_unroutable_dropped_total", (int64_t)all->dropped);
+    json_put_member_int(out, "messages_unroutable_returned_total", (int64_t)all->returned);
+    json_put_member_int(out, "messages_delivered_total", (int64_t)(all->delivered + all->delivered_no_ack));
+    json_put_member_int(out, "messages_delivered_consume_manual_ack_total", (int64_t)all->delivered);
+    json_put_member_int(out, "messages_delivered_consume_auto_ack_total", (int64_t)all->delivered_no_ack);
+    json_put_member_int(out, "messages_delivered_get_manual_ack_total", (int64_t)all->got);
+    json_put_member_int(out, "messages_delivered_get_auto_ack_total", (int64_t)all->got_no_ack);
+    json_put_member_int(out, "messages_get_empty_total", (int64_t)all->got_empty);
+    json_put_member_int(out, "messages_redelivered_total", (int64_t)all->redelivered);
+    json_put_member_int(out, "messages_acknowledged_total", (int64_t)all->acked);
+    json_put_member_int(out, "publishers", (int64_t)publishers);
+    json_put_member_int(out, "consumers", (int64_t)consumers);
+    json_drop_comma(out);
+    buf_append_str(out, "},");
+}
+
+// Sums up the sessions that are open and those that were; `publishers`: sessions that have published.
+static void
+list_counters(struct broker_worker *b, struct buf *out)
+{
+    struct counters *c = &b->counters;
+    uint64_t publishers = 0, consumers = 0, routed = c->none.out, key;
+    size_t cursor = 0;
+    void *value;
+    counters_purge(c, topology_of(b->worker));
+    struct session_counts all = c->gone.closed;
+    while (inttab_next(&c->vhosts, &cursor, &key, &value)) {
+        struct vhost_counts *v = value;
+        v->sum = v->closed;
+    }
+    LV_LIST_EACH (it, &b->clients) {
+        struct client *client = LV_CONTAINER_OF(it, struct client, node);
+        struct vhost_counts *v = counters_vhost(c, client->vhost_id, client->vhost);
+        LV_LIST_EACH (node, &client->sessions) {
+            struct session *s = LV_CONTAINER_OF(node, struct session, node);
+            s->stats.published_confirm = s->confirm.last;
+            session_counts_add(&v->sum, &s->stats);
+            publishers += s->stats.published > 0;
+        }
+        consumers += client->consumer_count;
+    }
+    for (cursor = 0; inttab_next(&c->vhosts, &cursor, &key, &value);)
+        session_counts_add(&all, &((struct vhost_counts *)value)->sum);
+    for (cursor = 0; inttab_next(&c->exchanges, &cursor, &key, &value);)
+        routed += ((struct exchange_counts *)value)->out;
+    buf_append_u8(out, '{');
+    reasons_put_counts(b->reasons, out);
+    put_global_counts(&all, routed, publishers, consumers, out);
+    put_vhost_counts(c, out);
+    put_exchange_counts(c, out);
+    json_drop_comma(out);
+    buf_append_str(out, "},");
+}
+
 void
 broker_list(struct worker *w, enum broker_listing what, struct buf *out)
 {
     struct broker_worker *b = broker_of(w);
+    if (what == LIST_COUNTERS) {
+        list_counters(b, out);
+        return;
+    }
+    if (what == LIST_REASONS) {
+        reasons_put_recent(b->reasons, w->index, out);
+        return;
+    }
     LV_LIST_EACH (it, &b->clients) {
         struct client *c = LV_CONTAINER_OF(it, struct client, node);
         if (what == LIST_CONNECTIONS) {

@@ -85,7 +85,8 @@ memo_hit(const struct session *s, const struct message *msg)
 
 // Only routes that depend on exchange and key alone, to a few queues of one worker.
 static void
-memo_keep(struct session *s, const struct message *msg, const struct route_result *route)
+memo_keep(struct session *s, const struct message *msg, const struct route_result *route,
+          struct exchange_counts *counts)
 {
     struct route_memo *m = &s->memo;
     m->version = 0;
@@ -102,6 +103,7 @@ memo_keep(struct session *s, const struct message *msg, const struct route_resul
     memcpy(m->route, msg->bytes, msg->route_len);
     m->route_len = msg->route_len;
     m->count = (uint8_t)route->count;
+    m->counts = counts;
     m->version = topology_of(s->client->broker->worker)->version;
 }
 
@@ -285,6 +287,21 @@ send_replies(struct session *s, const struct publish *p)
     return sent;
 }
 
+void
+publish_note_unroutable(struct session *s, struct publish *p)
+{
+    struct slice exchange = message_exchange(p->msg);
+    struct reason reason = {
+        .kind = p->is_mandatory ? REASON_RETURN_UNROUTABLE : REASON_DROP_UNROUTABLE,
+        .object_kind = "exchange",
+        .object = exchange.len > 0 ? exchange : SLICE_LIT("amq.default"),
+        .vhost = s->client->vhost,
+    };
+    p->is_unroutable = p->is_mandatory;
+    s->stats.dropped += !p->is_mandatory;
+    reason_note(s->client->broker->worker, &reason);
+}
+
 int
 publish_distribute(struct session *s, const struct vhost *v, const struct exchange *x, struct publish *p)
 {
@@ -295,17 +312,23 @@ publish_distribute(struct session *s, const struct vhost *v, const struct exchan
                                     .key_count = p->keys->count,
                                     .headers = p->props->headers,
                                     .props = p->props};
-    int err = route_resolve(s->client->broker->route, &graph, &request, &route);
+    struct broker_worker *b = s->client->broker;
+    struct exchange_counts *counts = counters_exchange(&b->counters, topology_of(b->worker), x);
+    int err = route_resolve(b->route, &graph, &request, &route);
     if (err == 0 && p->keys->has_bcc)
         err = strip_bcc(p);
     if (err == 0 && p->keys->count == 1)
-        memo_keep(s, p->msg, &route);
+        memo_keep(s, p->msg, &route, counts);
+    size_t count = route.count; // sending may route other messages
     if (err == 0)
         err = send_to_queues(s, p->msg, &route, p->number);
     if (err != 0)
         return err;
+    counts->in++;
+    counts->out += count;
     size_t replies = x->is_default ? send_replies(s, p) : 0;
-    p->is_unroutable = p->is_mandatory && route.count == 0 && replies == 0;
+    if (LV_UNLIKELY(count == 0 && replies == 0))
+        publish_note_unroutable(s, p);
     return 0;
 }
 
@@ -371,23 +394,22 @@ is_plain(const struct amqp_basic_props *p)
     return !amqp_props_has(p, AMQP_PROP_HEADERS) || !has_more_keys(p->headers);
 }
 
-bool
-session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props,
+// The rest of session_publish once the message is as it will be.
+static inline bool
+publish_message(struct session *s, struct message *msg, const struct amqp_basic_props *props,
                 bool is_mandatory, struct fault *ret_fault)
 {
-    LV_ASSERT_HOT(s->op == OP_NONE);
-    if (s->confirm.is_on && LV_UNLIKELY(confirm_reserve(s) != 0)) {
-        fault_set(ret_fault, FAULT_RESOURCE_ERROR, "out of memory");
-        message_unref(msg);
-        return false;
-    }
     uint64_t number = s->confirm.is_on ? ++s->confirm.last : 0;
     note_published(s);
     msg->published_ms = s->client->broker->worker->now_ms;
+    if (LV_UNLIKELY(s->client->rate != NULL))
+        client_rate_charge(s->client, msg->body_len);
     if (LV_LIKELY(!s->tx.is_on && memo_hit(s, msg) && is_plain(props))) {
         if (props->delivery_mode == 2)
             msg->flags |= MESSAGE_PERSISTENT;
         msg->priority = props->priority;
+        s->memo.counts->in++;
+        s->memo.counts->out += s->memo.count;
         publish_begin(s);
         s->sync_left = 1;
         queue_publish(msg, s->memo.queues, s->memo.count, number == 0 ? 0 : s->handle, number);
@@ -403,5 +425,26 @@ session_publish(struct session *s, struct message *msg, const struct amqp_basic_
         s->sync_refused = 1;
         publish_end(s, number);
     }
+    return false;
+}
+
+bool
+session_publish(struct session *s, struct message *msg, const struct amqp_basic_props *props,
+                bool is_mandatory, struct fault *ret_fault)
+{
+    struct amqp_basic_props changed;
+    LV_ASSERT_HOT(s->op == OP_NONE);
+    if (s->confirm.is_on && LV_UNLIKELY(confirm_reserve(s) != 0))
+        goto no_memory;
+    if (LV_UNLIKELY(s->client->broker->has_interceptors)) {
+        changed = *props;
+        if (!session_intercept(s, &msg, &changed))
+            goto no_memory;
+        props = &changed;
+    }
+    return publish_message(s, msg, props, is_mandatory, ret_fault);
+no_memory:
+    fault_set(ret_fault, FAULT_RESOURCE_ERROR, "out of memory");
+    message_unref(msg);
     return false;
 }

@@ -80,6 +80,12 @@ reply_has_room(struct session *s)
                  SLICE_FMT(c->name));
     s->has_dropped_reply = true; // said once a channel
     s->stats.replies_dropped++;
+    reason_note(c->broker->worker, &(struct reason){.kind = REASON_DROP_REPLY,
+                                                    .object_kind = "connection",
+                                                    .object = c->name,
+                                                    .vhost = c->vhost,
+                                                    .text = SLICE_LIT("direct reply dropped: its connection "
+                                                                      "does not read")});
     return false;
 }
 

@@ -223,7 +223,7 @@ bulk_settle(struct session *s, size_t *budget)
         (*budget)--;
         if (s->bulk.is_for_tx || entry.is_settled)
             continue;
-        s->stats.acked += s->bulk.kind == SETTLE_ACK;
+        session_count_settle(s, s->bulk.kind);
         if (s->bulk.is_in_parts)
             bulk_hold(&s->bulk, entry.queue);
         batch_add(&b, &entry);
@@ -380,7 +380,7 @@ settle_range(struct session *s, size_t first, size_t last, enum settle_kind kind
         s->unacked_settled++;
         if (s->tx.is_on)
             continue;
-        s->stats.acked += kind == SETTLE_ACK;
+        session_count_settle(s, kind);
         batch_add(&b, entry);
     }
     batch_flush(&b);

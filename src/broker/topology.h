@@ -15,6 +15,7 @@
 #include "src/base/worker.h"
 #include "src/broker/fault.h"
 #include "src/broker/policy.h"
+#include "src/broker/rate.h"
 
 struct permission; // compiled regexes: see auth.h
 struct password_rule;
@@ -35,6 +36,7 @@ struct user {
     struct slice tags;                     // comma separated text
     uint32_t tag_flags;                    // enum user_tag
     int64_t max_connections, max_channels; // -1: none
+    struct rate_limit rate;                // of what it may publish
 };
 
 struct vhost {
@@ -42,6 +44,7 @@ struct vhost {
     struct slice name, description, tags, default_queue_type;
     bool is_tracing;
     int64_t max_connections, max_queues; // -1: none
+    struct rate_limit rate;              // of what may be published in it
     struct pmap exchanges;               // name → const struct exchange
     struct pmap exchanges_by_id;         // id → const struct exchange
     struct pmap queues;                  // name → const struct queue_def
@@ -122,6 +125,8 @@ enum change_flags {
     CHANGE_ONLY_EXISTING = 1u << 11,  // vhost, user: refused (404) when it does not exist
     CHANGE_TRACING_ON = 1u << 12,     // vhost put: sets is_tracing; neither of the two: stays as it is
     CHANGE_TRACING_OFF = 1u << 13,
+    CHANGE_RATE_LIMITS =
+        1u << 14, // vhost and user limits: number is the rate of messages, number2 that of bytes
 };
 
 // A request to the topology writer. Made by topology_request_new, which copies every slice; travels to the writer and back.
@@ -170,13 +175,16 @@ struct topology_limits {
     int64_t vhosts, queues, exchanges; // exchanges: the predeclared ones count
 };
 
+struct vhost_defaults;
+
 struct topology_config {
     const char *data_dir;                                   // NULL: nothing is kept (tests)
     struct slice default_vhost, default_user, default_pass; // made when the store is new
     struct slice default_user_tags;                         // comma separated; NULL ptr: "administrator"
-    struct slice default_user_permission[3];   // by enum access, on default_vhost; NULL ptr: ".*"
-    const struct password_rule *password_rule; // that default_pass has to fulfil; NULL: none
-    const struct topology_limits *limits;      // NULL: none
+    struct slice default_user_permission[3];     // by enum access, on default_vhost; NULL ptr: ".*"
+    const struct password_rule *password_rule;   // that default_pass has to fulfil; NULL: none
+    const struct topology_limits *limits;        // NULL: none
+    const struct vhost_defaults *vhost_defaults; // limits of new vhosts; NULL: none. Outlives the crew
     enum queue_placement placement;
     // On the writer's thread, after a vhost or user was deleted: sessions are to be closed (may be NULL).
     void (*vhost_deleted)(void *ctx, struct slice name);

@@ -106,6 +106,7 @@ struct vhost_settings {
     struct slice description, tags, default_queue_type; // bytes behind this struct
     bool is_tracing;
     int64_t max_connections, max_queues;
+    struct rate_limit rate;
 };
 
 struct vhost_entry {
@@ -249,6 +250,7 @@ struct topology_writer {
     struct worker *worker;
     enum queue_placement placement;
     struct topology_limits limits;
+    const struct vhost_defaults *vhost_defaults;
     int64_t exchange_count; // in the draft, all vhosts
     void (*vhost_deleted)(void *ctx, struct slice name);
     void (*user_deleted)(void *ctx, struct slice name);
@@ -426,6 +428,8 @@ void bindings_remove_all(struct topology_writer *tw, struct vhost_entry *v, stru
 
 // topology_writer_access.c
 void task_vhost_put(struct topology_writer *tw, struct task *task);
+// Gives a new vhost the limits that the configuration has for its name.
+void vhost_settings_default(const struct topology_writer *tw, struct slice name, struct vhost_settings *s);
 void task_vhost_delete(struct topology_writer *tw, struct task *task);
 void task_vhost_limits(struct topology_writer *tw, struct task *task);
 void task_user_put(struct topology_writer *tw, struct task *task);

@@ -6,6 +6,7 @@
 #include "src/broker/arguments.h"
 #include "src/broker/auth.h"
 #include "src/broker/topology_writer.h"
+#include "src/broker/vhost_defaults.h"
 
 // --- vhosts -----------------------------------------------------------------------------------------------------------
 
@@ -31,6 +32,7 @@ vhost_apply_settings(struct vhost *v, const struct vhost_settings *s)
     v->is_tracing = s->is_tracing;
     v->max_connections = s->max_connections;
     v->max_queues = s->max_queues;
+    v->rate = s->rate;
 }
 
 struct vhost_entry *
@@ -76,6 +78,8 @@ vhost_store(struct topology_writer *tw, const struct vhost *v)
         .is_tracing = v->is_tracing,
         .max_connections = v->max_connections,
         .max_queues = v->max_queues,
+        .max_publish_rate = v->rate.messages,
+        .max_publish_bytes_rate = v->rate.bytes,
     };
     store_note(tw, meta_put_vhost(tw->meta, &row));
 }
@@ -122,7 +126,9 @@ static struct vhost_settings
 settings_of_request(const struct topology_request *r, const struct vhost_settings *old)
 {
     struct vhost_settings s =
-        old != NULL ? *old : (struct vhost_settings){.max_connections = -1, .max_queues = -1};
+        old != NULL
+            ? *old
+            : (struct vhost_settings){.max_connections = -1, .max_queues = -1, .rate = rate_unlimited};
     if (r->text.ptr != NULL)
         s.description = r->text;
     if (r->tags.ptr != NULL)
@@ -134,11 +140,23 @@ settings_of_request(const struct topology_request *r, const struct vhost_setting
     return s;
 }
 
+void
+vhost_settings_default(const struct topology_writer *tw, struct slice name, struct vhost_settings *s)
+{
+    const struct vhost_default *d = vhost_defaults_find(tw->vhost_defaults, name);
+    if (d == NULL)
+        return;
+    s->max_connections = d->max_connections;
+    s->max_queues = d->max_queues;
+    s->rate = d->rate;
+}
+
 static void
 vhost_create(struct topology_writer *tw, struct task *task)
 {
     struct topology_request *r = &task->req;
     struct vhost_settings settings = settings_of_request(r, NULL);
+    vhost_settings_default(tw, r->name, &settings);
     if ((r->flags & CHANGE_ONLY_EXISTING) != 0) {
         vhost_named(tw, task, r->name, "'");
         return;
@@ -186,6 +204,16 @@ task_vhost_put(struct topology_writer *tw, struct task *task)
     task_done(tw, task);
 }
 
+// The two limits that a request may set, each; every negative number means none.
+static void
+set_limits(const struct topology_request *r, int64_t *first, int64_t *second)
+{
+    if (r->number != INT64_MIN)
+        *first = LV_MAX(r->number, -1);
+    if (r->number2 != INT64_MIN)
+        *second = LV_MAX(r->number2, -1);
+}
+
 void
 task_vhost_limits(struct topology_writer *tw, struct task *task)
 {
@@ -195,10 +223,9 @@ task_vhost_limits(struct topology_writer *tw, struct task *task)
         return;
     if (e != NULL && store_may_change(tw, task)) {
         struct vhost_settings settings = *e->settings;
-        if (r->number != INT64_MIN)
-            settings.max_connections = LV_MAX(r->number, -1);
-        if (r->number2 != INT64_MIN)
-            settings.max_queues = LV_MAX(r->number2, -1);
+        bool is_rate = (r->flags & CHANGE_RATE_LIMITS) != 0;
+        set_limits(r, is_rate ? &settings.rate.messages : &settings.max_connections,
+                   is_rate ? &settings.rate.bytes : &settings.max_queues);
         settings_change(tw, e, &settings);
         vhost_store(tw, &e->now->v);
     }
@@ -306,6 +333,8 @@ user_store(struct topology_writer *tw, const struct user *u)
         .tags = u->tags,
         .max_connections = u->max_connections,
         .max_channels = u->max_channels,
+        .max_publish_rate = u->rate.messages,
+        .max_publish_bytes_rate = u->rate.bytes,
     };
     store_note(tw, meta_put_user(tw->meta, &row));
 }
@@ -341,8 +370,13 @@ task_user_put(struct topology_writer *tw, struct task *task)
         fault_set(&r->fault, FAULT_PRECONDITION_FAILED, "a password hash has at most %d bytes",
                   PASSWORD_HASH_MAX);
     } else if (check_name(r, "user") && store_may_change(tw, task)) {
-        struct user u =
-            old != NULL ? *old : (struct user){.name = r->name, .max_connections = -1, .max_channels = -1};
+        struct user u = old != NULL ? *old
+                                    : (struct user){
+                                          .name = r->name,
+                                          .max_connections = -1,
+                                          .max_channels = -1,
+                                          .rate = rate_unlimited,
+                                      };
         if ((r->flags & CHANGE_HAS_PASSWORD) != 0) {
             u.password_hash = r->password_hash;
             u.hashing = r->hashing;
@@ -364,10 +398,9 @@ task_user_limits(struct topology_writer *tw, struct task *task)
     const struct user *old = user_named(tw, task, r->name, "\"");
     if (old != NULL && store_may_change(tw, task)) {
         struct user u = *old;
-        if (r->number != INT64_MIN)
-            u.max_connections = LV_MAX(r->number, -1);
-        if (r->number2 != INT64_MIN)
-            u.max_channels = LV_MAX(r->number2, -1);
+        bool is_rate = (r->flags & CHANGE_RATE_LIMITS) != 0;
+        set_limits(r, is_rate ? &u.rate.messages : &u.max_connections,
+                   is_rate ? &u.rate.bytes : &u.max_channels);
         user_change(tw, &u);
     }
     task_done(tw, task);

@@ -5,6 +5,7 @@
 // list, because a chain of exchanges may be as long as a client likes.
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
+#include "src/broker/reasons.h"
 #include "src/broker/topology_writer.h"
 
 // --- removal ----------------------------------------------------------------------------------------------------------
@@ -191,6 +192,7 @@ exchange_create(struct topology_writer *tw, struct task *task, struct vhost_entr
         fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
                   "cannot declare exchange '%.*s' in vhost '%.*s': exchange limit of %lld is reached",
                   SLICE_FMT(r->name), SLICE_FMT(ve->name), (long long)tw->limits.exchanges);
+        r->fault.reason = REASON_REFUSED_CLUSTER_EXCHANGES;
         return;
     }
     if (!arguments_check_exchange(ve->name, r->name, r->arguments, &alternate, &r->fault) ||

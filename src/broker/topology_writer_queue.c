@@ -9,6 +9,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
+#include "src/broker/reasons.h"
 #include "src/broker/topology_writer.h"
 
 // --- connections ------------------------------------------------------------------------------------------------------
@@ -414,6 +415,7 @@ check_limits(const struct topology_writer *tw, struct topology_request *r, const
         fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
                   "cannot declare queue '%.*s': queue limit in vhost '%.*s' (%lld) is reached",
                   SLICE_FMT(r->name), SLICE_FMT(v->name), (long long)v->max_queues);
+        r->fault.reason = REASON_REFUSED_VHOST_QUEUES;
         return false;
     }
     for (int i = 0; i < tw->crew->n_workers; i++)
@@ -422,6 +424,7 @@ check_limits(const struct topology_writer *tw, struct topology_request *r, const
         fault_set(&r->fault, FAULT_PRECONDITION_FAILED,
                   "cannot declare queue '%.*s': queue limit in cluster (%lld) is reached", SLICE_FMT(r->name),
                   (long long)tw->limits.queues);
+        r->fault.reason = REASON_REFUSED_CLUSTER_QUEUES;
         return false;
     }
     return true;

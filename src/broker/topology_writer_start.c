@@ -35,6 +35,7 @@ load_vhost(void *ctx, const struct meta_vhost *row)
         .is_tracing = row->is_tracing,
         .max_connections = row->max_connections,
         .max_queues = row->max_queues,
+        .rate = {row->max_publish_rate, row->max_publish_bytes_rate},
     };
     vhost_entry_add(l->tw, 0, row->name, &settings); // ids of vhosts are given below, each start anew
     return 0;
@@ -59,6 +60,7 @@ load_user(void *ctx, const struct meta_user *row)
         .tags = row->tags,
         .max_connections = row->max_connections,
         .max_channels = row->max_channels,
+        .rate = {row->max_publish_rate, row->max_publish_bytes_rate},
     };
     user_put(l->tw, &u);
     return 0;
@@ -248,7 +250,12 @@ make_vhost(struct topology_writer *tw, struct slice name)
     if (name.len == 0 || vhost_entry_find(tw, name) != NULL)
         return;
     struct vhost_settings settings = {
-        .max_connections = -1, .max_queues = -1, .description = SLICE_LIT("Default virtual host")};
+        .max_connections = -1,
+        .max_queues = -1,
+        .rate = rate_unlimited,
+        .description = SLICE_LIT("Default virtual host"),
+    };
+    vhost_settings_default(tw, name, &settings);
     vhost_store(tw, &vhost_entry_add(tw, 0, name, &settings)->now->v);
 }
 
@@ -303,6 +310,7 @@ make_user(struct topology_writer *tw, const struct topology_config *config)
             config->default_user_tags.ptr != NULL ? config->default_user_tags : SLICE_LIT("administrator"),
         .max_connections = -1,
         .max_channels = -1,
+        .rate = rate_unlimited,
     };
     user_put(tw, &u);
     user_store(tw, &u);
@@ -484,6 +492,7 @@ topology_start(struct crew *crew, const struct topology_config *config, char **r
         LV_ASSERT(crew->members[i]->queue_state != NULL); // queues are created here
     struct topology_writer *tw = topology_writer_new(crew);
     tw->placement = config->placement;
+    tw->vhost_defaults = config->vhost_defaults;
     tw->limits = config->limits != NULL ? *config->limits : (struct topology_limits){-1, -1, -1};
     tw->vhost_deleted = config->vhost_deleted;
     tw->user_deleted = config->user_deleted;

@@ -28,6 +28,19 @@ enum config_hashing { HASHING_SHA256, HASHING_SHA512, HASHING_MD5 };
 enum config_credentials { CREDENTIALS_ACCEPT_ALL, CREDENTIALS_MIN_LENGTH, CREDENTIALS_REGEXP };
 enum config_rates_mode { RATES_BASIC, RATES_DETAILED, RATES_NONE };
 
+enum config_interceptor { INTERCEPT_OFF, INTERCEPT_KEEP, INTERCEPT_OVERWRITE };
+
+struct config_vhost_limits {
+    const char *name;    // the part of the keys: "1", "devices"
+    const char *pattern; // regular expression of names [.*]
+    int64_t max_connections, max_queues, max_publish_rate, max_publish_bytes_rate; // -1: none
+};
+
+// Names and values of server_properties.NAME.
+struct config_pair {
+    const char *name, *value;
+};
+
 struct config_listener {
     const char *name; // the last part of the key: "default", "1"
     const char *host; // numeric address; "" for every address, IPv6 and IPv4
@@ -72,6 +85,10 @@ struct config {
     const char *product_name;    // product.name [RabbitMQ]
     const char *product_version; // product.version [3.10.8]
 
+    // server_properties.NAME: more of what clients are told of the broker when they connect.
+    size_t server_property_count;
+    const struct config_pair *server_properties;
+
     // Process.
     int workers;                  // workers, threads, 1 … CREW_WORKERS_MAX [one a core]
     const char *data_dir;         // data_dir, absolute path [/var/lib/leveret]
@@ -100,6 +117,21 @@ struct config {
     uint32_t vhost_max;              // CONFIG_UNLIMITED []
     uint32_t cluster_queue_limit;    // CONFIG_UNLIMITED []
     uint32_t cluster_exchange_limit; // CONFIG_UNLIMITED []
+
+    // Rates of publishing, a second: of virtual hosts and users without a limit of their own, of each connection.
+    // CONFIG_UNLIMITED []; reloadable
+    uint32_t vhost_max_publish_rate, vhost_max_publish_bytes_rate;
+    uint32_t user_max_publish_rate, user_max_publish_bytes_rate;
+    uint32_t connection_max_publish_rate, connection_max_publish_bytes_rate;
+
+    // Limits of new virtual hosts, in order; the first whose pattern matches the name is used.
+    size_t vhost_limits_count;
+    const struct config_vhost_limits *vhost_limits; // default_limits.vhosts.N.* []
+
+    // Message interceptors: what is added to every message on its way in.
+    enum config_interceptor intercept_timestamp; // message_interceptors.incoming.set_header_timestamp [off]
+    enum config_interceptor
+        intercept_routing_node; // message_interceptors.incoming.set_header_routing_node [off]
 
     // Authentication and the first user.
     struct config_strings loopback_users;         // user names only let in from loopback [guest]; reloadable

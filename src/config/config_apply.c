@@ -200,6 +200,113 @@ add_listener(struct config_loader *l, struct config_listener *all, const struct 
     };
 }
 
+static int64_t
+number_of(const struct config_setting *s)
+{
+    struct config_datum datum;
+    char why[128];
+    return config_value_parse(s->row, slice_str(s->value), &datum, why, sizeof why) == 0
+               ? (int64_t)datum.number
+               : -1; // told already
+}
+
+static struct config_vhost_limits *
+vhost_limits_named(struct config_loader *l, struct config_vhost_limits *all, const char *name)
+{
+    struct config *c = l->config;
+    for (size_t i = 0; i < c->vhost_limits_count; i++) {
+        if (strcmp(all[i].name, name) == 0)
+            return &all[i];
+    }
+    if (c->vhost_limits_count == CONFIG_LIST_MAX)
+        return NULL;
+    struct config_vhost_limits *v = &all[c->vhost_limits_count++];
+    *v = (struct config_vhost_limits){.name = name,
+                                      .pattern = ".*",
+                                      .max_connections = -1,
+                                      .max_queues = -1,
+                                      .max_publish_rate = -1,
+                                      .max_publish_bytes_rate = -1};
+    return v;
+}
+
+static int
+by_limits_name(const void *a, const void *b)
+{
+    const struct config_vhost_limits *x = a, *y = b;
+    return by_name(&x->name, &y->name);
+}
+
+static void
+apply_vhost_limits(struct config_loader *l)
+{
+    static const char prefix[] = "default_limits.vhosts.$id.";
+    static const struct {
+        const char *name;
+        size_t field;
+    } numbers[] = {
+        {"max_connections", offsetof(struct config_vhost_limits, max_connections)},
+        {"max_queues", offsetof(struct config_vhost_limits, max_queues)},
+        {"max_publish_rate", offsetof(struct config_vhost_limits, max_publish_rate)},
+        {"max_publish_bytes_rate", offsetof(struct config_vhost_limits, max_publish_bytes_rate)},
+    };
+    struct config *c = l->config;
+    struct config_vhost_limits *all = config_arena_take(l->arena, CONFIG_LIST_MAX * sizeof *all);
+    for (size_t i = 0; all != NULL && i < l->setting_count; i++) {
+        const struct config_setting *s = &l->settings[i];
+        struct config_key_parts parts;
+        if (s->is_dropped || strncmp(s->row->pattern, prefix, sizeof prefix - 1) != 0 ||
+            config_key_split(slice_str(s->key), &parts) != 0)
+            continue;
+        struct config_vhost_limits *v =
+            vhost_limits_named(l, all, config_arena_text(l->arena, parts.parts[2]));
+        if (v == NULL) {
+            config_problem(&l->report, "%s: more than %d default_limits.vhosts", s->source, CONFIG_LIST_MAX);
+            break;
+        }
+        const char *what = s->row->pattern + sizeof prefix - 1;
+        if (strcmp(what, "pattern") == 0)
+            v->pattern = s->value;
+        for (size_t j = 0; j < LV_ARRAY_LEN(numbers); j++) {
+            if (strcmp(what, numbers[j].name) == 0)
+                *(int64_t *)(void *)((char *)v + numbers[j].field) = number_of(s);
+        }
+    }
+    if (c->vhost_limits_count > 0)
+        qsort(all, c->vhost_limits_count, sizeof *all, by_limits_name);
+    c->vhost_limits = all;
+}
+
+// KEY.overwrite alone switches the interceptor on too, as in RabbitMQ.
+static enum config_interceptor
+interceptor_of(struct config_loader *l, const char *key, const char *overwrite_key)
+{
+    const struct config_setting *on = config_setting_find(l, key);
+    const struct config_setting *overwrite = config_setting_find(l, overwrite_key);
+    if (on != NULL ? !is_true(on) : overwrite == NULL)
+        return INTERCEPT_OFF;
+    return overwrite != NULL && is_true(overwrite) ? INTERCEPT_OVERWRITE : INTERCEPT_KEEP;
+}
+
+static void
+apply_server_properties(struct config_loader *l)
+{
+    struct config *c = l->config;
+    struct config_pair *all = config_arena_take(l->arena, CONFIG_LIST_MAX * sizeof *all);
+    for (size_t i = 0; all != NULL && i < l->setting_count; i++) {
+        const struct config_setting *s = &l->settings[i];
+        if (s->is_dropped || strcmp(s->row->pattern, "server_properties.$name") != 0)
+            continue;
+        if (c->server_property_count == CONFIG_LIST_MAX) {
+            config_problem(&l->report, "%s: more than %d server_properties", s->source, CONFIG_LIST_MAX);
+            break;
+        }
+        all[c->server_property_count++] =
+            (struct config_pair){.name = config_setting_name(l, s), .value = s->value};
+    }
+    c->server_properties = all;
+}
+
 static void
 apply_lists(struct config_loader *l)
 {
@@ -215,6 +322,13 @@ apply_lists(struct config_loader *l)
     collect(l, &(struct list_source){"default_user_tags.$tag", true}, &c->default_user_tags);
     collect(l, &(struct list_source){"auth_mechanisms.$name", false}, &c->auth_mechanisms);
     drop_duplicates(&c->auth_mechanisms);
+    apply_vhost_limits(l);
+    apply_server_properties(l);
+#define INTERCEPTOR(name)                                                                                    \
+    "message_interceptors.incoming." name, "message_interceptors.incoming." name ".overwrite"
+    c->intercept_timestamp = interceptor_of(l, INTERCEPTOR("set_header_timestamp"));
+    c->intercept_routing_node = interceptor_of(l, INTERCEPTOR("set_header_routing_node"));
+#undef INTERCEPTOR
 }
 
 // ---- What follows from other values --------------------

@@ -111,6 +111,52 @@ const struct config_key config_keys_honoured[] = {
     {HONOURED("cluster_exchange_limit", TYPE_COUNT, SECTION_OBJECTS), RANGE(0, 100000000), FIELD(cluster_exchange_limit),
      .fallback = "infinity", .flags = KEY_RELOAD, .help = "Exchanges of all virtual hosts; declaring more is refused."},
 
+    {HONOURED("vhost_max_publish_rate", TYPE_COUNT, SECTION_OBJECTS), RANGE(0, 4000000000),
+     FIELD(vhost_max_publish_rate), .fallback = "infinity", .flags = KEY_OURS | KEY_RELOAD,
+     .help = "Messages a second that may be published in a virtual host without "
+             "a limit of its own (leveretctl set_vhost_limits). Who is faster is held back, not disconnected; 0 holds every publisher."},
+    {HONOURED("vhost_max_publish_bytes_rate", TYPE_COUNT, SECTION_OBJECTS), RANGE(0, 4000000000),
+     FIELD(vhost_max_publish_bytes_rate), .fallback = "infinity", .flags = KEY_OURS | KEY_RELOAD,
+     .help = "Bytes of message bodies a second that may be published in a virtual host without "
+             "a limit of its own (leveretctl set_vhost_limits). Who is faster is held back, not disconnected; 0 holds every publisher."},
+    {HONOURED("user_max_publish_rate", TYPE_COUNT, SECTION_OBJECTS), RANGE(0, 4000000000),
+     FIELD(user_max_publish_rate), .fallback = "infinity", .flags = KEY_OURS | KEY_RELOAD,
+     .help = "Messages a second that all connections together may publish of a user without "
+             "a limit of its own (leveretctl set_user_limits). Who is faster is held back, not disconnected; 0 holds every publisher."},
+    {HONOURED("user_max_publish_bytes_rate", TYPE_COUNT, SECTION_OBJECTS), RANGE(0, 4000000000),
+     FIELD(user_max_publish_bytes_rate), .fallback = "infinity", .flags = KEY_OURS | KEY_RELOAD,
+     .help = "Bytes of message bodies a second that all connections together may publish of a user without "
+             "a limit of its own (leveretctl set_user_limits). Who is faster is held back, not disconnected; 0 holds every publisher."},
+    {HONOURED("connection_max_publish_rate", TYPE_COUNT, SECTION_OBJECTS), RANGE(0, 4000000000),
+     FIELD(connection_max_publish_rate), .fallback = "infinity", .flags = KEY_OURS | KEY_RELOAD,
+     .help = "Messages a second that each connection may publish. "
+             "Who is faster is held back, not disconnected; 0 holds every publisher."},
+    {HONOURED("connection_max_publish_bytes_rate", TYPE_COUNT, SECTION_OBJECTS), RANGE(0, 4000000000),
+     FIELD(connection_max_publish_bytes_rate), .fallback = "infinity", .flags = KEY_OURS | KEY_RELOAD,
+     .help = "Bytes of message bodies a second that each connection may publish. "
+             "Who is faster is held back, not disconnected; 0 holds every publisher."},
+    {HONOURED("default_limits.vhosts.$id.pattern", TYPE_TEXT, SECTION_OBJECTS), .example = "^device",
+     .help = "Limits of virtual hosts made from now on: a regular expression of their names; without it, all. The first that "
+             "matches, in the order of the ids, gives its limits."},
+    {HONOURED("default_limits.vhosts.$id.max_connections", TYPE_INT, SECTION_OBJECTS), RANGE(-1, 4000000000),
+     .example = "100", .help = "Their connections; -1: no limit."},
+    {HONOURED("default_limits.vhosts.$id.max_queues", TYPE_INT, SECTION_OBJECTS), RANGE(-1, 4000000000),
+     .example = "1000", .help = "Their queues; -1: no limit."},
+    {HONOURED("default_limits.vhosts.$id.max_publish_rate", TYPE_INT, SECTION_OBJECTS), RANGE(-1, 4000000000),
+     .flags = KEY_OURS, .example = "10000", .help = "Messages published a second; -1: no limit."},
+    {HONOURED("default_limits.vhosts.$id.max_publish_bytes_rate", TYPE_INT, SECTION_OBJECTS), RANGE(-1, 4000000000),
+     .flags = KEY_OURS, .example = "10000000", .help = "Bytes published a second; -1: no limit."},
+    {HONOURED("message_interceptors.incoming.set_header_timestamp", TYPE_BOOL, SECTION_OBJECTS), .flags = KEY_OURS,
+     .example = "true",
+     .help = "Gives each published message the property timestamp and the header timestamp_in_ms; what a message has "
+             "already stays."},
+    {HONOURED("message_interceptors.incoming.set_header_timestamp.overwrite", TYPE_BOOL, SECTION_OBJECTS),
+     .example = "false", .help = "The same, and whether what a message has already is replaced."},
+    {HONOURED("message_interceptors.incoming.set_header_routing_node", TYPE_BOOL, SECTION_OBJECTS), .flags = KEY_OURS,
+     .example = "true", .help = "Gives each published message the header x-routed-by, the node's name, unless it has one."},
+    {HONOURED("message_interceptors.incoming.set_header_routing_node.overwrite", TYPE_BOOL, SECTION_OBJECTS),
+     .example = "false", .help = "The same, and whether a header x-routed-by that a message has already is replaced."},
+
     // Memory and disk.
     {HONOURED("vm_memory_high_watermark.relative", TYPE_FRACTION, SECTION_RESOURCES), RANGE(0, 1),
      FIELD(memory_watermark_relative), .fallback = "0.4", .flags = KEY_RELOAD,
@@ -189,6 +235,9 @@ const struct config_key config_keys_honoured[] = {
      .help = "The node's name, shown to clients and tools. Also by RABBITMQ_NODENAME."},
     {HONOURED("cluster_name", TYPE_TEXT, SECTION_NODE), FIELD(cluster_name), .computed = "the node's name",
      .example = "orders", .help = "Name of the cluster in server properties, console and metrics."},
+    {HONOURED("server_properties.$name", TYPE_TEXT, SECTION_NODE), .flags = KEY_OURS, .example = "eu-west",
+     .help = "More properties that clients are told when they connect (server-properties of connection.start), beside "
+             "product, version and so on."},
     {HONOURED("workers", TYPE_INT, SECTION_NODE), RANGE(1, 64), FIELD(workers), .computed = "one a core", .example = "2",
      .flags = KEY_OURS,
      .help = "Threads that own connections and queues. More than cores is slower; fewer leaves cores to others."},

@@ -86,7 +86,6 @@ const struct config_key config_keys_other[] = {
     {IGNORED("anonymous_login_pass", TYPE_TEXT, "nobody is let in without a name"), .flags = KEY_SECRET},
     {IGNORED("default_users.**", TYPE_ANY, "users are not made with virtual hosts in this version; use leveretctl add_user")},
     {REFUSED("default_policies.operator.**", TYPE_ANY, "operator policies by configuration are not available in this version")},
-    {REFUSED("default_limits.vhosts.**", TYPE_ANY, "limits of virtual hosts by configuration are not available in this version; use leveretctl set_vhost_limits")},
 
     // Definitions.
     {REFUSED("load_definitions", TYPE_TEXT, NO_DEFINITIONS)},
@@ -108,7 +107,7 @@ const struct config_key config_keys_other[] = {
     {IGNORED("queue_index_embed_msgs_below", TYPE_BYTES, OWN_STORE)},
     {IGNORED("message_store_shutdown_timeout", TYPE_INT, OWN_STORE), INT_MAX_32},
     {IGNORED("vhost_restart_strategy", TYPE_CHOICE, "virtual hosts have no processes that could fail alone"), .choices = "stop_node|continue|transient|persistent", .fine = "continue|transient"},
-    {IGNORED("message_interceptors.**", TYPE_ANY, "messages are passed on unchanged in this version")},
+    {IGNORED("message_interceptors.**", TYPE_ANY, "messages are passed on unchanged by these")},
     {IGNORED("deprecated_features.permit.$name", TYPE_BOOL, "nothing is deprecated here"), .fine = "true,on"},
     {IGNORED("runtime_parameters.limits.$category", TYPE_INT, "parameters are not counted in this version"), INT_MAX_32},
     {IGNORED("exchange_types.**", TYPE_ANY, "exchange types are fixed")},

@@ -15,10 +15,12 @@
 static const char schema[] =
     "CREATE TABLE vhosts(name BLOB PRIMARY KEY, description BLOB, tags BLOB, default_queue_type BLOB, "
     "is_tracing INTEGER,"
-    " max_connections INTEGER, max_queues INTEGER) WITHOUT ROWID;"
+    " max_connections INTEGER, max_queues INTEGER, max_publish_rate INTEGER DEFAULT -1,"
+    " max_publish_bytes_rate INTEGER DEFAULT -1) WITHOUT ROWID;"
     "CREATE TABLE users(name BLOB PRIMARY KEY, password_hash BLOB, hashing BLOB, tags BLOB, max_connections "
     "INTEGER,"
-    " max_channels INTEGER) WITHOUT ROWID;"
+    " max_channels INTEGER, max_publish_rate INTEGER DEFAULT -1,"
+    " max_publish_bytes_rate INTEGER DEFAULT -1) WITHOUT ROWID;"
     "CREATE TABLE permissions(user BLOB, vhost BLOB, configure BLOB, write BLOB, read BLOB, PRIMARY "
     "KEY(user, vhost)) WITHOUT ROWID;"
     "CREATE TABLE topic_permissions(user BLOB, vhost BLOB, exchange BLOB, write BLOB, read BLOB,"
@@ -37,12 +39,20 @@ static const char schema[] =
     "CREATE INDEX bindings_dest ON bindings(is_dest_queue, dest_id);"
     "CREATE TABLE numbers(name TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;";
 
+// From schema 1 to 2: limits of rates.
+static const char from_1_to_2[] = "BEGIN;"
+                                  "ALTER TABLE vhosts ADD COLUMN max_publish_rate INTEGER DEFAULT -1;"
+                                  "ALTER TABLE vhosts ADD COLUMN max_publish_bytes_rate INTEGER DEFAULT -1;"
+                                  "ALTER TABLE users ADD COLUMN max_publish_rate INTEGER DEFAULT -1;"
+                                  "ALTER TABLE users ADD COLUMN max_publish_bytes_rate INTEGER DEFAULT -1;"
+                                  "PRAGMA user_version=2; COMMIT";
+
 // By enum meta_statement.
 static const char *const statement_texts[META_STATEMENT_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
-    [ST_PUT_VHOST] = "REPLACE INTO vhosts VALUES(?,?,?,?,?,?,?)",
+    [ST_PUT_VHOST] = "REPLACE INTO vhosts VALUES(?,?,?,?,?,?,?,?,?)",
     [ST_DELETE_VHOST] = "DELETE FROM vhosts WHERE name=?",
     [ST_VHOST_PERMISSIONS] = "DELETE FROM permissions WHERE vhost=?",
     [ST_VHOST_TOPIC_PERMISSIONS] = "DELETE FROM topic_permissions WHERE vhost=?",
@@ -50,7 +60,7 @@ static const char *const statement_texts[META_STATEMENT_COUNT] = {
     [ST_VHOST_BINDINGS] = "DELETE FROM bindings WHERE source_id IN (SELECT id FROM exchanges WHERE vhost=?)",
     [ST_VHOST_EXCHANGES] = "DELETE FROM exchanges WHERE vhost=?",
     [ST_VHOST_QUEUES] = "DELETE FROM queues WHERE vhost=?",
-    [ST_PUT_USER] = "REPLACE INTO users VALUES(?,?,?,?,?,?)",
+    [ST_PUT_USER] = "REPLACE INTO users VALUES(?,?,?,?,?,?,?,?)",
     [ST_DELETE_USER] = "DELETE FROM users WHERE name=?",
     [ST_USER_PERMISSIONS] = "DELETE FROM permissions WHERE user=?",
     [ST_USER_TOPIC_PERMISSIONS] = "DELETE FROM topic_permissions WHERE user=?",
@@ -171,6 +181,8 @@ prepare_schema(struct meta *m, const char *path, char **ret_error)
                  META_SCHEMA_VERSION);
         rc = sqlite3_exec(m->db, create, NULL, NULL, NULL);
     }
+    if (rc == SQLITE_OK && version == 1)
+        rc = sqlite3_exec(m->db, from_1_to_2, NULL, NULL, NULL);
     for (int i = 0; i < META_STATEMENT_COUNT && rc == SQLITE_OK; i++)
         rc = sqlite3_prepare_v3(m->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &m->statements[i],
                                 NULL);
@@ -246,8 +258,9 @@ meta_rollback(struct meta *m)
 int
 meta_put_vhost(struct meta *m, const struct meta_vhost *r)
 {
-    return meta_run(m, ST_PUT_VHOST, "ssssbii", r->name, r->description, r->tags, r->default_queue_type,
-                    (int)r->is_tracing, r->max_connections, r->max_queues);
+    return meta_run(m, ST_PUT_VHOST, "ssssbiiii", r->name, r->description, r->tags, r->default_queue_type,
+                    (int)r->is_tracing, r->max_connections, r->max_queues, r->max_publish_rate,
+                    r->max_publish_bytes_rate);
 }
 
 // Runs statements that take one name, in order, until one fails.
@@ -272,8 +285,8 @@ meta_delete_vhost(struct meta *m, struct slice name)
 int
 meta_put_user(struct meta *m, const struct meta_user *r)
 {
-    return meta_run(m, ST_PUT_USER, "ssssii", r->name, r->password_hash, r->hashing, r->tags,
-                    r->max_connections, r->max_channels);
+    return meta_run(m, ST_PUT_USER, "ssssiiii", r->name, r->password_hash, r->hashing, r->tags,
+                    r->max_connections, r->max_channels, r->max_publish_rate, r->max_publish_bytes_rate);
 }
 
 int

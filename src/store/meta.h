@@ -23,14 +23,16 @@ struct meta_vhost {
     struct slice name, description, tags; // tags: comma separated
     struct slice default_queue_type;      // empty: none
     bool is_tracing;
-    int64_t max_connections, max_queues; // -1: no limit set
+    int64_t max_connections, max_queues;              // -1: no limit set
+    int64_t max_publish_rate, max_publish_bytes_rate; // a second; -1: no limit set
 };
 
 struct meta_user {
     struct slice name, password_hash; // base-64 text as in definitions files; empty: no log-in by password
     struct slice hashing;             // "rabbit_password_hashing_sha256", …
     struct slice tags;                // comma separated
-    int64_t max_connections, max_channels; // -1: no limit set
+    int64_t max_connections, max_channels;            // -1: no limit set
+    int64_t max_publish_rate, max_publish_bytes_rate; // a second; -1: no limit set
 };
 
 struct meta_permission {

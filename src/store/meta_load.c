@@ -21,6 +21,8 @@ row_vhost(sqlite3_stmt *st, const struct meta_loader *loader, void *ctx)
         .is_tracing = sqlite3_column_int(st, 4) != 0,
         .max_connections = sqlite3_column_int64(st, 5),
         .max_queues = sqlite3_column_int64(st, 6),
+        .max_publish_rate = sqlite3_column_int64(st, 7),
+        .max_publish_bytes_rate = sqlite3_column_int64(st, 8),
     };
     return loader->vhost != NULL ? loader->vhost(ctx, &row) : 0;
 }
@@ -35,6 +37,8 @@ row_user(sqlite3_stmt *st, const struct meta_loader *loader, void *ctx)
         .tags = column(st, 3),
         .max_connections = sqlite3_column_int64(st, 4),
         .max_channels = sqlite3_column_int64(st, 5),
+        .max_publish_rate = sqlite3_column_int64(st, 6),
+        .max_publish_bytes_rate = sqlite3_column_int64(st, 7),
     };
     return loader->user != NULL ? loader->user(ctx, &row) : 0;
 }
@@ -143,9 +147,12 @@ meta_load(struct meta *m, const struct meta_loader *loader, void *ctx)
         const char *query;
         row_fn row;
     } tables[] = {
-        {"SELECT name,description,tags,default_queue_type,is_tracing,max_connections,max_queues FROM vhosts",
+        {"SELECT name,description,tags,default_queue_type,is_tracing,max_connections,max_queues,"
+         "max_publish_rate,max_publish_bytes_rate FROM vhosts",
          row_vhost},
-        {"SELECT name,password_hash,hashing,tags,max_connections,max_channels FROM users", row_user},
+        {"SELECT name,password_hash,hashing,tags,max_connections,max_channels,max_publish_rate,"
+         "max_publish_bytes_rate FROM users",
+         row_user},
         {"SELECT user,vhost,configure,write,read FROM permissions", row_permission},
         {"SELECT user,vhost,exchange,write,read FROM topic_permissions", row_topic_permission},
         {"SELECT component,vhost,name,value FROM parameters", row_parameter},

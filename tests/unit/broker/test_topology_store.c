@@ -335,7 +335,7 @@ test_bad_rows_are_skipped(void **state)
         "INSERT INTO queues SELECT 701, vhost, name, arguments, user, 0, 0 FROM queues WHERE name = X'71'",
         "INSERT INTO exchanges VALUES(702, X'2f', X'7878', X'6e6f74797065', X'', X'', 0, 0)",
         "INSERT INTO permissions VALUES(X'6e6f626f6479', X'2f', X'', X'', X'')",
-        "INSERT INTO users VALUES(X'6361726c', X'2121', X'', X'', -1, -1)",
+        "INSERT INTO users VALUES(X'6361726c', X'2121', X'', X'', -1, -1, -1, -1)",
         "UPDATE permissions SET configure = X'5b'",
     };
     tf_open(&two);

@@ -269,6 +269,13 @@ describe(struct buf *out, const struct config_key *row)
     static const char *const examples[][2] = {
         {"listeners.tcp.$name", "listeners.tcp.default"},
         {"loopback_users.$user", "loopback_users.guest"},
+        {"default_limits.vhosts.$id.pattern", "default_limits.vhosts.1.pattern"},
+        {"default_limits.vhosts.$id.max_connections", "default_limits.vhosts.1.max_connections"},
+        {"default_limits.vhosts.$id.max_queues", "default_limits.vhosts.1.max_queues"},
+        {"default_limits.vhosts.$id.max_publish_rate", "default_limits.vhosts.1.max_publish_rate"},
+        {"default_limits.vhosts.$id.max_publish_bytes_rate",
+         "default_limits.vhosts.1.max_publish_bytes_rate"},
+        {"server_properties.$name", "server_properties.region"},
         {"default_user_tags.$tag", "default_user_tags.administrator"},
     };
     const char *key = row->pattern;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -239,8 +240,91 @@ test_newer_schema_is_refused(void **state)
     assert_int_equal(meta_open(w->dir, &m, &error), -LE_UNSUPPORTED);
     assert_non_null(strstr(error, "newer version"));
     mem_free(error);
-    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=1", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=2", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
+}
+
+static int
+note_rates(void *ctx, const struct meta_vhost *row)
+{
+    int64_t *rates = ctx;
+    rates[0] = row->max_publish_rate;
+    rates[1] = row->max_publish_bytes_rate;
+    rates[2] = row->max_queues;
+    return 0;
+}
+
+static int
+note_user_rates(void *ctx, const struct meta_user *row)
+{
+    int64_t *rates = ctx;
+    rates[3] = row->max_publish_rate;
+    rates[4] = row->max_publish_bytes_rate;
+    return 0;
+}
+
+// A store of the first schema knew no limits of rates: after it was opened there are none, and they can be set.
+static void
+test_first_schema_is_taken_over(void **state)
+{
+    struct world *w = *state;
+    const struct meta_loader loader = {.vhost = note_rates, .user = note_user_rates};
+    const struct meta_vhost limited = {.name = SLICE_LIT("v"), .max_queues = 5, .max_publish_rate = 10};
+    int64_t rates[5] = {0};
+    char path[128], *error = NULL;
+    struct meta *m = NULL;
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/old", w->dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/old/meta.sqlite", w->dir);
+    assert_int_equal(meta_open(w->dir, &m, &error), 0); // for the tables that did not change
+    meta_close(m);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    char attach[256];
+    snprintf(attach, sizeof attach, "ATTACH '%s/meta.sqlite' AS new", w->dir);
+    const char *const steps[] = {
+        attach,
+        "CREATE TABLE vhosts(name BLOB PRIMARY KEY, description BLOB, tags BLOB, default_queue_type BLOB,"
+        " is_tracing INTEGER, max_connections INTEGER, max_queues INTEGER) WITHOUT ROWID",
+        "CREATE TABLE users(name BLOB PRIMARY KEY, password_hash BLOB, hashing BLOB, tags BLOB,"
+        " max_connections INTEGER, max_channels INTEGER) WITHOUT ROWID",
+        "CREATE TABLE permissions AS SELECT * FROM new.permissions",
+        "CREATE TABLE topic_permissions AS SELECT * FROM new.topic_permissions",
+        "CREATE TABLE parameters AS SELECT * FROM new.parameters",
+        "CREATE TABLE exchanges AS SELECT * FROM new.exchanges",
+        "CREATE TABLE queues AS SELECT * FROM new.queues",
+        "CREATE TABLE bindings AS SELECT * FROM new.bindings",
+        "CREATE TABLE numbers AS SELECT * FROM new.numbers",
+        "INSERT INTO vhosts VALUES(X'76', X'', X'', X'', 0, -1, 7)",
+        "INSERT INTO users VALUES(X'75', X'', X'', X'', -1, -1)",
+        "PRAGMA user_version=1",
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        if (sqlite3_exec(db, steps[i], NULL, NULL, NULL) != SQLITE_OK)
+            fail_msg("%s: %s", steps[i], sqlite3_errmsg(db));
+    }
+    sqlite3_close(db);
+    snprintf(path, sizeof path, "%s/old", w->dir);
+    for (int round = 0; round < 2; round++) { // and once more as what it is now
+        assert_int_equal(meta_open(path, &m, &error), 0);
+        assert_int_equal(meta_load(m, &loader, rates), 0);
+        assert_int_equal(rates[0], round == 0 ? -1 : 10);
+        assert_int_equal(rates[1], round == 0 ? -1 : 0);
+        assert_int_equal(rates[2], round == 0 ? 7 : 5);
+        assert_int_equal(rates[3], -1);
+        assert_int_equal(rates[4], -1);
+        assert_int_equal(meta_begin(m), 0);
+        assert_int_equal(meta_put_vhost(m, &limited), 0);
+        assert_int_equal(meta_commit(m), 0);
+        meta_close(m);
+    }
+    const char *const files[] = {"meta.sqlite", "meta.sqlite-wal", "meta.sqlite-shm"};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/old/%s", w->dir, files[i]);
+        (void)unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/old", w->dir);
+    assert_int_equal(rmdir(path), 0);
 }
 
 static void
@@ -262,6 +346,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_deletes_take_dependants, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names_are_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_schema_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_first_schema_is_taken_over, setup, teardown),
         cmocka_unit_test(test_unusable_directory_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
