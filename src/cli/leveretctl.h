@@ -93,6 +93,7 @@ extern const struct ctl_command ctl_commands_lists[];
 extern const struct ctl_command ctl_commands_operations[]; // queues, connections, log
 extern const struct ctl_command ctl_commands_status[];
 extern const struct ctl_command ctl_commands_checks[];
+extern const struct ctl_command ctl_commands_reasons[]; // reasons, route
 extern const struct ctl_command ctl_commands_process[]; // stop, wait
 extern const struct ctl_command ctl_commands_store[];   // store (ctl_store.c)
 extern const struct ctl_command ctl_commands_help[];

@@ -79,15 +79,23 @@ run_set_vhost_tags(struct ctl *c)
 struct limit_subject {
     const char *collection; // "vhost-limits"
     const char *plural;     // of the term in "Unrecognised terms … in limits"
-    const char *names[2];
+    const char *names[4];
     const char *failure_head;
     bool is_whole; // what is set replaces all there was; otherwise what is not named stays
 };
 
 static const struct limit_subject vhost_limits = {
-    "vhost-limits", "limits", {"max-connections", "max-queues"}, "Validation failed\n\n", true};
+    "vhost-limits",
+    "limits",
+    {"max-connections", "max-queues", "max-publish-rate", "max-publish-bytes-rate"},
+    "Validation failed\n\n",
+    true};
 static const struct limit_subject user_limits = {
-    "user-limits", "user-limits", {"max-connections", "max-channels"}, "", false};
+    "user-limits",
+    "user-limits",
+    {"max-connections", "max-channels", "max-publish-rate", "max-publish-bytes-rate"},
+    "",
+    false};
 
 static struct term *
 term_of_json(const json_t *value)
@@ -99,6 +107,24 @@ term_of_json(const json_t *value)
     struct term *leaf = term_leaf(buf_slice(&text));
     buf_fini(&text);
     return leaf;
+}
+
+static bool
+is_limit_name(const struct limit_subject *subject, const char *name)
+{
+    for (size_t i = 0; i < LV_ARRAY_LEN(subject->names); i++) {
+        if (strcmp(name, subject->names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+// The last answer: 400 {"reason": ["no_such_user", …]}.
+static bool
+is_no_such_user(const struct ctl *c)
+{
+    const json_t *reason = json_object_get(c->answer.json, "reason");
+    return c->answer.status == 400 && json_string_length(json_array_get(reason, 0)) == strlen("no_such_user");
 }
 
 // Refuses unknown names and values that are no numbers; 0 or the exit status, told.
@@ -113,7 +139,7 @@ check_limits(struct ctl *c, const struct limit_subject *subject, const json_t *l
     bool has_unknown = false;
     json_object_foreach((json_t *)(uintptr_t)limits, key, value)
     {
-        if (strcmp(key, subject->names[0]) != 0 && strcmp(key, subject->names[1]) != 0) {
+        if (!is_limit_name(subject, key)) {
             struct term *pair = term_tuple();
             term_add(pair, term_binary(slice_str(key)));
             term_add(pair, term_of_json(value));
@@ -168,7 +194,10 @@ run_set_vhost_limits(struct ctl *c)
     ctl_banner(c, "Setting vhost limits to \"%s\" for vhost \"%s\" ...", ctl_arg(c, 0), vhost);
     if (c->options.is_dry_run)
         return CTL_OK;
-    return ctl_finish(c, set_limits(c, &vhost_limits, vhost, ctl_arg(c, 0)));
+    int status = set_limits(c, &vhost_limits, vhost, ctl_arg(c, 0));
+    if (status == 0 && c->answer.status == 404)
+        return ctl_fail_no_such_vhost(c, vhost);
+    return ctl_finish(c, status);
 }
 
 static int
@@ -206,7 +235,7 @@ run_set_user_limits(struct ctl *c)
     if (c->options.is_dry_run)
         return CTL_OK;
     int status = set_limits(c, &user_limits, user, ctl_arg(c, 1));
-    if (status == 0 && c->answer.status == 404)
+    if (status == 0 && is_no_such_user(c))
         return ctl_fail_no_such_user(c, user);
     return status == 0 && c->answer.status == 0 ? ctl_done(c) : ctl_finish(c, status); // {}: nothing to do
 }
@@ -223,7 +252,7 @@ run_clear_user_limits(struct ctl *c)
     if (c->options.is_dry_run)
         return CTL_OK;
     int status = clear_limits(c, &user_limits, user, is_all ? NULL : which);
-    if (status == 0 && c->answer.status == 404)
+    if (status == 0 && is_no_such_user(c))
         return ctl_fail_no_such_user(c, user);
     return c->answer.status == 0 ? ctl_done(c) : ctl_finish(c, status); // an unknown limit: nothing to do
 }
@@ -324,18 +353,22 @@ const struct ctl_command ctl_commands_vhosts[] = {
      VHOST_DETAIL "<tag>\n\tany word; none: all are removed\n\n", 1, CTL_ARGS_ANY, 0, NULL,
      run_set_vhost_tags, NULL},
     {"set_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>] <definition>", "Sets the limits of a virtual host",
-     LIMITS_DETAIL("max-connections, max-queues"), 1, 1, 0, NULL, run_set_vhost_limits, NULL},
+     LIMITS_DETAIL(
+         "max-connections, max-queues, max-publish-rate (messages a second), max-publish-bytes-rate"),
+     1, 1, 0, NULL, run_set_vhost_limits, NULL},
     {"clear_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>]", "Removes all limits of a virtual host", NULL, 0,
      0, 0, NULL, run_clear_vhost_limits, NULL},
     {"list_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>] [--global] [--no-table-headers]",
      "Displays the limits of virtual hosts", "--global\n\tof all virtual hosts\n\n", 0, 0, OPTION_GLOBAL,
      NULL, run_list_vhost_limits, NULL},
     {"set_user_limits", GROUP_USERS, "<username> <definition>", "Sets the limits of a user",
-     "<username>\n\tname of the user\n\n" LIMITS_DETAIL("max-connections, max-channels"), 2, 2, 0, NULL,
-     run_set_user_limits, NULL},
+     "<username>\n\tname of the user\n\n" LIMITS_DETAIL(
+         "max-connections, max-channels, max-publish-rate (messages a second), max-publish-bytes-rate"),
+     2, 2, 0, NULL, run_set_user_limits, NULL},
     {"clear_user_limits", GROUP_USERS, "<username> <limit_type> | all", "Removes one limit of a user, or all",
-     "<username>\n\tname of the user\n\n<limit_type>\n\tmax-connections, max-channels, or all\n\n", 2, 2, 0,
-     NULL, run_clear_user_limits, NULL},
+     "<username>\n\tname of the user\n\n<limit_type>\n\tmax-connections, max-channels, max-publish-rate, "
+     "max-publish-bytes-rate, or all\n\n",
+     2, 2, 0, NULL, run_clear_user_limits, NULL},
     {"list_user_limits", GROUP_USERS, "[--user <username>] [--global]", "Displays the limits of users",
      "--user <username>\n\tname of the user [guest]\n\n--global\n\tof all users\n\n", 0, 0,
      OPTION_USER | OPTION_GLOBAL, NULL, run_list_user_limits, NULL},

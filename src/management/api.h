@@ -23,6 +23,8 @@ enum api_method { API_GET = 1, API_PUT = 2, API_POST = 4, API_DELETE = 8 };
 enum { API_CONTROL = 16 }; // in api_route.methods: over the control socket alone, a 404 elsewhere
 
 struct api_server;
+struct api_dry_run;
+void api_dry_run_free(struct api_dry_run *d); // accepts NULL
 
 struct api_request {
     struct api_server *server;
@@ -39,15 +41,18 @@ struct api_request {
     bool is_handled; // the handler was called
     bool is_suspended;
     bool is_answered;
-    unsigned status;                         // HTTP status of the answer
-    struct buf out;                          // body of the answer
-    bool has_failed;                         // a part of a gathered answer is missing
-    unsigned pending;                        // answers that a gathering handler still waits for
-    void (*gathered)(struct api_request *r); // called when `pending` comes to 0
-    void (*listed)(struct api_request *r);   // api_gather_workers
-    int detail;                              // a handler's own
-    json_t *parsed;                          // a handler's own; freed with the request
-    int64_t message_count; // answered as X-Message-Count: what a deleted queue held; -1: not said
+    unsigned status;                             // HTTP status of the answer
+    struct buf out;                              // body of the answer
+    bool has_failed;                             // a part of a gathered answer is missing
+    unsigned pending;                            // answers that a gathering handler still waits for
+    void (*gathered)(struct api_request *r);     // called when `pending` comes to 0
+    void (*listed)(struct api_request *r);       // api_gather_workers
+    int detail;                                  // a handler's own
+    json_t *parsed, *kept;                       // a handler's own; freed with the request
+    struct api_exchange_counts *exchange_counts; // the same: of a list of exchanges
+    size_t exchange_count;
+    struct api_dry_run *dry_run; // the same: of a route
+    int64_t message_count;       // answered as X-Message-Count: what a deleted queue held; -1: not said
 };
 
 typedef void (*api_handler)(struct api_request *r);
@@ -59,12 +64,15 @@ struct api_route {
 };
 
 // The tables of the parts, ended by a route without pattern.
-extern const struct api_route api_routes_access[];  // users, vhosts, permissions, limits
-extern const struct api_route api_routes_objects[]; // queues, exchanges, bindings
-extern const struct api_route api_routes_policies[];
-extern const struct api_route api_routes_live[];   // connections, channels, consumers
-extern const struct api_route api_routes_node[];   // overview, nodes, control of the process
-extern const struct api_route api_routes_health[]; // health checks
+extern const struct api_route api_routes_access[];   // users, vhosts, permissions
+extern const struct api_route api_routes_limits[];   // limits of vhosts and users
+extern const struct api_route api_routes_counters[]; // reasons
+extern const struct api_route api_routes_dry_run[];  // where a message would go
+extern const struct api_route api_routes_objects[];  // queues, exchanges, bindings
+extern const struct api_route api_routes_policies[]; // policies, operator policies
+extern const struct api_route api_routes_live[];     // connections, channels, consumers
+extern const struct api_route api_routes_node[];     // overview, nodes, control of the process
+extern const struct api_route api_routes_health[];   // health checks
 
 // Splits the path at '/' and decodes each segment in place. False: more segments than any route has.
 LV_MUST_USE bool api_split_path(struct api_request *r);
@@ -100,6 +108,31 @@ bool api_tags(const struct api_request *r, struct buf *out);
 LV_MUST_USE int api_table(const json_t *object, struct buf *out);
 // The vhost named by a segment in the adopted topology; NULL after answering 404.
 const struct vhost *api_vhost(struct api_request *r, size_t segment);
+
+// --- lists ----------------------------------------------------------------------------------------------------------------------
+
+typedef int (*api_compare_fn)(const void *, const void *);
+typedef void (*api_put_fn)(struct buf *out, const void *item);
+// Writes the values of a map, in order, as one JSON array, and answers. `wanted` NULL: all.
+void api_reply_sorted(struct api_request *r, const struct pmap *map, api_compare_fn compare, api_put_fn put,
+                      bool (*wanted)(struct api_request *, const void *));
+int api_compare_users(const void *a, const void *b); // of pointers to struct user, by name
+int api_compare_vhosts(const void *a, const void *b);
+// Members of "limits", without a comma at the end.
+void api_put_vhost_limits(struct buf *out, const struct vhost *v);
+void api_put_user_limits(struct buf *out, const struct user *u);
+
+// After api_gather_workers(LIST_COUNTERS): what is counted by exchange, in order of ids (heap); and by vhost.
+struct api_exchange_counts {
+    uint64_t id, in, out;
+};
+LV_MUST_USE int api_exchange_counts_take(struct api_request *r, struct api_exchange_counts **ret,
+                                         size_t *ret_count);
+json_t *api_vhost_counts_take(const struct api_request *r);
+// A comma and "message_stats"; nothing where nothing was counted.
+void api_put_exchange_counts(struct buf *out, const struct api_exchange_counts *all, size_t count,
+                             uint64_t id);
+void api_put_vhost_counts(struct buf *out, const json_t *counts, const struct vhost *v);
 
 // --- asynchronous work --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-// api_access.c: users, vhosts, permissions, topic permissions and limits over the HTTP API.
+// api_access.c: users, vhosts, permissions and topic permissions over the HTTP API.
 //
 // Reading walks the adopted topology; changing is one topology request. Lists are sorted by name, as RabbitMQ's are.
 #include <limits.h>
@@ -13,51 +13,6 @@ static const struct topology *
 topology_now(struct api_request *r)
 {
     return topology_of(http_server_worker(r->server));
-}
-
-// --- sorted walks -------------------------------------------------------------------------------------------------------------
-
-struct collected {
-    const void **items;
-    size_t count, cap;
-};
-
-static bool
-collect(void *value, void *ctx)
-{
-    struct collected *c = ctx;
-    if (c->count < c->cap)
-        c->items[c->count++] = value;
-    return true;
-}
-
-typedef int (*compare_fn)(const void *, const void *);
-typedef void (*put_fn)(struct buf *out, const void *item);
-
-// Writes the values of a map, in order, as one JSON array, and answers. `wanted` NULL: all.
-static void
-reply_sorted(struct api_request *r, const struct pmap *map, compare_fn compare, put_fn put,
-             bool (*wanted)(struct api_request *, const void *))
-{
-    struct collected c = {.items = mem_alloc((size_t)(map->count + 1) * sizeof(void *)),
-                          .cap = (size_t)map->count};
-    if (c.items == NULL) {
-        api_error(r, 500, "internal_error", "out of memory");
-        return;
-    }
-    pmap_each(map, collect, &c);
-    qsort(c.items, c.count, sizeof(void *), compare);
-    buf_append_u8(&r->out, '[');
-    for (size_t i = 0; i < c.count; i++) {
-        if (wanted != NULL && !wanted(r, c.items[i]))
-            continue;
-        put(&r->out, c.items[i]);
-        buf_append_u8(&r->out, ',');
-    }
-    json_drop_comma(&r->out);
-    buf_append_u8(&r->out, ']');
-    mem_free(c.items);
-    api_reply(r, 200);
 }
 
 static void
@@ -81,13 +36,6 @@ put_tags(struct buf *out, struct slice tags)
     buf_append_str(out, "],");
 }
 
-static void
-put_limit(struct buf *out, const char *name, int64_t limit)
-{
-    if (limit >= 0)
-        json_put_member_int(out, name, limit);
-}
-
 // --- users --------------------------------------------------------------------------------------------------------------------
 
 static void
@@ -102,22 +50,14 @@ put_user(struct buf *out, const void *item)
     json_put_member_string(out, "hashing_algorithm", u->hashing);
     put_tags(out, u->tags);
     buf_append_str(out, "\"limits\":{");
-    put_limit(out, "max-connections", u->max_connections);
-    put_limit(out, "max-channels", u->max_channels);
-    json_drop_comma(out);
+    api_put_user_limits(out, u);
     buf_append_str(out, "}}");
-}
-
-static int
-compare_users(const void *a, const void *b)
-{
-    return slice_cmp((*(const struct user *const *)a)->name, (*(const struct user *const *)b)->name);
 }
 
 static void
 get_users(struct api_request *r)
 {
-    reply_sorted(r, &topology_now(r)->users, compare_users, put_user, NULL);
+    api_reply_sorted(r, &topology_now(r)->users, api_compare_users, put_user, NULL);
 }
 
 static void
@@ -207,9 +147,8 @@ post_authenticate(struct api_request *r)
 // --- vhosts -------------------------------------------------------------------------------------------------------------------
 
 static void
-put_vhost(struct buf *out, const void *item)
+put_vhost(struct buf *out, const struct vhost *v, const json_t *counts)
 {
-    const struct vhost *v = item;
     buf_append_u8(out, '{');
     json_put_member_string(out, "name", v->name);
     json_put_member_string(out, "description", v->description);
@@ -222,32 +161,63 @@ put_vhost(struct buf *out, const void *item)
     put_tags(out, v->tags);
     json_drop_comma(out);
     buf_append_str(out, "},\"limits\":{");
-    put_limit(out, "max-connections", v->max_connections);
-    put_limit(out, "max-queues", v->max_queues);
-    json_drop_comma(out);
-    buf_append_str(out, "}}");
-}
-
-static int
-compare_vhosts(const void *a, const void *b)
-{
-    return slice_cmp((*(const struct vhost *const *)a)->name, (*(const struct vhost *const *)b)->name);
+    api_put_vhost_limits(out, v);
+    buf_append_u8(out, '}');
+    api_put_vhost_counts(out, counts, v);
+    buf_append_u8(out, '}');
 }
 
 static void
+vhosts_counted(struct api_request *r)
+{
+    const struct topology *t = topology_now(r);
+    size_t count = 0;
+    struct pmap_iter it;
+    const struct vhost **all = mem_alloc((size_t)(t->vhosts.count + 1) * sizeof(void *));
+    if (all == NULL) {
+        api_error(r, 500, "internal_error", "out of memory");
+        return;
+    }
+    r->kept = api_vhost_counts_take(r);
+    pmap_iter_init(&it, &t->vhosts);
+    for (const struct vhost *v; (v = pmap_iter_next(&it)) != NULL;)
+        all[count++] = v;
+    if (count > 0)
+        qsort(all, count, sizeof(void *), api_compare_vhosts);
+    buf_append_u8(&r->out, '[');
+    for (size_t i = 0; i < count; i++) {
+        put_vhost(&r->out, all[i], r->kept);
+        buf_append_u8(&r->out, ',');
+    }
+    json_drop_comma(&r->out);
+    buf_append_u8(&r->out, ']');
+    mem_free(all);
+    api_reply(r, 200);
+}
+
+// With what was published and delivered in them, which the workers count.
+static void
 get_vhosts(struct api_request *r)
 {
-    reply_sorted(r, &topology_now(r)->vhosts, compare_vhosts, put_vhost, NULL);
+    api_gather_workers(r, LIST_COUNTERS, vhosts_counted);
+}
+
+static void
+vhost_counted(struct api_request *r)
+{
+    const struct vhost *v = api_vhost(r, 2); // it may have gone meanwhile
+    if (v == NULL)
+        return;
+    r->kept = api_vhost_counts_take(r);
+    put_vhost(&r->out, v, r->kept);
+    api_reply(r, 200);
 }
 
 static void
 get_vhost(struct api_request *r)
 {
-    const struct vhost *v = api_vhost(r, 2);
-    if (v == NULL)
-        return;
-    put_vhost(&r->out, v);
-    api_reply(r, 200);
+    if (api_vhost(r, 2) != NULL)
+        api_gather_workers(r, LIST_COUNTERS, vhost_counted);
 }
 
 static void
@@ -313,7 +283,7 @@ is_of_vhost(struct api_request *r, const void *item)
 static void
 get_permissions(struct api_request *r)
 {
-    reply_sorted(r, &topology_now(r)->permissions, compare_permissions, put_permission, NULL);
+    api_reply_sorted(r, &topology_now(r)->permissions, compare_permissions, put_permission, NULL);
 }
 
 static void
@@ -322,14 +292,14 @@ get_user_permissions(struct api_request *r)
     if (topology_user(topology_now(r), r->segments[2]) == NULL)
         api_not_found(r);
     else
-        reply_sorted(r, &topology_now(r)->permissions, compare_permissions, put_permission, is_of_user);
+        api_reply_sorted(r, &topology_now(r)->permissions, compare_permissions, put_permission, is_of_user);
 }
 
 static void
 get_vhost_permissions(struct api_request *r)
 {
     if (api_vhost(r, 2) != NULL)
-        reply_sorted(r, &topology_now(r)->permissions, compare_permissions, put_permission, is_of_vhost);
+        api_reply_sorted(r, &topology_now(r)->permissions, compare_permissions, put_permission, is_of_vhost);
 }
 
 static void
@@ -410,8 +380,8 @@ get_topic_permissions(struct api_request *r)
     }
     if (slice_eq_str(r->segments[1], "vhosts") && api_vhost(r, 2) == NULL)
         return;
-    reply_sorted(r, &topology_now(r)->topic_permissions, compare_topic_permissions, put_topic_permission,
-                 is_all ? NULL : is_topic_of);
+    api_reply_sorted(r, &topology_now(r)->topic_permissions, compare_topic_permissions, put_topic_permission,
+                     is_all ? NULL : is_topic_of);
 }
 
 static void
@@ -434,92 +404,6 @@ delete_topic_permission(struct api_request *r)
     if (r->segment_count == 5)
         args.name = r->segments[4];
     api_change(r, &args);
-}
-
-// --- limits ---------------------------------------------------------------------------------------------------------------------
-
-// PUT /api/vhost-limits/VHOST/NAME and /api/user-limits/USER/NAME {"value": N}; DELETE takes the limit off.
-static void
-change_limit(struct api_request *r)
-{
-    bool is_user = slice_eq_str(r->segments[1], "user-limits");
-    struct slice name = r->segments[3];
-    bool is_first = slice_eq_str(name, "max-connections");
-    int64_t value = -1;
-    if (!is_first && !slice_eq_str(name, is_user ? "max-channels" : "max-queues")) {
-        api_error(r, 400, "bad_request", "Unrecognised limit '%.*s'", SLICE_FMT(name));
-        return;
-    }
-    if (r->method == API_PUT && !api_int(r, "value", &value)) {
-        api_error(r, 400, "bad_request", "value must be an integer");
-        return;
-    }
-    struct topology_request args = {
-        .change = is_user ? CHANGE_USER_LIMITS : CHANGE_VHOST_LIMITS,
-        .name = r->segments[2],
-        .number = is_first ? value : INT64_MIN,
-        .number2 = is_first ? INT64_MIN : value,
-    };
-    api_change(r, &args);
-}
-
-static void
-put_vhost_limits(struct buf *out, const void *item)
-{
-    const struct vhost *v = item;
-    buf_append_u8(out, '{');
-    json_put_member_string(out, "vhost", v->name);
-    buf_append_str(out, "\"value\":{");
-    put_limit(out, "max-connections", v->max_connections);
-    put_limit(out, "max-queues", v->max_queues);
-    json_drop_comma(out);
-    buf_append_str(out, "}}");
-}
-
-static void
-put_user_limits(struct buf *out, const void *item)
-{
-    const struct user *u = item;
-    buf_append_u8(out, '{');
-    json_put_member_string(out, "user", u->name);
-    buf_append_str(out, "\"value\":{");
-    put_limit(out, "max-connections", u->max_connections);
-    put_limit(out, "max-channels", u->max_channels);
-    json_drop_comma(out);
-    buf_append_str(out, "}}");
-}
-
-static bool
-is_limited_vhost(struct api_request *r, const void *item)
-{
-    const struct vhost *v = item;
-    return (v->max_connections >= 0 || v->max_queues >= 0) &&
-           (r->segment_count == 2 || slice_eq(v->name, r->segments[2]));
-}
-
-static bool
-is_limited_user(struct api_request *r, const void *item)
-{
-    const struct user *u = item;
-    return (u->max_connections >= 0 || u->max_channels >= 0) &&
-           (r->segment_count == 2 || slice_eq(u->name, r->segments[2]));
-}
-
-// GET /api/vhost-limits[/VHOST]: those that have limits.
-static void
-get_vhost_limits(struct api_request *r)
-{
-    if (r->segment_count == 2 || api_vhost(r, 2) != NULL)
-        reply_sorted(r, &topology_now(r)->vhosts, compare_vhosts, put_vhost_limits, is_limited_vhost);
-}
-
-static void
-get_user_limits(struct api_request *r)
-{
-    if (r->segment_count > 2 && topology_user(topology_now(r), r->segments[2]) == NULL)
-        api_not_found(r);
-    else
-        reply_sorted(r, &topology_now(r)->users, compare_users, put_user_limits, is_limited_user);
 }
 
 const struct api_route api_routes_access[] = {
@@ -545,11 +429,5 @@ const struct api_route api_routes_access[] = {
     {API_PUT, "/api/topic-permissions/*/*", put_topic_permission_request},
     {API_DELETE, "/api/topic-permissions/*/*", delete_topic_permission},
     {API_DELETE, "/api/topic-permissions/*/*/*", delete_topic_permission},
-    {API_GET, "/api/vhost-limits", get_vhost_limits},
-    {API_GET, "/api/vhost-limits/*", get_vhost_limits},
-    {API_GET, "/api/user-limits", get_user_limits},
-    {API_GET, "/api/user-limits/*", get_user_limits},
-    {API_PUT | API_DELETE, "/api/vhost-limits/*/*", change_limit},
-    {API_PUT | API_DELETE, "/api/user-limits/*/*", change_limit},
     {0, NULL, NULL},
 };

@@ -318,6 +318,7 @@ put_exchange(struct api_request *r, const struct vhost *v, const struct exchange
     json_put_member_string(out, "user_who_performed_action", x->user);
     buf_append_str(out, "\"arguments\":");
     json_put_table(out, x->arguments);
+    api_put_exchange_counts(out, r->exchange_counts, r->exchange_count, x->id);
     buf_append_u8(out, '}');
 }
 
@@ -360,27 +361,55 @@ reply_list(struct api_request *r)
 }
 
 static void
-get_exchanges(struct api_request *r)
+exchanges_counted(struct api_request *r)
 {
+    r->has_failed |= api_exchange_counts_take(r, &r->exchange_counts, &r->exchange_count) != 0;
     buf_append_u8(&r->out, '[');
     if (each_vhost(r, list_vhost_exchanges))
         reply_list(r);
 }
 
+// With what was published to them, which the workers count.
 static void
-get_exchange(struct api_request *r)
+get_exchanges(struct api_request *r)
+{
+    if (r->segment_count == 2 || api_vhost(r, 2) != NULL)
+        api_gather_workers(r, LIST_COUNTERS, exchanges_counted);
+}
+
+static const struct exchange *
+exchange_of(struct api_request *r)
 {
     const struct vhost *v = api_vhost(r, 2);
     if (v == NULL)
-        return;
+        return NULL;
     bool is_default = is_asked_for(r->segments[3], "amq.default");
     const struct exchange *x = vhost_exchange(v, is_default ? SLICE_EMPTY : r->segments[3]);
-    if (x == NULL) {
+    if (x == NULL)
         api_not_found(r);
+    return x;
+}
+
+static void
+exchange_counted(struct api_request *r)
+{
+    const struct exchange *x = exchange_of(r); // it may have gone meanwhile
+    const struct vhost *v = x != NULL ? api_vhost(r, 2) : NULL;
+    if (v == NULL)
+        return;
+    if (api_exchange_counts_take(r, &r->exchange_counts, &r->exchange_count) != 0) {
+        api_error(r, 500, "internal_error", "out of memory");
         return;
     }
     put_exchange(r, v, x);
     api_reply(r, 200);
+}
+
+static void
+get_exchange(struct api_request *r)
+{
+    if (exchange_of(r) != NULL)
+        api_gather_workers(r, LIST_COUNTERS, exchange_counted);
 }
 
 static void

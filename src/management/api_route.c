@@ -3,9 +3,9 @@
 
 #include "src/management/api.h"
 
-static const struct api_route *const route_tables[] = {api_routes_access,   api_routes_objects,
-                                                       api_routes_policies, api_routes_live,
-                                                       api_routes_node,     api_routes_health};
+static const struct api_route *const route_tables[] = {
+    api_routes_access, api_routes_limits, api_routes_objects,  api_routes_policies, api_routes_dry_run,
+    api_routes_live,   api_routes_node,   api_routes_counters, api_routes_health};
 
 bool
 api_is_unix_socket(int fd)

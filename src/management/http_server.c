@@ -154,6 +154,9 @@ request_free(struct api_request *r)
     list_remove(&r->node);
     json_decref(r->json);
     json_decref(r->parsed);
+    json_decref(r->kept);
+    mem_free(r->exchange_counts);
+    api_dry_run_free(r->dry_run);
     buf_fini(&r->body);
     buf_fini(&r->out);
     mem_free(r->path);

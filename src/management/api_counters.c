@@ -1,0 +1,238 @@
+// api_counters.c: what the workers count (src/broker/counters.h, reasons.h), summed: /api/reasons, and the message_stats of exchanges,
+// virtual hosts and the node.
+//
+// Happy path: every worker lists its counters (LIST_COUNTERS) → their objects are added up, member by member → what asked for them
+// goes on. Nothing is kept between requests.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "src/base/mem.h"
+#include "src/management/api.h"
+#include "src/management/http_server.h"
+
+static void
+add_number(json_t *sums, const char *key, const json_t *value)
+{
+    json_t *there = json_object_get(sums, key);
+    if (there == NULL)
+        json_object_set_new(sums, key, json_integer(json_integer_value(value)));
+    else
+        json_integer_set(there, json_integer_value(there) + json_integer_value(value));
+}
+
+// Adds the numbers of one object to those of the same names in another.
+static void
+add_numbers(json_t *sums, const json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        if (json_is_integer(value))
+            add_number(sums, key, value);
+    }
+}
+
+// One object of the same shape out of those of all workers.
+static json_t *
+sum_members(const json_t *parts, const char *member)
+{
+    json_t *sums = json_object();
+    for (size_t i = 0; i < json_array_size(parts); i++)
+        add_numbers(sums, json_object_get(json_array_get(parts, i), member));
+    return sums;
+}
+
+// --- message_stats of exchanges -------------------------------------------------------------------------------------------------
+
+static int
+compare_counts(const void *a, const void *b)
+{
+    const struct api_exchange_counts *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Adds those of one id together, in place; returns how many are left.
+static size_t
+merge_counts(struct api_exchange_counts *all, size_t count)
+{
+    size_t kept = 0;
+    if (count > 0)
+        qsort(all, count, sizeof *all, compare_counts);
+    for (size_t i = 0; i < count; i++) {
+        if (kept > 0 && all[kept - 1].id == all[i].id) {
+            all[kept - 1].in += all[i].in;
+            all[kept - 1].out += all[i].out;
+        } else {
+            all[kept++] = all[i];
+        }
+    }
+    return kept;
+}
+
+int
+api_exchange_counts_take(struct api_request *r, struct api_exchange_counts **ret, size_t *ret_count)
+{
+    size_t total = 0, count = 0;
+    for (size_t i = 0; i < json_array_size(r->parsed); i++)
+        total += json_array_size(json_object_get(json_array_get(r->parsed, i), "exchanges"));
+    struct api_exchange_counts *all = mem_alloc((total + 1) * sizeof *all);
+    if (all == NULL)
+        return -LE_NOMEM;
+    for (size_t i = 0; i < json_array_size(r->parsed); i++) {
+        const json_t *exchanges = json_object_get(json_array_get(r->parsed, i), "exchanges");
+        for (size_t j = 0; j < json_array_size(exchanges); j++) {
+            const json_t *x = json_array_get(exchanges, j);
+            all[count++] = (struct api_exchange_counts){
+                .id = (uint64_t)json_integer_value(json_array_get(x, 0)),
+                .in = (uint64_t)json_integer_value(json_array_get(x, 1)),
+                .out = (uint64_t)json_integer_value(json_array_get(x, 2)),
+            };
+        }
+    }
+    *ret = all;
+    *ret_count = merge_counts(all, count);
+    return 0;
+}
+
+void
+api_put_exchange_counts(struct buf *out, const struct api_exchange_counts *all, size_t count, uint64_t id)
+{
+    const struct api_exchange_counts key = {.id = id};
+    const struct api_exchange_counts *x =
+        count > 0 ? bsearch(&key, all, count, sizeof *all, compare_counts) : NULL;
+    if (x != NULL) // RabbitMQ shows none either where nothing was published
+        buf_printf(out, ",\"message_stats\":{\"publish_in\":%llu,\"publish_out\":%llu}",
+                   (unsigned long long)x->in, (unsigned long long)x->out);
+}
+
+// --- message_stats of virtual hosts ---------------------------------------------------------------------------------------------
+
+static void
+id_text(char text[static 24], uint64_t id)
+{
+    snprintf(text, 24, "%llu", (unsigned long long)id);
+}
+
+json_t *
+api_vhost_counts_take(const struct api_request *r)
+{
+    json_t *by_id = json_object();
+    for (size_t i = 0; i < json_array_size(r->parsed); i++) {
+        const json_t *vhosts = json_object_get(json_array_get(r->parsed, i), "vhosts");
+        for (size_t j = 0; j < json_array_size(vhosts); j++) {
+            const json_t *one = json_array_get(vhosts, j);
+            char id[24];
+            id_text(id, (uint64_t)json_integer_value(json_object_get(one, "id")));
+            json_t *sums = json_object_get(by_id, id);
+            if (sums == NULL) {
+                sums = json_object();
+                json_object_set_new(by_id, id, sums);
+            }
+            add_numbers(sums, one);
+        }
+    }
+    return by_id;
+}
+
+void
+api_put_vhost_counts(struct buf *out, const json_t *by_id, const struct vhost *v)
+{
+    char id[24];
+    const char *key;
+    json_t *value;
+    id_text(id, v->id);
+    json_t *sums = json_object_get(by_id, id);
+    if (sums == NULL)
+        return;
+    buf_append_str(out, ",\"message_stats\":{");
+    json_object_foreach(sums, key, value)
+    {
+        if (strcmp(key, "id") != 0)
+            json_put_member_int(out, key, json_integer_value(value));
+    }
+    json_drop_comma(out);
+    buf_append_u8(out, '}');
+}
+
+// --- reasons --------------------------------------------------------------------------------------------------------------------
+
+static int
+compare_times(const void *a, const void *b)
+{
+    json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "time")),
+               y = json_integer_value(json_object_get(*(json_t *const *)b, "time"));
+    return x < y ? 1 : x > y ? -1 : 0; // newest first
+}
+
+// The entries of all workers, newest first.
+static json_t *
+sorted_by_time(const json_t *entries)
+{
+    size_t count = json_array_size(entries);
+    json_t **all = mem_alloc((count + 1) * sizeof(json_t *)), *sorted = json_array();
+    for (size_t i = 0; i < count && all != NULL; i++)
+        all[i] = json_array_get(entries, i);
+    if (all != NULL && count > 0)
+        qsort(all, count, sizeof(json_t *), compare_times);
+    for (size_t i = 0; i < count && all != NULL; i++)
+        json_array_append(sorted, all[i]);
+    mem_free(all);
+    return sorted;
+}
+
+static bool
+is_wanted(const json_t *entry, const char *key, const char *value)
+{
+    const char *text = json_string_value(json_object_get(entry, key));
+    return value == NULL || (text != NULL && strcmp(text, value) == 0);
+}
+
+// ?vhost=V&kind=K narrow it down.
+static void
+drop_unwanted(struct api_request *r, json_t *entries)
+{
+    const char *vhost = http_query(r, "vhost"), *kind = http_query(r, "kind");
+    for (size_t i = json_array_size(entries); i-- > 0;) {
+        const json_t *entry = json_array_get(entries, i);
+        if (!is_wanted(entry, "vhost", vhost) || !is_wanted(entry, "kind", kind))
+            json_array_remove(entries, i);
+    }
+}
+
+static void
+reasons_listed(struct api_request *r)
+{
+    json_t *counted = r->kept, *recent = sorted_by_time(r->parsed);
+    drop_unwanted(r, recent);
+    json_t *answer = json_pack("{s:o, s:o, s:o, s:o, s:o}", "totals", sum_members(counted, "reasons"),
+                               "channel_errors", sum_members(counted, "channel_errors"), "connection_errors",
+                               sum_members(counted, "connection_errors"), "global",
+                               sum_members(counted, "global"), "recent", recent);
+    if (answer == NULL)
+        api_error(r, 500, "internal_error", "out of memory");
+    else
+        api_reply_json(r, 200, answer);
+    json_decref(answer);
+}
+
+static void
+counters_listed(struct api_request *r)
+{
+    r->kept = r->parsed;
+    r->parsed = NULL;
+    api_gather_workers(r, LIST_REASONS, reasons_listed);
+}
+
+// GET /api/reasons (ours): {"totals":{kind: n}, "channel_errors":{code: n}, "connection_errors":{code: n}, "global":{…},
+// "recent":[…]}.
+static void
+get_reasons(struct api_request *r)
+{
+    api_gather_workers(r, LIST_COUNTERS, counters_listed);
+}
+
+const struct api_route api_routes_counters[] = {
+    {API_GET, "/api/reasons", get_reasons},
+    {0, NULL, NULL},
+};
