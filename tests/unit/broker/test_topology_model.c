@@ -231,7 +231,7 @@ step_exchange_declare(void)
     char name[8];
     uint32_t x = random_below(EXCHANGES);
     bool is_durable = random_below(2), is_auto_delete = random_below(2);
-    enum exchange_type type = (enum exchange_type)random_below(EXCHANGE_TYPE_COUNT);
+    enum exchange_type type = (enum exchange_type)random_below(LV_ARRAY_LEN(types));
     struct model_exchange *m = &model.exchanges[x];
     exchange_name(name, x);
     struct tf_answer a = tf_exchange(name, types[type],
