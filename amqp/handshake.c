@@ -177,6 +177,7 @@ refuse_login(struct connection *c, struct slice user, const char *why)
     fault_set(&f, FAULT_ACCESS_REFUSED,
               "Login was refused using authentication mechanism %s. For details see the broker logfile.",
               mechanism);
+    f.reason = REASON_NOTED;
     f.is_connection = true;
     connection_fault(c, &f, 0);
 }
@@ -359,6 +360,7 @@ open_vhost(struct connection *c, const struct amqp_connection_open *m)
     };
     if (is_node_full(c, &f) || (c->client = client_open(c->aw->worker, &args, &f)) == NULL) {
         f.is_connection = true;
+        (void)keep_slice(&c->vhost, m->virtual_host); // for the log and the reason
         connection_fault(c, &f, AMQP_CONNECTION_OPEN);
         return;
     }

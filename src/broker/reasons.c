@@ -237,6 +237,8 @@ reason_note(struct worker *w, const struct reason *reason)
 void
 reason_note_fault(struct worker *w, const struct fault *f, struct slice vhost, struct slice user)
 {
+    if (f->reason == REASON_NOTED)
+        return;
     struct reason reason = {
         .kind = (enum reason_kind)f->reason,
         .code = f->code,
@@ -277,7 +279,7 @@ reasons_put_counts(const struct reasons *r, struct buf *out)
 }
 
 static void
-put_entry(const struct entry *e, int worker_index, struct buf *out)
+put_entry(const struct entry *e, struct buf *out)
 {
     buf_append_u8(out, '{');
     json_put_member_int(out, "time", e->last_ms);
@@ -291,13 +293,12 @@ put_entry(const struct entry *e, int worker_index, struct buf *out)
     json_put_member_string(out, "object_kind", slice_str(e->object_kind));
     json_put_member_string(out, "object", e->object);
     json_put_member_string(out, "text", e->text);
-    json_put_member_int(out, "worker", worker_index);
     json_drop_comma(out);
     buf_append_str(out, "},");
 }
 
 void
-reasons_put_recent(const struct reasons *r, int worker_index, struct buf *out)
+reasons_put_recent(const struct reasons *r, struct buf *out)
 {
     uint64_t after = 0;
     for (;;) {
@@ -309,7 +310,7 @@ reasons_put_recent(const struct reasons *r, int worker_index, struct buf *out)
         }
         if (next == NULL)
             return;
-        put_entry(next, worker_index, out);
+        put_entry(next, out);
         after = next->used;
     }
 }

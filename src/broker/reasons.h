@@ -56,6 +56,10 @@ enum reason_kind {
         REASON_COUNT
 };
 
+// fault.reason of what its finder has noted itself.
+enum { REASON_NOTED = UINT8_MAX };
+static_assert((int)REASON_COUNT < (int)REASON_NOTED, "a byte of struct fault");
+
 struct reason {
     enum reason_kind kind;
     uint16_t code;           // enum fault_code of errors; otherwise 0
@@ -74,10 +78,11 @@ void reasons_add(struct reasons *r, const struct worker *w, const struct reason 
 uint64_t reasons_count(const struct reasons *r, enum reason_kind kind);
 // The same on the calling worker's own.
 void reason_note(struct worker *w, const struct reason *reason);
-// An error that closes a channel, or a connection: under the reason it was built with (fault.reason), else under its code.
+// An error that closes a channel, or a connection: under the reason it was built with (fault.reason), else under its code;
+// nothing for REASON_NOTED.
 void reason_note_fault(struct worker *w, const struct fault *f, struct slice vhost, struct slice user);
 
 // Members of a JSON object, each followed by a comma: "reasons":{kind: n}, "channel_errors":{code: n}, "connection_errors":{code: n}.
 void reasons_put_counts(const struct reasons *r, struct buf *out);
 // The entries as JSON objects, each followed by a comma, oldest first.
-void reasons_put_recent(const struct reasons *r, int worker_index, struct buf *out);
+void reasons_put_recent(const struct reasons *r, struct buf *out);

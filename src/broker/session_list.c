@@ -191,11 +191,12 @@ static void
 list_counters(struct broker_worker *b, struct buf *out)
 {
     struct counters *c = &b->counters;
-    uint64_t publishers = 0, consumers = 0, routed = c->none.out, key;
+    uint64_t publishers = 0, consumers = 0, key;
     size_t cursor = 0;
     void *value;
     counters_purge(c, topology_of(b->worker));
     struct session_counts all = c->gone.closed;
+    uint64_t routed = c->none.out;
     while (inttab_next(&c->vhosts, &cursor, &key, &value)) {
         struct vhost_counts *v = value;
         v->sum = v->closed;
@@ -233,7 +234,7 @@ broker_list(struct worker *w, enum broker_listing what, struct buf *out)
         return;
     }
     if (what == LIST_REASONS) {
-        reasons_put_recent(b->reasons, w->index, out);
+        reasons_put_recent(b->reasons, out);
         return;
     }
     LV_LIST_EACH (it, &b->clients) {

@@ -165,7 +165,48 @@ compare_times(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0; // newest first
 }
 
-// The entries of all workers, newest first.
+// Adds an entry of another worker about the same thing.
+static void
+merge_entry(json_t *there, const json_t *entry)
+{
+    json_t *count = json_object_get(there, "count"), *first = json_object_get(there, "first_time");
+    json_int_t more = json_integer_value(json_object_get(entry, "count"));
+    json_int_t since = json_integer_value(json_object_get(entry, "first_time"));
+    json_integer_set(count, json_integer_value(count) + more);
+    if (since < json_integer_value(first))
+        json_integer_set(first, since);
+    if (compare_times(&there, &entry) > 0) { // that one is newer
+        json_object_set(there, "time", json_object_get(entry, "time"));
+        json_object_set(there, "text", json_object_get(entry, "text"));
+    }
+}
+
+// One entry for each kind, code, vhost and object.
+static json_t *
+merged(const json_t *entries)
+{
+    json_t *by_key = json_object(), *list = json_array();
+    for (size_t i = 0; i < json_array_size(entries); i++) {
+        struct buf key = BUF_INIT;
+        json_t *entry = json_array_get(entries, i);
+        buf_printf(&key, "%s %lld %s\n%s", json_string_value(json_object_get(entry, "kind")),
+                   (long long)json_integer_value(json_object_get(entry, "code")),
+                   json_string_value(json_object_get(entry, "vhost")),
+                   json_string_value(json_object_get(entry, "object")));
+        json_t *there = json_object_get(by_key, buf_cstr(&key));
+        if (there != NULL) {
+            merge_entry(there, entry);
+        } else {
+            json_object_set(by_key, buf_cstr(&key), entry);
+            json_array_append(list, entry);
+        }
+        buf_fini(&key);
+    }
+    json_decref(by_key);
+    return list;
+}
+
+// Newest first.
 static json_t *
 sorted_by_time(const json_t *entries)
 {
@@ -203,7 +244,8 @@ drop_unwanted(struct api_request *r, json_t *entries)
 static void
 reasons_listed(struct api_request *r)
 {
-    json_t *counted = r->kept, *recent = sorted_by_time(r->parsed);
+    json_t *counted = r->kept, *all = merged(r->parsed), *recent = sorted_by_time(all);
+    json_decref(all);
     drop_unwanted(r, recent);
     json_t *answer = json_pack("{s:o, s:o, s:o, s:o, s:o}", "totals", sum_members(counted, "reasons"),
                                "channel_errors", sum_members(counted, "channel_errors"), "connection_errors",
