@@ -102,14 +102,14 @@ front_bytes(const struct queue *q, uint64_t count)
     return bytes;
 }
 
-static bool
-is_refused(const struct queue *q, uint32_t body_len)
+bool
+limit_is_refusing(const struct queue *q, uint32_t body_len)
 {
     const struct queue_rules *r = q->rules;
+    if (r == NULL || r->overflow == OVERFLOW_DROP_HEAD)
+        return false;
     uint64_t count = queue_ready_count(q), bytes = q->ready_sum.bytes;
     uint64_t held = q->limit != NULL ? q->limit->held : 0, held_bytes = held > 0 ? q->limit->held_bytes : 0;
-    if (r->overflow == OVERFLOW_DROP_HEAD)
-        return false;
     if (count + held < r->max_length && bytes + held_bytes + body_len <= r->max_length_bytes)
         return false;
     uint64_t taken = LV_MIN(consumers_take(q, count), count);
@@ -120,7 +120,7 @@ is_refused(const struct queue *q, uint32_t body_len)
 bool
 limit_refuses_tx(struct queue_worker *qw, struct queue *q, const struct message *msg)
 {
-    bool is_full = is_refused(q, msg->body_len);
+    bool is_full = limit_is_refusing(q, msg->body_len);
     if (is_full && q->limit != NULL)
         count_them(qw, q, &q->limit->refused, 1);
     return is_full;

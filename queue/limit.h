@@ -40,6 +40,8 @@ limit_is_set(const struct queue_rules *r)
 // Rules have changed: looks at the queue in the dispatch.
 void limit_rules_changed(struct queue_worker *qw, struct queue *q);
 void limit_fini(struct queue *q);
+// Whether a message with so large a body would be refused if it came now.
+bool limit_is_refusing(const struct queue *q, uint32_t body_len);
 // A publish, before anything was made of it; true: it was refused.
 LV_MUST_USE bool limit_refuses(struct queue_worker *qw, struct queue *q, struct message *msg);
 // The same for a publish of a transaction, which is refused with it: nothing of it happens, so nothing is dead-lettered either.

@@ -12,7 +12,6 @@
 #include "queue/dying.h"
 #include "queue/limit.h"
 #include "queue/queue_worker.h"
-#include "queue/refusal.h"
 #include "queue/tx.h"
 #include "src/base/mem.h"
 
@@ -407,7 +406,7 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .memory_bytes = sizeof(*q) + ready_memory(&q->ready) + unacked_memory(&q->unacked) +
                         q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q),
         .idle_since_ms = idle_ms >= IDLE_AFTER_MS ? q->active_ms : 0,
-        .is_refusing = queue_is_refusing(q),
+        .is_refusing = limit_is_refusing(q, 0),
     };
     dying_fill_stats(q, ret_stats);
 }

@@ -225,7 +225,18 @@ put_why(struct buf *text, const struct exchange *x, const struct binding *b, str
 {
     const char *type = exchange_type_name(x->type);
     struct slice how = SLICE_LIT("all");
-    switch (x->type) {
+    switch (x->router.type) {
+    case EXCHANGE_CONSISTENT_HASH:
+    case EXCHANGE_MODULUS_HASH:
+        buf_printf(text, "exchange '%.*s' (%s) picks one of its %llu bindings by a hash of the message",
+                   SLICE_FMT(x->name), type, (unsigned long long)x->router.count);
+        break;
+    case EXCHANGE_RANDOM:
+    case EXCHANGE_LOCAL_RANDOM:
+        buf_printf(text,
+                   "exchange '%.*s' (%s) picks one of its %llu bindings at random, for each message anew",
+                   SLICE_FMT(x->name), type, (unsigned long long)x->router.count);
+        break;
     case EXCHANGE_FANOUT:
         buf_printf(text, "exchange '%.*s' (%s) gives every message to all that is bound to it",
                    SLICE_FMT(x->name), type);
@@ -300,15 +311,20 @@ static void
 visit(struct walk *w, const struct visit *v)
 {
     const struct exchange *x = v->exchange;
-    bool is_keyed = x->type == EXCHANGE_DIRECT || x->type == EXCHANGE_TOPIC, has_match = false;
+    enum exchange_type type = x->router.type;
+    bool is_keyed = type == EXCHANGE_DIRECT || type == EXCHANGE_TOPIC, has_match = false;
+    uint8_t number[8];
     if (x->is_default) {
         visit_default(w, v);
         return;
     }
     for (size_t i = 0; i < (is_keyed ? w->key_count : 1) && w->err == 0; i++) {
         w->found.count = 0;
-        w->err = router_match(&x->router, w->scratch, is_keyed ? w->keys[i] : SLICE_EMPTY, w->args->headers,
-                              &w->found);
+        struct slice key = is_keyed ? w->keys[i]
+                           : exchange_type_picks(type)
+                               ? hash_on_value(&x->hash_on, w->keys[0], &w->args->props, number)
+                               : SLICE_EMPTY;
+        w->err = router_match(&x->router, w->scratch, key, w->args->props.headers, &w->found);
         has_match |= w->found.count > 0;
         for (size_t j = 0; j < w->found.count && w->err == 0; j++)
             follow_binding(w, v, w->found.items[j], w->keys[i]);
@@ -354,8 +370,9 @@ check(struct walk *w, struct worker *worker)
     } else if (a->user.len > 0 && x->type == EXCHANGE_TOPIC &&
                !auth_check_topic(cache, t, a->user, a->vhost, a->exchange, a->key, ACCESS_WRITE, &f)) {
         refuse(w, "no_topic_permission", slice_str(f.text));
-    } else if (a->headers.len > 0 && !arguments_sender_selected(a->headers, w->keys + 1, SESSION_KEYS_MAX - 1,
-                                                                &more, &has_bcc, &f)) {
+    } else if (a->props.headers.len > 0 &&
+               !arguments_sender_selected(a->props.headers, w->keys + 1, SESSION_KEYS_MAX - 1, &more,
+                                          &has_bcc, &f)) {
         refuse(w, "bad_property", slice_str(f.text));
     } else {
         w->keys[0] = a->key;

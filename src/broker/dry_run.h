@@ -8,6 +8,7 @@
 // topology.
 #pragma once
 
+#include "amqp/wire/props.h"
 #include "queue/queue_def.h"
 #include "src/base/buf.h"
 #include "src/base/worker.h"
@@ -17,7 +18,7 @@ enum { DRY_RUN_STEPS_MAX = 1000, DRY_RUN_QUEUES_MAX = 1000 };
 
 struct dry_run_args {
     struct slice vhost, exchange, key; // exchange: empty: the default one
-    struct slice headers;              // field table, validated
+    struct amqp_basic_props props;     // headers validated; what hash exchanges look at besides
     struct slice user;                 // whose permissions are looked at; empty: nobody's
     bool is_mandatory;
 };

@@ -25,7 +25,7 @@ enum { REASONS_KEPT = 256, REASON_TEXT_MAX = 512, REASON_LINES_MAX = 20 };
     X(DROP_UNROUTABLE, drop_unroutable, LOG_INFO, LOG_CHANNEL, "message dropped: nothing it was routed by leads to a queue")         \
     X(DROP_QUEUE_GONE, drop_queue_gone, LOG_INFO, LOG_QUEUE, "message dropped: its queue was deleted while it was on the way")        \
     X(DROP_REPLY, drop_reply, LOG_NONE, LOG_CHANNEL, "direct reply dropped")                                 \
-    X(NACK_QUEUE_FULL, nack_queue_full, LOG_WARNING, LOG_QUEUE, "publish refused: max-length or max-length-bytes is reached and overflow is reject-publish") \
+    X(NACK_QUEUE_FULL, nack_queue_full, LOG_NONE, LOG_QUEUE, "publish refused: max-length or max-length-bytes is reached and overflow is reject-publish") \
     X(NACK_NO_MEMORY, nack_no_memory, LOG_ERROR, LOG_QUEUE, "publish refused: out of memory")                                        \
     X(HELD_CONNECTION_RATE, held_connection_rate, LOG_INFO, LOG_CONNECTION, "publisher held: over the publish rate of a connection") \
     X(HELD_USER_RATE, held_user_rate, LOG_INFO, LOG_CONNECTION, "publisher held: over the publish rate of the user")                 \

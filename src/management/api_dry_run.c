@@ -139,6 +139,13 @@ text_of(const struct api_request *r, const char *key)
     return text;
 }
 
+static struct slice
+member_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return slice_of(json_string_value(value), json_string_length(value));
+}
+
 static bool
 think(struct api_request *r, struct buf *headers)
 {
@@ -155,7 +162,10 @@ think(struct api_request *r, struct buf *headers)
         .vhost = r->segments[2],
         .exchange = slice_eq_str(exchange, "amq.default") ? SLICE_EMPTY : exchange,
         .key = text_of(r, "routing_key"),
-        .headers = buf_slice(headers),
+        .props = {.flags = AMQP_PROP_HEADERS,
+                  .headers = buf_slice(headers),
+                  .message_id = member_of(properties, "message_id"),
+                  .correlation_id = member_of(properties, "correlation_id")},
         .user = text_of(r, "user"),
         .is_mandatory = api_flag(r, "mandatory"),
     };
