@@ -426,7 +426,9 @@ adopt_files(struct adoption *a, struct backlog_kept **ret_kept, size_t *ret_coun
     k->acks_oldest = 0; // whichever acks of it the log holds
     k->old_blocks = k->backlog.next_block;
     uintptr_t upto = a->flags != NULL ? (uintptr_t)inttab_take(a->flags, ALL_BELOW) : 0;
-    k->redelivered_upto = !r->is_orderly ? files_end(&k->backlog) : upto != 0 ? upto - 1 : 0;
+    // What was noted may lie in files that have gone, and whose numbers are given again.
+    uint64_t end = files_end(&k->backlog);
+    k->redelivered_upto = !r->is_orderly ? end : upto != 0 ? LV_MIN((uint64_t)upto - 1, end) : 0;
     a->q->ready_sum.bytes += k->backlog.body_bytes;
     a->q->ready_sum.persistent += (uint32_t)k->backlog.persistent;
     a->q->next_seq = LV_MAX(a->q->next_seq, LV_MAX(k->backlog.cursor, backlog_last_seq(&k->backlog) + 1));

@@ -596,6 +596,9 @@ hand_over(struct opening *o, struct backlog_kept **ret_kept, size_t *ret_kept_co
     struct backlog_kept *kept = mem_alloc(LV_MAX(o->kept_count, (size_t)1) * sizeof(*kept));
     if (kept == NULL)
         return -LE_NOMEM;
+    // Places ascend with time: when the last file goes, nothing is appended to one before it.
+    for (size_t i = 0; i + 1 < o->b->file_count; i++)
+        o->b->files[i].is_closed = true;
     for (size_t i = 0; i < o->kept_count; i++) {
         kept[i] = o->kept[i].kept;
         file_of(o, kept[i].file)->kept++;
