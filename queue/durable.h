@@ -110,6 +110,17 @@ struct queue_disk {
     bool is_gone;    // the queue is dead; the struct goes with its last job
 };
 
+// Where messages wait in memory, row after row; NULL: there are no more.
+static inline struct ready *
+queue_row(const struct queue *q, size_t n)
+{
+    if (LV_UNLIKELY(q->levels != NULL)) {
+        struct level *at = levels_row(q->levels, n);
+        return at != NULL ? &at->ready : NULL;
+    }
+    return n == 0 ? (struct ready *)&q->ready : n == 1 && q->disk != NULL ? &q->disk->behind : NULL;
+}
+
 // A reference to a large file that goes when the batch that says so is durable.
 struct large_release {
     struct list node;
@@ -155,6 +166,7 @@ struct durable {
     uint64_t vacating;     // generation being vacated; 0: none
     uint64_t vacate_moves; // entries and jobs of it under way
     uint64_t rewritten;    // bytes of it, written again
+    uint64_t vacate_round; // what a level knows of having been looked at is of this one
     bool vacate_failed;
     bool is_wave_wanted;    // something that a wave waits for has changed
     uint64_t move_retry_ns; // 0: not waiting

@@ -107,8 +107,9 @@ durable_purge(struct queue_worker *qw, struct queue *q)
     struct durable *d = qw->durable;
     struct queue_disk *k = q->disk;
     // What is out, or held by a transaction, stays: so acks of each, not one word for all.
-    purge_entries(qw, q, &q->ready);
-    purge_entries(qw, q, &k->behind);
+    const struct ready *r;
+    for (size_t n = 0; (r = queue_row(q, n)) != NULL; n++)
+        purge_entries(qw, q, r);
     if (k->backlog.count > 0 && !k->is_transient)
         log_acks_between(qw, q, k->backlog.cursor, backlog_last_seq(&k->backlog) + 1);
     for (size_t i = 0; i < k->left_count; i++)

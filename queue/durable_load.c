@@ -204,15 +204,16 @@ fetch_start(struct queue_worker *qw, struct queue *q)
     if (f == NULL)
         return NEXT_ABSENT;
     size_t bytes = 0;
-    struct ready_cursor at = {0};
-    bool has_room = add_read(f, ready_peek(&q->ready), &bytes);
-    // In a deep backlog all of them are away: as many looks as reads.
-    for (unsigned looks = 0; has_room && looks < 2 * FETCH_MAX; looks++) {
-        const struct ready_entry *e = ready_next(&q->ready, &at);
-        if (e == NULL)
-            break;
-        if (e != ready_peek(&q->ready))
-            has_room = add_read(f, e, &bytes);
+    const struct ready_entry *front = queue_front(q), *e;
+    const struct ready *r;
+    bool has_room = add_read(f, front, &bytes);
+    // In a deep backlog all of them are away: as many looks as reads. What lies behind the chain is not next.
+    unsigned looks = 0;
+    for (size_t n = 0; (n == 0 || q->levels != NULL) && (r = queue_row(q, n)) != NULL; n++) {
+        struct ready_cursor at = {0};
+        while (has_room && looks++ < 2 * FETCH_MAX && (e = ready_next(r, &at)) != NULL)
+            if (e != front)
+                has_room = add_read(f, e, &bytes);
     }
     LV_ASSERT(f->job.reads.count > 0);
     mover_submit(d->port, &f->job);
@@ -241,8 +242,8 @@ durable_drop_lost(struct queue_worker *qw, struct queue *q, const struct ready_e
 static void
 drop_lost(struct queue_worker *qw, struct queue *q)
 {
-    struct ready_entry e = *ready_peek(&q->ready);
-    ready_pop(&q->ready, &qw->ready_pools);
+    struct ready_entry e = *queue_front(q);
+    queue_pop_front(qw, q);
     q->ready_sum.bytes -= e.body_len;
     q->ready_sum.persistent -= ready_entry_is(&e, READY_PERSISTENT);
     durable_drop_lost(qw, q, &e);
@@ -276,8 +277,11 @@ enter_record(struct queue_worker *qw, struct queue *q, const struct backlog_bloc
     struct message *msg = r->content.bytes != NULL ? message_of_content(&r->content) : NULL;
     struct stored *s = is_stored && (msg != NULL || r->large_file != 0) ? stored_new(qw->durable, msg) : NULL;
     bool is_kept = s == NULL || backlog_keep(&k->backlog, block->file, 1) == 0;
-    if ((is_stored ? s == NULL : msg == NULL) || !is_kept ||
-        !ready_reserve_push(&q->ready, &qw->ready_pools)) {
+    struct ready_entry e = {.seq = r->seq, .body_len = r->content.body_bytes};
+    e.count_flags = r->flags & READY_PRIORITY_MASK;
+    struct ready *to = queue_ready_of(q, &e);
+    if ((is_stored ? s == NULL : msg == NULL) || !is_kept || to == NULL ||
+        !ready_reserve_push(to, &qw->ready_pools)) {
         message_unref(msg);
         if (s != NULL) {
             s->msg = NULL;
@@ -285,9 +289,8 @@ enter_record(struct queue_worker *qw, struct queue *q, const struct backlog_bloc
         }
         return false;
     }
-    struct ready_entry e = {.seq = r->seq, .body_len = r->content.body_bytes};
-    e.count_flags = old_flags(k, block, r) | (r->flags & READY_PRIORITY_MASK) |
-                    (is_persistent ? READY_PERSISTENT : 0u) | (is_stored ? READY_STORED : 0u);
+    e.count_flags |=
+        old_flags(k, block, r) | (is_persistent ? READY_PERSISTENT : 0u) | (is_stored ? READY_STORED : 0u);
     if (is_stored) {
         s->file = block->file;
         s->offset = r->offset;
@@ -302,7 +305,8 @@ enter_record(struct queue_worker *qw, struct queue *q, const struct backlog_bloc
         queue_worker_add_bytes(qw, message_weight(msg));
         q->ready_sum.weight += message_weight(msg);
     }
-    LV_ASSERT(ready_push(&q->ready, &qw->ready_pools, &e));
+    LV_ASSERT(ready_push(to, &qw->ready_pools, &e));
+    queue_ready_added(q, to);
     return true;
 }
 
@@ -466,7 +470,7 @@ durable_load(struct queue_worker *qw, struct queue *q)
 {
     enum next_message next;
     while ((next = queue_next(q)) == NEXT_ABSENT) {
-        const struct ready_entry *e = ready_peek(&q->ready);
+        const struct ready_entry *e = queue_front(q);
         if (e != NULL && stored_is(e->stored, STORED_LOST)) {
             drop_lost(qw, q);
             continue;
@@ -507,6 +511,6 @@ durable_memory(const struct queue *q)
         return 0;
     size_t bytes = sizeof(*k) + ready_memory(&k->behind) + backlog_memory(&k->backlog);
     if (q->durability != DURABILITY_NONE) // as good as all of them are stored
-        bytes += (q->ready.count + k->behind.count + q->unacked.count) * sizeof(struct stored);
+        bytes += (queue_ready_count(q) - k->backlog.count + q->unacked.count) * sizeof(struct stored);
     return bytes;
 }

@@ -139,6 +139,7 @@ durable_log_message(struct queue_worker *qw, struct queue *q, uint64_t seq, stru
         .seq = seq,
         .tx = tx,
         .is_relaxed = q->durability != DURABILITY_FSYNC && tx == 0,
+        .flags = queue_level_flags(q, s->msg),
         .content = &item->content,
     };
     item->queue = q->handle;
@@ -164,7 +165,8 @@ enum push_result
 durable_push(struct queue_worker *qw, struct queue *q, struct message *msg, const struct publish_asker *asker)
 {
     struct durable *d = qw->durable;
-    if (queue_disk_get(qw, q) == NULL || !ready_reserve_push(q->tail, &qw->ready_pools))
+    struct ready *r = queue_tail_of(q, msg);
+    if (queue_disk_get(qw, q) == NULL || LV_UNLIKELY(r == NULL) || !ready_reserve_push(r, &qw->ready_pools))
         return PUSH_REFUSED;
     struct stored *s = stored_new(d, message_ref(msg));
     if (s == NULL) {
@@ -182,7 +184,7 @@ durable_push(struct queue_worker *qw, struct queue *q, struct message *msg, cons
         .seq = q->next_seq++,
         .stored = s,
         .body_len = msg->body_len,
-        .count_flags = READY_STORED | READY_PERSISTENT,
+        .count_flags = READY_STORED | READY_PERSISTENT | queue_level_flags(q, msg),
     };
     queue_enter_entry(qw, q, &e, message_weight(msg));
     return asker != NULL && q->durability != DURABILITY_MEMORY ? PUSH_WAITS : PUSH_DONE;

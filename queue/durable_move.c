@@ -140,8 +140,10 @@ switch_places(struct append_job *a)
             s->flags |= STORED_LOST;
             continue;
         }
-        if (backlog_keep(&k->backlog, a->job.append.file, 1) != 0)
-            continue; // without memory it stays where it was
+        if (backlog_keep(&k->backlog, a->job.append.file, 1) != 0) { // without memory it stays where it was
+            a->d->vacate_failed |= a->is_vacating;
+            continue;
+        }
         if (stored_is(s, STORED_BACKLOG))
             backlog_unkeep(&k->backlog, s->file);
         s->file = a->job.append.file;

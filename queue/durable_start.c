@@ -54,11 +54,11 @@ static void
 put_queue(struct buf *out, const struct queue *q)
 {
     const struct queue_disk *k = q->disk;
-    const struct ready *all[] = {&q->ready, &k->behind};
+    const struct ready *r;
     size_t cursor = 0;
-    for (size_t n = 0; n < LV_ARRAY_LEN(all); n++) {
+    for (size_t n = 0; (r = queue_row(q, n)) != NULL; n++) {
         struct ready_walk at = {0};
-        for (const struct ready_entry *e; (e = ready_walk_next(all[n], &at)) != NULL;)
+        for (const struct ready_entry *e; (e = ready_walk_next(r, &at)) != NULL;)
             put_ready(out, k->id, e, 0);
     }
     // A client that was not waited for: what it had is delivered again. What was on its way out tells of itself whether a client had it.
@@ -319,10 +319,14 @@ adopt_entry(struct adoption *a, const struct msglog_live_entry *from, bool is_in
 {
     struct queue *q = a->q;
     struct queue_disk *k = a->k;
-    bool is_behind = k->backlog.count > 0 && from->seq >= k->backlog.cursor;
-    struct ready *r = is_behind ? &k->behind : &q->ready;
+    struct ready_entry e = {.seq = from->seq, .body_len = from->body_bytes};
+    e.count_flags = READY_STORED | READY_PERSISTENT | flags_of(a, from, is_in_files) |
+                    (from->flags & READY_PRIORITY_MASK);
+    bool is_behind = q->levels == NULL && k->backlog.count > 0 && from->seq >= k->backlog.cursor;
+    struct ready *r = is_behind ? &k->behind : queue_ready_of(q, &e);
     bool is_late = is_behind && from->seq < chain_end(k);
-    bool has_room = is_late ? ready_reserve_return(r) : ready_reserve_push(r, &a->qw->ready_pools);
+    bool has_room =
+        r != NULL && (is_late ? ready_reserve_return(r) : ready_reserve_push(r, &a->qw->ready_pools));
     struct stored *s = has_room ? stored_new(a->qw->durable, NULL) : NULL;
     if (s == NULL)
         return -LE_NOMEM;
@@ -330,13 +334,12 @@ adopt_entry(struct adoption *a, const struct msglog_live_entry *from, bool is_in
     if (is_in_files)
         s->flags |= STORED_BACKLOG;
     stored_set_large(a->qw->durable, s, from->large_file);
-    struct ready_entry e = {.seq = from->seq, .stored = s, .body_len = from->body_bytes};
-    e.count_flags = READY_STORED | READY_PERSISTENT | flags_of(a, from, is_in_files) |
-                    (from->flags & READY_PRIORITY_MASK);
+    e.stored = s;
     if (is_late)
         ready_push_reserved(r, &e);
     else
         LV_ASSERT(ready_push(r, &a->qw->ready_pools, &e));
+    queue_ready_added(q, r);
     q->ready_sum.bytes += from->body_bytes;
     q->ready_sum.persistent++;
     a->r->messages++;

@@ -94,6 +94,7 @@ rewrite(struct durable *d, struct queue *q, const struct ready_entry *e)
                                    .epoch = EPOCH_ALONE,
                                    .queue = q->def->id,
                                    .seq = e->seq,
+                                   .flags = e->count_flags & READY_PRIORITY_MASK,
                                    .place = stored_place(s)};
     item->queue = q->handle;
     item->stored = s;
@@ -135,44 +136,89 @@ by_seq(const void *a, const void *b)
 
 // --- vacating ---
 
+// Messages that cannot go to the chain, of one wave.
+struct loose {
+    struct ready_entry *entries;
+    size_t count, max, bytes;
+};
+
+// False: there is no room for it in this wave.
+static bool
+loose_add(struct loose *l, const struct ready_entry *e)
+{
+    if (l->count == l->max || (l->count > 0 && l->bytes + e->stored->len > APPEND_BYTES))
+        return false;
+    l->entries[l->count++] = *e;
+    l->bytes += e->stored->len;
+    return true;
+}
+
 // Of a FIFO, when its front need not go to the chain: those below the cursor, and those behind one that is not written.
-static size_t
-gather_fifo(const struct queue_disk *k, const struct ready *r, uint64_t generation, struct ready_entry *to,
-            size_t count, size_t max)
+static void
+gather_fifo(const struct queue_disk *k, const struct ready *r, uint64_t generation, struct loose *l)
 {
     struct ready_cursor at = {0};
-    for (const struct ready_entry *e; count < max && (e = ready_next(r, &at)) != NULL;) {
-        if (lies_in(e, generation))
-            to[count++] = *e;
+    for (const struct ready_entry *e; (e = ready_next(r, &at)) != NULL;) {
+        if (lies_in(e, generation) && !loose_add(l, e))
+            return;
         const struct stored *s = ready_entry_is(e, READY_STORED) ? e->stored : NULL;
         bool is_known = s != NULL && stored_is(s, STORED_WRITTEN) && !stored_is(s, STORED_BACKLOG);
         if (is_known && s->file > generation && e->seq > k->moved_upto)
-            break; // from here on they are younger
+            return; // from here on they are younger
     }
-    return count;
 }
 
-// Messages that lie there and cannot go to the chain: those that are out or were given back, and some of the FIFOs; at most `max`.
-static size_t
-gather_loose(const struct queue_disk *k, uint64_t generation, struct ready_entry *to, size_t max,
-             size_t *ret_bytes)
+// A level of a queue with priorities may be deep, and all of it has entries in memory: what earlier waves have seen to is passed over.
+static void
+gather_level(const struct durable *d, uint64_t moved_upto, struct level *level, uint64_t generation,
+             struct loose *l)
+{
+    struct ready_cursor at;
+    bool is_same_round = level->round == d->vacate_round;
+    uint64_t from = is_same_round ? LV_MAX(level->kept_below, level->looked_below) : level->kept_below;
+    bool is_kept = from == level->kept_below;
+    level->round = d->vacate_round;
+    level->looked_below = from;
+    ready_seek(&level->ready, from, &at);
+    for (const struct ready_entry *e; (e = ready_next(&level->ready, &at)) != NULL;) {
+        const struct stored *s = ready_entry_is(e, READY_STORED) ? e->stored : NULL;
+        if (lies_in(e, generation) && !loose_add(l, e))
+            return;
+        is_kept &= s == NULL || stored_is(s, STORED_BACKLOG);
+        level->looked_below = e->seq + 1;
+        if (is_kept)
+            level->kept_below = e->seq + 1;
+        bool is_in_log = s != NULL && stored_is(s, STORED_WRITTEN) && !stored_is(s, STORED_BACKLOG);
+        if (is_in_log && s->file > generation && e->seq > moved_upto)
+            return; // from here on they are younger
+    }
+}
+
+static void
+gather_heap(const struct ready *r, uint64_t generation, struct loose *l)
+{
+    for (uint32_t i = 0; i < r->heap_count; i++)
+        if (lies_in(&r->heap[i], generation) && !loose_add(l, &r->heap[i]))
+            return;
+}
+
+// Messages that lie there and cannot go to the chain: those that are out or were given back, and some of the FIFOs.
+static void
+gather_loose(const struct durable *d, const struct queue_disk *k, uint64_t generation, struct loose *l)
 {
     const struct queue *q = k->queue;
-    size_t count = 0, cursor = 0;
-    *ret_bytes = 0;
-    for (const struct unacked_record *u; count < max && (u = unacked_next(&q->unacked, &cursor)) != NULL;)
-        if (lies_in(&u->entry, generation))
-            to[count++] = u->entry;
-    const struct ready *heaps[] = {&q->ready, &k->behind};
-    for (size_t h = 0; h < LV_ARRAY_LEN(heaps); h++)
-        for (uint32_t i = 0; i < heaps[h]->heap_count && count < max; i++)
-            if (lies_in(&heaps[h]->heap[i], generation))
-                to[count++] = heaps[h]->heap[i];
-    for (size_t h = 0; h < LV_ARRAY_LEN(heaps); h++)
-        count = gather_fifo(k, heaps[h], generation, to, count, max);
-    for (size_t i = 0; i < count; i++)
-        *ret_bytes += to[i].stored->len;
-    return count;
+    const struct ready *r;
+    struct level *level;
+    size_t cursor = 0;
+    for (const struct unacked_record *u; (u = unacked_next(&q->unacked, &cursor)) != NULL;)
+        if (lies_in(&u->entry, generation) && !loose_add(l, &u->entry))
+            return;
+    for (size_t n = 0; (r = queue_row(q, n)) != NULL; n++)
+        gather_heap(r, generation, l);
+    for (size_t n = 0; q->levels != NULL && (level = levels_row(q->levels, n)) != NULL; n++)
+        gather_level(d, k->moved_upto, level, generation, l);
+    for (size_t n = 0; q->levels == NULL && (r = queue_row(q, n)) != NULL; n++)
+        gather_fifo(k, r, generation, l);
 }
 
 // What is rewritten makes no room in the ring: of many queues that have a little each, only as much as that is worth it.
@@ -184,20 +230,20 @@ is_little(const struct durable *d, size_t count, size_t bytes)
 }
 
 static bool
-move_loose(struct durable *d, struct queue_disk *k, struct ready_entry *entries, size_t count, size_t bytes)
+move_loose(struct durable *d, struct queue_disk *k, struct loose *l)
 {
-    if (is_little(d, count, bytes)) {
-        for (size_t i = 0; i < count; i++)
-            if (!rewrite(d, k->queue, &entries[i]))
+    if (is_little(d, l->count, l->bytes)) {
+        for (size_t i = 0; i < l->count; i++)
+            if (!rewrite(d, k->queue, &l->entries[i]))
                 return false;
         return true;
     }
-    struct append_job *a = append_new(d, k, false, count);
+    struct append_job *a = append_new(d, k, false, l->count);
     if (a == NULL)
         return false;
-    qsort(entries, count, sizeof(*entries), by_seq);
-    for (size_t i = 0; i < count && append_add(a, &entries[i]); i++)
-        ;
+    qsort(l->entries, l->count, sizeof(*l->entries), by_seq);
+    for (size_t i = 0; i < l->count; i++)
+        LV_ASSERT(append_add(a, &l->entries[i])); // they are no more than one append takes
     return append_submit(d, k, a, true);
 }
 
@@ -218,20 +264,20 @@ rewrite_front(struct durable *d, struct queue_disk *k, size_t count, uint64_t ge
 static bool
 vacate_queue(struct durable *d, struct queue_disk *k, uint64_t generation)
 {
-    size_t bytes, row_bytes, loose_bytes;
+    size_t bytes, row_bytes;
     size_t count = prefix_of(k, fifo_of(k), generation, &bytes);
     if (count > 0) {
         size_t row = worth_moving(k, fifo_of(k), count, &row_bytes);
         return is_little(d, row, LV_MAX(bytes, row_bytes)) ? rewrite_front(d, k, count, generation)
                                                            : append_front(d, k, row, true);
     }
-    struct ready_entry *loose = mem_alloc(APPEND_MAX * sizeof(*loose));
-    if (loose == NULL)
+    struct loose loose = {.entries = mem_alloc(APPEND_MAX * sizeof(*loose.entries)), .max = APPEND_MAX};
+    if (loose.entries == NULL)
         return false;
-    size_t found = gather_loose(k, generation, loose, APPEND_MAX, &loose_bytes);
-    bool is_good = found == 0 || move_loose(d, k, loose, found, loose_bytes);
-    mem_free(loose);
-    if (found == 0) // what has been rewritten is younger
+    gather_loose(d, k, generation, &loose);
+    bool is_good = loose.count == 0 || move_loose(d, k, &loose);
+    mem_free(loose.entries);
+    if (loose.count == 0) // what has been rewritten is younger
         k->oldest = generation + 1;
     return is_good;
 }
@@ -296,10 +342,10 @@ gather_kept(const struct queue_disk *k, struct state_job *j)
     bool is_good = true;
     for (const struct unacked_record *u; is_good && (u = unacked_next(&q->unacked, &cursor)) != NULL;)
         is_good = add_kept(j, &u->entry);
-    const struct ready *all[] = {&q->ready, &k->behind};
-    for (size_t n = 0; n < LV_ARRAY_LEN(all); n++) {
+    const struct ready *r;
+    for (size_t n = 0; (r = queue_row(q, n)) != NULL; n++) {
         struct ready_walk at = {0};
-        for (const struct ready_entry *e; is_good && (e = ready_walk_next(all[n], &at)) != NULL;)
+        for (const struct ready_entry *e; is_good && (e = ready_walk_next(r, &at)) != NULL;)
             is_good = add_kept(j, e);
     }
     for (size_t i = 0; i < k->left_count; i++)
@@ -353,6 +399,7 @@ durable_vacate(struct durable *d, uint64_t generation)
     if (generation > d->vacating)
         d->rewritten = 0;
     d->vacating = LV_MAX(d->vacating, generation);
+    d->vacate_round++;
     d->vacate_failed = false;
     d->is_wave_wanted = true;
 }
@@ -452,6 +499,7 @@ durable_move_step(struct durable *d)
         }
         if (d->qw->w->now_ns < d->move_retry_ns)
             return;
+        d->vacate_round++;
         d->vacate_failed = false;
         d->is_wave_wanted = true;
     }

@@ -5,7 +5,7 @@
 enum next_message
 queue_next(const struct queue *q)
 {
-    const struct ready_entry *e = ready_peek(&q->ready);
+    const struct ready_entry *e = queue_front(q);
     if (LV_LIKELY(e != NULL)) {
         if (LV_LIKELY(ready_entry_message(e) != NULL))
             return NEXT_HERE;

@@ -97,7 +97,9 @@ front_bytes(const struct queue *q, uint64_t count)
 {
     struct ready_cursor at = {0};
     uint64_t bytes = 0;
-    for (const struct ready_entry *e; count > 0 && (e = ready_next(&q->ready, &at)) != NULL; count--)
+    const struct level *top = q->levels != NULL ? q->levels->top : NULL;
+    const struct ready *r = top != NULL ? &top->ready : &q->ready;
+    for (const struct ready_entry *e; count > 0 && (e = ready_next(r, &at)) != NULL; count--)
         bytes += e->body_len;
     return bytes;
 }
@@ -160,17 +162,33 @@ drop_from_chain(struct queue_worker *qw, struct queue *q, uint64_t *dropped)
         .count = count > r->max_length ? count - r->max_length : 0,
         .bytes = q->ready_sum.bytes > r->max_length_bytes ? q->ready_sum.bytes - r->max_length_bytes : 0,
     };
-    uint64_t skipped = r->has_dead_exchange ? 0 : durable_skip_block(qw, q, &excess);
+    uint64_t skipped = dying_is_wanted(qw, q) ? 0 : durable_skip_block(qw, q, &excess);
     *dropped += skipped;
+    for (uint64_t i = 0; i < skipped; i++)
+        dying_count_dropped(qw, q, DEATH_MAXLEN);
     return skipped > 0 || durable_load(qw, q) == NEXT_HERE ? TRIM_DONE : TRIM_WAITS;
 }
 
-static void
-drop_front(struct queue_worker *qw, struct queue *q)
+// Of a queue with priorities the oldest of the lowest level: what matters most is lost last.
+static struct ready_entry
+take_head(struct queue_worker *qw, struct queue *q)
 {
-    struct ready_entry e = *queue_front(q);
+    struct level *lowest = q->levels != NULL ? levels_lowest(q->levels) : NULL;
+    struct ready_entry e = lowest != NULL ? *ready_peek(&lowest->ready) : *queue_front(q);
+    if (lowest == NULL) {
+        queue_pop_front(qw, q);
+        return e;
+    }
+    ready_pop(&lowest->ready, &qw->ready_pools);
+    levels_removed(q->levels, lowest);
+    return e;
+}
+
+static void
+drop_head(struct queue_worker *qw, struct queue *q)
+{
+    struct ready_entry e = take_head(qw, q);
     const struct message *msg = ready_entry_message(&e);
-    queue_pop_front(qw, q);
     q->ready_sum.bytes -= e.body_len;
     q->ready_sum.weight -= msg != NULL ? message_weight(msg) : 0;
     q->ready_sum.persistent -= ready_entry_is(&e, READY_PERSISTENT);
@@ -203,7 +221,7 @@ trim(struct queue_worker *qw, struct queue *q, bool is_offered, size_t *budget)
             result = drop_from_chain(qw, q, &dropped);
         } else {
             (*budget)--;
-            drop_front(qw, q);
+            drop_head(qw, q);
             dropped++;
         }
     }
@@ -258,6 +276,8 @@ limit_step(struct queue_worker *qw)
     size_t budget = LIMIT_A_TURN;
     bool has_more = false;
     list_init(&again);
+    if (qw->durable != NULL && qw->durable->is_ending)
+        return false; // nothing is written any more, nor read
     for (struct list *at; budget > 0 && (at = list_pop_front(&qw->limited)) != NULL;) {
         struct queue_limit *limit = LV_CONTAINER_OF(at, struct queue_limit, node);
         struct queue *q = limit->queue;

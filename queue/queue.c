@@ -70,7 +70,9 @@ queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *ru
 void
 queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
 {
-    LV_ASSERT(ready_push(q->tail, &qw->ready_pools, e));
+    struct ready *r = LV_LIKELY(q->levels == NULL) ? q->tail : queue_ready_of(q, e);
+    LV_ASSERT(ready_push(r, &qw->ready_pools, e));
+    queue_ready_added(q, r);
     sum_add(&q->ready_sum, e, weight);
     q->counters.published++;
     q->active_ms = qw->w->now_ms;
@@ -80,15 +82,31 @@ queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_e
         queue_touch(qw, q);
 }
 
-bool
-queue_enter_late(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
+// Where a message goes whose number was taken earlier. NULL: there was no memory, nothing has changed.
+static struct ready *
+push_late(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
 {
     // While some wait in files: what is not in front of those comes behind them, so that it overtakes nothing of its publisher's.
     struct ready *r = q->tail != &q->ready && e->seq < q->disk->backlog.cursor ? &q->ready : q->tail;
-    bool is_last = r == q->tail && (r->tail == NULL || r->tail->entries[r->tail_pos - 1].seq < e->seq) &&
-                   (r == &q->ready || e->seq >= chain_end(q->disk));
-    if (is_last ? !ready_push(r, &qw->ready_pools, e) : !ready_push_returned(r, e))
+    bool is_last = r == q->tail && (r == &q->ready || e->seq >= chain_end(q->disk));
+    if (LV_UNLIKELY(q->levels != NULL)) {
+        r = queue_ready_of(q, e);
+        if (r == NULL)
+            return NULL;
+        level_came_late(LV_CONTAINER_OF(r, struct level, ready), e->seq);
+        is_last = true;
+    }
+    is_last &= r->tail == NULL || r->tail->entries[r->tail_pos - 1].seq < e->seq;
+    return (is_last ? ready_push(r, &qw->ready_pools, e) : ready_push_returned(r, e)) ? r : NULL;
+}
+
+bool
+queue_enter_late(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
+{
+    struct ready *r = push_late(qw, q, e);
+    if (r == NULL)
         return false;
+    queue_ready_added(q, r);
     sum_add(&q->ready_sum, e, weight);
     q->counters.published++;
     q->active_ms = qw->w->now_ms;
@@ -101,13 +119,15 @@ queue_enter_late(struct queue_worker *qw, struct queue *q, const struct ready_en
 bool
 queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
 {
-    if (!ready_reserve_push(q->tail, &qw->ready_pools))
+    struct ready *r = queue_tail_of(q, msg);
+    if (LV_UNLIKELY(r == NULL) || !ready_reserve_push(r, &qw->ready_pools))
         return false;
     struct ready_entry e = {
         .seq = q->next_seq++,
         .msg = message_ref(msg),
         .body_len = msg->body_len,
-        .count_flags = (msg->flags & MESSAGE_PERSISTENT) != 0 ? READY_PERSISTENT : 0,
+        .count_flags =
+            ((msg->flags & MESSAGE_PERSISTENT) != 0 ? READY_PERSISTENT : 0u) | queue_level_flags(q, msg),
     };
     uint64_t weight = message_weight(msg);
     queue_worker_add_bytes(qw, weight);
@@ -118,7 +138,13 @@ queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
 void
 queue_pop_front(struct queue_worker *qw, struct queue *q)
 {
-    ready_pop(&q->ready, &qw->ready_pools);
+    if (LV_LIKELY(q->levels == NULL)) {
+        ready_pop(&q->ready, &qw->ready_pools);
+        return;
+    }
+    struct level *top = q->levels->top;
+    ready_pop(&top->ready, &qw->ready_pools);
+    levels_removed(q->levels, top);
 }
 
 bool
@@ -128,10 +154,10 @@ queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned f
     bool is_no_ack = (flags & QUEUE_TAKE_NO_ACK) != 0;
     if (!is_no_ack && !unacked_reserve(&q->unacked, &qw->unacked_tables))
         return false;
-    struct ready_entry e = *ready_peek(&q->ready);
+    struct ready_entry e = *queue_front(q);
     struct message *msg = ready_entry_message(&e);
     LV_ASSERT_HOT(msg != NULL);
-    ready_pop(&q->ready, &qw->ready_pools);
+    queue_pop_front(qw, q);
     uint64_t weight = message_weight(msg);
     sum_sub(&q->ready_sum, &e, weight);
     ret->seq = e.seq;
@@ -170,7 +196,8 @@ put_back(struct queue_worker *qw, struct queue *q, const struct ready_entry *fro
 {
     struct ready_entry e = *from;
     e.count_flags &= ~(uint32_t)(UNACKED_IS_GET | UNACKED_RETURNING);
-    if (!ready_reserve_return(&q->ready))
+    struct ready *r = queue_ready_of(q, &e);
+    if (r == NULL || !ready_reserve_return(r))
         return false;
     uint64_t weight = entry_weight(&e);
     sum_sub(&q->unacked_sum, &e, weight);
@@ -179,7 +206,8 @@ put_back(struct queue_worker *qw, struct queue *q, const struct ready_entry *fro
             tx_ack_void(q, e.stored);
         e.stored->flags &= (uint16_t)~STORED_UNACKED;
     }
-    ready_push_reserved(&q->ready, &e);
+    ready_push_reserved(r, &e);
+    queue_ready_added(q, r);
     sum_add(&q->ready_sum, &e, weight);
     return true;
 }
@@ -305,6 +333,12 @@ queue_purge(struct queue_worker *qw, struct queue *q)
     q->ready_sum = (struct queue_sum){0};
     q->counters.purged += count;
     q->active_ms = qw->w->now_ms;
+    struct level *at;
+    for (size_t n = 0; q->levels != NULL && (at = levels_row(q->levels, n)) != NULL; n++)
+        if (at->ready.count > 0)
+            queue_drop_later(qw, &at->ready);
+    if (q->levels != NULL)
+        levels_emptied(q->levels);
     if (q->ready.count > 0)
         queue_drop_later(qw, &q->ready);
     queue_touch(qw, q);
@@ -354,6 +388,10 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
     LV_ASSERT(q->is_dead && q->busy == 0 && q->get_first == NULL && q->disk == NULL);
     if (!queue_worker_drop_ready(qw, &q->ready, budget))
         return false;
+    struct level *at;
+    for (size_t n = 0; q->levels != NULL && (at = levels_row(q->levels, n)) != NULL; n++)
+        if (!queue_worker_drop_ready(qw, &at->ready, budget))
+            return false;
     // Emptied by a cursor, not by taking: nothing looks anything up in it any more.
     size_t cursor = q->bury_cursor;
     for (struct unacked_record *record; *budget > 0; (*budget)--) {
@@ -371,6 +409,7 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
     unacked_fini(&q->unacked, &qw->unacked_tables);
     list_remove(&q->run);
     limit_fini(q);
+    levels_free(q->levels);
     mem_free((void *)q->rules);
     mem_free(q->dying);
     mem_free(q);
@@ -404,7 +443,8 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .persistent = (uint64_t)q->ready_sum.persistent + q->unacked_sum.persistent,
         .consumers = q->consumer_count,
         .memory_bytes = sizeof(*q) + ready_memory(&q->ready) + unacked_memory(&q->unacked) +
-                        q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q),
+                        q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q) +
+                        (q->levels != NULL ? levels_memory(q->levels) : 0),
         .idle_since_ms = idle_ms >= IDLE_AFTER_MS ? q->active_ms : 0,
         .is_refusing = limit_is_refusing(q, 0),
     };

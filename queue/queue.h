@@ -8,6 +8,7 @@
 #pragma once
 
 #include "queue/consumer.h"
+#include "queue/levels.h"
 #include "queue/queue_rules.h"
 #include "queue/ready.h"
 #include "queue/unacked.h"
@@ -65,7 +66,8 @@ struct queue {
     uint16_t busy;      // functions that call back and go on with this queue
     uint8_t durability; // enum queue_durability
     bool is_dead;
-    bool has_exclusive;        // its one consumer is exclusive
+    bool has_exclusive;    // its one consumer is exclusive
+    struct levels *levels; // what waits, of a queue with priorities: `ready` is empty then; NULL: it has none
     struct queue_limit *limit; // limit.h; NULL: no length limit
     struct queue_sum ready_sum, unacked_sum;
     struct queue_counters counters;
@@ -77,7 +79,8 @@ size_t durable_memory(const struct queue *q);
 static inline uint64_t
 queue_ready_count(const struct queue *q)
 {
-    return q->ready.count + (LV_UNLIKELY(q->disk != NULL) ? queue_disk_waiting(q->disk) : 0);
+    uint64_t elsewhere = LV_UNLIKELY(q->disk != NULL) ? queue_disk_waiting(q->disk) : 0;
+    return (LV_UNLIKELY(q->levels != NULL) ? q->levels->count : q->ready.count) + elsewhere;
 }
 
 static inline struct message *
@@ -90,7 +93,43 @@ ready_entry_message(const struct ready_entry *e)
 static inline struct ready_entry *
 queue_front(const struct queue *q)
 {
-    return ready_peek(&q->ready);
+    if (LV_LIKELY(q->levels == NULL))
+        return ready_peek(&q->ready);
+    return q->levels->top != NULL ? ready_peek(&q->levels->top->ready) : NULL;
+}
+
+// The bits of count_flags for a message's level; 0 in a queue without priorities.
+static inline uint32_t
+queue_level_flags(const struct queue *q, const struct message *msg)
+{
+    return LV_LIKELY(q->levels == NULL) ? 0 : (uint32_t)levels_of_priority(q->levels, msg->priority) << 8;
+}
+
+// Where a message that was delivered, or lies on disk, waits again; NULL when out of memory. queue_ready_added tells that it is there.
+LV_MUST_USE static inline struct ready *
+queue_ready_of(struct queue *q, const struct ready_entry *e)
+{
+    if (LV_LIKELY(q->levels == NULL))
+        return &q->ready;
+    struct level *at = levels_get(q->levels, ready_entry_priority(e));
+    return at != NULL ? &at->ready : NULL;
+}
+
+static inline void
+queue_ready_added(struct queue *q, struct ready *r)
+{
+    if (LV_UNLIKELY(q->levels != NULL))
+        levels_added(q->levels, LV_CONTAINER_OF(r, struct level, ready));
+}
+
+// Where a new message goes; NULL when out of memory.
+LV_MUST_USE static inline struct ready *
+queue_tail_of(struct queue *q, const struct message *msg)
+{
+    if (LV_LIKELY(q->levels == NULL))
+        return q->tail;
+    struct level *at = levels_get(q->levels, levels_of_priority(q->levels, msg->priority));
+    return at != NULL ? &at->ready : NULL;
 }
 
 // Removes what queue_front shows; there must be one. Its sums are the caller's to take off.

@@ -217,6 +217,26 @@ ready_next(const struct ready *r, struct ready_cursor *at)
 }
 
 void
+ready_seek(const struct ready *r, uint64_t from, struct ready_cursor *ret_at)
+{
+    struct ready_chunk *chunk = r->head, *before = NULL;
+    *ret_at = (struct ready_cursor){0};
+    for (; chunk != NULL && chunk != r->tail && chunk->entries[chunk->cap - 1].seq < from;
+         chunk = chunk->next)
+        before = chunk;
+    if (chunk == NULL)
+        return;
+    uint32_t first = chunk == r->head ? r->head_pos : 0, end = chunk == r->tail ? r->tail_pos : chunk->cap;
+    uint32_t pos = first;
+    while (pos < end && chunk->entries[pos].seq < from)
+        pos++;
+    if (pos > first)
+        *ret_at = (struct ready_cursor){chunk, pos - 1};
+    else if (before != NULL)
+        *ret_at = (struct ready_cursor){before, before->cap - 1};
+}
+
+void
 ready_move_fifo(struct ready *to, struct ready *from)
 {
     LV_ASSERT(to->head == NULL);

@@ -135,6 +135,9 @@ struct ready_cursor {
 };
 struct ready_entry *ready_next(const struct ready *r, struct ready_cursor *at);
 
+// So that ready_next shows the first of the FIFO with a number from `from` on. Passes over chunks, not entries.
+void ready_seek(const struct ready *r, uint64_t from, struct ready_cursor *ret_at);
+
 // Visits all of it, heap and FIFO, in no order; NULL at the end. It must not change meanwhile.
 struct ready_walk {
     uint32_t heap_at;

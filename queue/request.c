@@ -70,6 +70,12 @@ run_create(struct queue_worker *qw, struct queue_request *r)
     struct queue *q = queue_new(qw, r->def);
     if (q == NULL)
         return QUEUE_NO_MEMORY;
+    // They come with the declaration alone, no policy changes them.
+    if (r->rules != NULL && r->rules->max_priority > 0 &&
+        (q->levels = levels_new(r->rules->max_priority)) == NULL) {
+        mem_free(q);
+        return QUEUE_NO_MEMORY;
+    }
     handle_slots_put(&qw->queues, r->queue, q);
     queue_set_rules(qw, q, r->rules);
     r->rules = NULL;

@@ -217,7 +217,8 @@ let_in(struct queue_worker *qw, struct tx_item *item)
         return true;
     }
     struct message *msg = item->stored != NULL ? item->stored->msg : item->msg;
-    struct ready_entry e = {.seq = item->seq, .body_len = msg->body_len};
+    struct ready_entry e = {
+        .seq = item->seq, .body_len = msg->body_len, .count_flags = queue_level_flags(q, msg)};
     if ((msg->flags & MESSAGE_PERSISTENT) != 0)
         e.count_flags |= READY_PERSISTENT;
     if (item->stored != NULL) {

@@ -22,6 +22,18 @@ model_find(struct model *m, uint32_t queue, uint64_t id)
     return NULL;
 }
 
+static bool
+may_drop(const struct model *m, uint32_t queue)
+{
+    return m->queues[queue].rules.max_length != RULE_NONE;
+}
+
+static uint8_t
+level_of(const struct model *m, const struct entry *e)
+{
+    return LV_MIN(fx_priority_of(e->id), m->queues[e->queue].rules.max_priority);
+}
+
 struct entry *
 model_publish(struct model *m, uint32_t queue, uint64_t id, int session, bool is_persistent)
 {
@@ -33,6 +45,7 @@ model_publish(struct model *m, uint32_t queue, uint64_t id, int session, bool is
                         .queue = (uint16_t)queue,
                         .session = (int8_t)session,
                         .state = ENTRY_QUEUED,
+                        .is_maybe = may_drop(m, queue),
                         .is_persistent = is_persistent,
                         .is_count_known = true};
     return e;
@@ -89,14 +102,15 @@ take_answers(struct model *m)
     m->answer_count = 0;
 }
 
-// Everything that waits in front of it must have gone first; late ones of transactions apart. It may be on its way to a session on another
+// Everything that waits in front of it must have gone first; late ones of transactions apart, and what is of a lower level. It may be on its way to a session on another
 // worker: that is known when all mail has arrived.
 static void
 check_order(struct model *m, const struct entry *e)
 {
     for (uint32_t i = 0; i < m->entry_count && m->suspicion_count < LV_ARRAY_LEN(m->suspicions); i++) {
         const struct entry *o = &m->entries[i];
-        bool is_before = o->queue == e->queue && o->order < e->order && o->state == ENTRY_QUEUED;
+        bool is_before = o->queue == e->queue && o->order < e->order && o->state == ENTRY_QUEUED &&
+                         level_of(m, o) >= level_of(m, e);
         if (is_before && !o->is_maybe && !o->was_tx && !e->was_tx)
             m->suspicions[m->suspicion_count++] = (struct suspicion){o, o->arrivals, e->id};
     }
@@ -138,7 +152,7 @@ model_arrived(struct model *m, uint32_t queue, const struct message *msg, uint64
     e->is_flag_open = false;
     MODEL_CHECK(m, !e->is_count_known || count == e->count, id, "the delivery count is wrong");
     check_order(m, e);
-    e->is_maybe = false;
+    e->is_maybe = may_drop(m, queue);
     e->count = count;
     e->is_count_known = true;
     e->state = ENTRY_OUT;
@@ -286,7 +300,8 @@ model_check_txs(struct model *m)
     memset(away, 0, sizeof away);
     for (uint32_t i = 0; i < m->entry_count; i++) {
         struct entry *e = &m->entries[i];
-        bool is_there = e->state != ENTRY_GONE, counts = is_stored(m, e) && !m->queues[e->queue].is_deleted;
+        bool is_there = e->state != ENTRY_GONE,
+             counts = is_stored(m, e) && !m->queues[e->queue].is_deleted && !may_drop(m, e->queue);
         if (e->tx != 0 && counts && !m->queues[e->queue].is_delete_open)
             *(is_there ? &there[e->tx] : &away[e->tx]) += 1;
         // What was not synced yet may be missing without having been acknowledged.

@@ -29,6 +29,7 @@ struct sim_queue {
     uint32_t flags;
     int worker;
     bool is_deleted, is_delete_open; // answered; on its way
+    struct queue_rules rules;        // priorities, a length limit: what waits there may be dropped
 };
 
 struct sim_tx {

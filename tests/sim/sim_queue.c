@@ -3,7 +3,7 @@
 //     sim_queue [first seed] [count] [planted bugs, as a number]
 //
 // A seed is a story of several lives of one data directory. In each life sessions on two workers publish to durable and transient queues, with
-// confirms and in transactions, consume, get, acknowledge, give back, purge and delete, while log and mover take their steps at random and
+// confirms and in transactions (some of the queues with priorities or a length limit), consume, get, acknowledge, give back, purge and delete, while log and mover take their steps at random and
 // faults come by plan; then there is an orderly stop, or the process dies, by itself or with the power. After each start the
 // queues are made again and compared with the model (queue_model.h), by what they deliver: confirmed messages are there, in order, as they
 // were published; what is gone durably is not; transactions are whole. Segments are tiny, so that the ring comes round all the time.
@@ -278,6 +278,12 @@ new_queue(void)
                : kind == 1 ? QUEUE_DURABLE | QUEUE_RELAXED_OS
                : kind == 2 ? QUEUE_DURABLE | QUEUE_RELAXED_MEMORY
                            : QUEUE_DURABLE;
+    q->rules = queue_rules_none;
+    if (dice(4) == 0)
+        q->rules.max_priority = dice(2) == 0 ? 3 : 200;
+    if (dice(8) == 0)
+        q->rules.max_length = dice(60);
+    fx->rules = &q->rules;
     q->handle = fx_queue(q->worker, q->flags);
     q->id = fx_queue_id(q->handle);
     return i;
@@ -560,6 +566,7 @@ start(bool is_first)
     fx->on_published = on_published;
     fx->on_deliver = on_deliver;
     fx->queue_flags = 0;
+    fx->priorities = 10;
     for (int s = 0; s < SIM_SESSIONS; s++)
         fx_session_on(s, s % SIM_WORKERS);
     bool is_good = true;
@@ -567,6 +574,7 @@ start(bool is_first)
         struct sim_queue *q = &m->queues[i];
         if (q->is_deleted || (q->flags & QUEUE_DURABLE) == 0)
             continue;
+        fx->rules = &q->rules;
         q->handle = fx_queue_back(q->worker, q->flags, q->id);
         is_good = q->handle != 0;
     }

@@ -236,7 +236,7 @@ is_all_idle(void)
         struct worker *w = fx_member(i);
         const struct queue_worker *qw = queue_worker_of(w);
         if (!list_is_empty(&qw->runnable) || !list_is_empty(&qw->dead) || !list_is_empty(&qw->purged) ||
-            !list_is_empty(&qw->limited))
+            (!list_is_empty(&qw->limited) && !fx->has_crashed))
             return false;
         for (int k = 0; k <= last; k++) {
             if (mailbox_has_mail(w->out[k]) || mailbox_can_progress(w->out[k]))
@@ -352,6 +352,7 @@ fx_queue_back(int worker, uint32_t flags, uint64_t id)
     bool is_done = false;
     struct queue_request *r = new_request(QUEUE_REQUEST_CREATE, def->handle);
     r->def = def;
+    r->rules = fx->rules != NULL ? queue_rules_copy(fx->rules) : NULL;
     r->done = request_done;
     r->ctx = &is_done;
     queue_request_send(r); // carried out at once: no thread runs yet
@@ -383,6 +384,7 @@ fx_queue(int worker, uint32_t flags)
     fx->next_id = def->id + 1;
     struct queue_request *r = new_request(QUEUE_REQUEST_CREATE, def->handle);
     r->def = def;
+    r->rules = fx->rules != NULL ? queue_rules_copy(fx->rules) : NULL;
     r = fx_request(-1, r);
     assert_int_equal(r->outcome, QUEUE_OK);
     queue_request_free(r);
@@ -491,7 +493,15 @@ fx_message(uint64_t id, uint32_t body_len)
     for (uint32_t i = sizeof(id); i < body_len; i++)
         body[i] = (uint8_t)(id * 31 + i * 7 + (i >> 8));
     m->flags = fx != NULL ? fx->message_flags : 0;
+    m->priority = fx_priority_of(id);
     return m;
+}
+
+uint8_t
+fx_priority_of(uint64_t id)
+{
+    uint64_t mixed = id * UINT64_C(0x9E3779B97F4A7C15) >> 40;
+    return (uint8_t)(fx != NULL && fx->priorities > 0 ? mixed % fx->priorities : 0);
 }
 
 uint64_t

@@ -63,6 +63,8 @@ struct fx {
     uint64_t next_id;     // of the next queue; 0: 1
     uint32_t queue_flags; // added to those of every queue
     uint8_t message_flags;
+    uint8_t priorities;              // of messages: one of so many, by its number; 0: none has any
+    const struct queue_rules *rules; // of queues to be made; NULL: none
     // The store, when there is one:
     struct powercut *disk;
     bool is_own_disk, is_started, has_crashed, is_out_of_service;
@@ -140,6 +142,7 @@ void fx_rot(lv_handle queue, const struct ready_entry *e);
 void fx_assert_nothing_left(void);
 
 struct message *fx_message(uint64_t id, uint32_t body_len);
+uint8_t fx_priority_of(uint64_t id);
 uint64_t fx_message_id(const struct message *m);
 void fx_publish(int session, lv_handle queue, uint64_t id);
 void fx_settle(int session, lv_handle queue, enum settle_kind kind, uint64_t seq);

@@ -82,12 +82,12 @@ fx_store_open(const struct fx_config *config)
         fx = NULL;
         return err;
     }
-    fx->mover = mover_new(&(struct mover_config){
-        .io = io,
-        .data_dir = fx->dir,
-        .log = fx->recovery.log,
-        .port_count = (unsigned)config->workers,
-        .sync_all_min = fx->disk != NULL ? 1 + rng_below(&fx->rng, 4) : 0});
+    fx->mover =
+        mover_new(&(struct mover_config){.io = io,
+                                         .data_dir = fx->dir,
+                                         .log = fx->recovery.log,
+                                         .port_count = (unsigned)config->workers,
+                                         .sync_all_min = fx->disk != NULL ? 1 + rng_below(&fx->rng, 4) : 0});
     fx->durable = (struct durable_config){.log = fx->recovery.log,
                                           .mover = fx->mover,
                                           .recovery = &fx->recovery,
@@ -161,11 +161,12 @@ void
 fx_let_go(lv_handle queue)
 {
     struct queue *q = fx_queue_of(queue);
-    struct ready_cursor at = {0};
-    for (uint32_t i = 0; i < q->ready.heap_count; i++)
-        durable_let_go(queue_worker_of(fx_member((int)handle_worker(queue))), q, q->ready.heap[i].stored);
-    for (const struct ready_entry *e; (e = ready_next(&q->ready, &at)) != NULL;)
-        durable_let_go(queue_worker_of(fx_member((int)handle_worker(queue))), q, e->stored);
+    const struct ready *r;
+    for (size_t n = 0; (r = queue_row(q, n)) != NULL; n++) {
+        struct ready_walk at = {0};
+        for (const struct ready_entry *e; (e = ready_walk_next(r, &at)) != NULL;)
+            durable_let_go(queue_worker_of(fx_member((int)handle_worker(queue))), q, e->stored);
+    }
 }
 
 void

@@ -293,7 +293,7 @@ enum { MESSAGES = 64, STEPS = 60 };
 static struct {
     struct rng rng;
     lv_handle q;
-    uint64_t ready[MESSAGES], out[MESSAGES], out_seqs[MESSAGES]; // ids: ready ascending
+    uint64_t ready[MESSAGES], out[MESSAGES], out_seqs[MESSAGES]; // ids; ready: in the order they would go out
     size_t ready_count, out_count;
     uint64_t next_id, dropped, refused;
     struct queue_rules rules;
@@ -311,11 +311,21 @@ model_over(size_t count)
     return count > model.rules.max_length || count * 16 > model.rules.max_length_bytes;
 }
 
+static uint8_t
+level_of(uint64_t id)
+{
+    return LV_MIN(fx_priority_of(id), model.rules.max_priority);
+}
+
+// The oldest of the lowest level.
 static void
 model_trim(void)
 {
     while (model.rules.overflow == OVERFLOW_DROP_HEAD && model_over(model.ready_count)) {
-        memmove(model.ready, model.ready + 1, --model.ready_count * sizeof(model.ready[0]));
+        size_t at = model.ready_count - 1;
+        while (at > 0 && level_of(model.ready[at - 1]) == level_of(model.ready[at]))
+            at--;
+        memmove(model.ready + at, model.ready + at + 1, (--model.ready_count - at) * sizeof(model.ready[0]));
         model.dropped++;
     }
 }
@@ -325,7 +335,9 @@ model_insert(uint64_t id)
 {
     size_t at = model.ready_count++;
     assert_true(at < MESSAGES);
-    for (; at > 0 && model.ready[at - 1] > id; at--)
+    for (; at > 0 && (level_of(model.ready[at - 1]) < level_of(id) ||
+                      (level_of(model.ready[at - 1]) == level_of(id) && model.ready[at - 1] > id));
+         at--)
         model.ready[at] = model.ready[at - 1];
     model.ready[at] = id;
 }
@@ -381,8 +393,10 @@ step_settle(void)
 static void
 step_rules(void)
 {
+    uint8_t max_priority = model.rules.max_priority; // does not change
     model.rules = rules_of(dice(3) == 0 ? RULE_NONE : dice(20), dice(2) == 0 ? RULE_NONE : dice(300),
                            (enum queue_overflow)dice(3));
+    model.rules.max_priority = max_priority;
     fx_rules(model.q, &model.rules);
     fx_quiet();
     model_trim();
@@ -394,6 +408,9 @@ sequence(uint64_t seed)
     memset(&model, 0, sizeof model);
     rng_init(&model.rng, seed);
     model.next_id = 1;
+    model.rules.max_priority = seed % 2 == 0 ? 0 : 5;
+    fx->priorities = seed % 2 == 0 ? 0 : 8;
+    fx->rules = &model.rules;
     model.q = fx_queue(0, 0);
     step_rules();
     for (int i = 0; i < STEPS; i++) {

@@ -1,6 +1,6 @@
 // test_model.c: random operations on one queue against a naive model, exact to the message and the consumer:
-// what is delivered must be the lowest waiting message, and go to the consumer that is next by priority and
-// turn.
+// what is delivered must be the lowest waiting message (of the highest level, where the queue has priorities), and go to the consumer that
+// is next by priority and turn.
 //
 // One worker, so that everything happens in an order the model sees, or a user on another worker that waits
 // after each step: near and far must come to the same. Half of the sequences page bodies out.
@@ -14,6 +14,7 @@ enum { CONSUMERS = 5, MESSAGES = 96, STEPS = 45 };
 
 struct model_message {
     uint64_t seq, id;
+    uint8_t level;
     uint32_t count;
     bool is_redelivered;
     int consumer; // out: index, -1: of a get
@@ -32,7 +33,8 @@ static struct model {
     struct rng rng;
     lv_handle q;
     bool is_single_active;
-    struct model_message ready[MESSAGES], out[MESSAGES]; // ready: by seq
+    struct queue_rules rules;
+    struct model_message ready[MESSAGES], out[MESSAGES]; // ready: by level and seq
     size_t ready_count, out_count;
     struct model_consumer consumers[CONSUMERS];
     uint64_t clock, next_seq, next_id;
@@ -91,7 +93,10 @@ model_insert(struct model_message m)
 {
     assert_true(model.ready_count < MESSAGES);
     size_t at = model.ready_count++;
-    for (; at > 0 && model.ready[at - 1].seq > m.seq; at--)
+    m.level = LV_MIN(fx_priority_of(m.id), model.rules.max_priority);
+    for (; at > 0 && (model.ready[at - 1].level < m.level ||
+                      (model.ready[at - 1].level == m.level && model.ready[at - 1].seq > m.seq));
+         at--)
         model.ready[at] = model.ready[at - 1];
     model.ready[at] = m;
 }
@@ -307,6 +312,11 @@ sequence(uint64_t seed)
     model = (struct model){.next_seq = 1, .next_id = seed * 1000, .delivered = delivered};
     rng_init(&model.rng, seed);
     model.is_single_active = seed % 5 == 0;
+    model.rules = queue_rules_none;
+    // Levels that messages do not use, and messages above the highest level.
+    model.rules.max_priority = seed % 3 != 0 ? 0 : seed % 2 == 0 ? 4 : 255;
+    fx->priorities = model.rules.max_priority == 0 ? 0 : model.rules.max_priority == 4 ? 10 : 255;
+    fx->rules = model.rules.max_priority > 0 ? &model.rules : NULL;
     model.q = fx_queue(0, model.is_single_active ? QUEUE_SINGLE_ACTIVE : 0);
     for (int i = 0; i < STEPS; i++) {
         step();
