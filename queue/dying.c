@@ -72,8 +72,7 @@ text_of(enum dead_outcome outcome)
         [DEAD_TAKEN] = "delivered",
         [DEAD_NO_EXCHANGE] = "there is no such exchange",
         [DEAD_NO_ROUTE] = "the exchange leads to no queue",
-        [DEAD_CYCLE] = "it would go round in a circle: the exchange leads to queues where it died before, "
-                       "without being rejected",
+        [DEAD_CYCLE] = "it leads to queues where it died before: a circle",
         [DEAD_REFUSED] = "a queue refused it",
         [DEAD_NO_MEMORY] = "out of memory",
     };
