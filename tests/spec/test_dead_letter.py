@@ -19,6 +19,15 @@ def die_rejected(ch, queue, body=b"x", exchange="", key=None, **props):
     ch.send("basic.reject", delivery_tag=ch.get_soon(queue, no_ack=False).delivery_tag, requeue=False)
 
 
+def die_maxlen(ch, queue, body=b"x", exchange="", key=None, **props):
+    """Of a queue with max_length=0."""
+    ch.publish(exchange, queue if key is None else key, body, **props)
+
+
+# The arguments that a queue needs for it, beside those of source(); how; the reason.
+WAYS = [pytest.param({}, die_rejected, "rejected", id="rejected"), pytest.param({"max_length": 0}, die_maxlen, "maxlen", id="maxlen")]
+
+
 def source(ch, exchange="", key=None, **arguments):
     """A queue with that dead-letter exchange and key. Further arguments with _ for -, without x-."""
     args = {"x-dead-letter-exchange": exchange, **({} if key is None else {"x-dead-letter-routing-key": key})}
@@ -57,9 +66,10 @@ def dead(ch):
 # --- headers, properties, address --------------------------------------------------------------------------------------------
 
 
-def test_the_first_death(ch, dead):
-    q = source(ch, key=dead)
-    die_rejected(ch, q, b"body", content_type="text/plain", expiration="60000", delivery_mode=2, message_id="m", user_id="guest",
+@pytest.mark.parametrize("arguments, die, reason", WAYS)
+def test_the_first_death(ch, dead, arguments, die, reason):
+    q = source(ch, key=dead, **arguments)
+    die(ch, q, b"body", content_type="text/plain", expiration="60000", delivery_mode=2, message_id="m", user_id="guest",
                  priority=3, headers={"zz": 1, "Alpha": "x", "CC": ["nope1", "nope2"], "b": wire.T("b", 3)})
     got = ch.get_soon(dead)
     assert (got.body, got.exchange, got.routing_key, got.redelivered) == (b"body", "", dead, False)
@@ -69,8 +79,8 @@ def test_the_first_death(ch, dead):
     assert list(death) == ["count", "reason", "queue", "time", "exchange", "routing-keys", "original-expiration"]
     check_time(death)
     assert headers == {"Alpha": "x", "b": wire.T("b", 3), "zz": 1, "x-first-death-exchange": "", "x-first-death-queue": q,
-                       "x-first-death-reason": "rejected",
-                       "x-death": [{"count": count(1), "reason": "rejected", "queue": q, "exchange": "",
+                       "x-first-death-reason": reason,
+                       "x-death": [{"count": count(1), "reason": reason, "queue": q, "exchange": "",
                                     "routing-keys": [q, "nope1", "nope2"], "original-expiration": "60000"}]}
     del got.props["headers"]
     assert got.props == {"content_type": "text/plain", "delivery_mode": 2, "message_id": "m", "user_id": "guest", "priority": 3}
@@ -242,10 +252,10 @@ def test_a_fan_out_of_1000(ch, name):
     targets = [ch.queue("", exclusive=True) for _ in range(1000)]
     for target in targets:
         ch.send("queue.bind", queue=target, exchange=exchange, nowait=True)
-    for n in range(20):
+    for n in range(5):
         die_rejected(ch, q, b"%d" % n)
     for target in targets:
-        for n in range(20):
+        for n in range(5):
             assert ch.get_soon(target).body == b"%d" % n
         assert ch.get(target) is None
     ch.call("exchange.delete", exchange=exchange)
@@ -350,6 +360,42 @@ def test_a_persistent_message_is_confirmed_and_dead_lettered(ch, name):
     ch.call("queue.delete", queue=target)
 
 
+# --- length limits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_oldest_of_many(ch, dead):
+    q = source(ch, key=dead, max_length=10)
+    for n in range(5000):
+        ch.publish("", q, b"%d" % n)
+    assert [int(ch.get_soon(dead).body) for _ in range(4990)] == list(range(4990))
+    assert [int(ch.get_soon(q).body) for _ in range(10)] == list(range(4990, 5000))
+
+
+def test_a_circle_is_cut(ch, name):
+    """A and B, full at once, are each other's dead-letter queue; a queue that is its own."""
+    a, b, own = name("a"), name("b"), name("own")
+    for q, target in ((a, b), (b, a), (own, own)):
+        ch.queue(q, exclusive=True, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": target, "x-max-length": 0})
+    for _ in range(100):
+        for q in (a, b, own):
+            ch.publish("", q, b"x")
+    ch.sync()
+    time.sleep(0.2)
+    assert [ch.count(q)[0] for q in (a, b, own)] == [0, 0, 0]
+
+
+def test_a_full_target_loses_it_at_most_once(ch, name):
+    target = name("target")
+    ch.queue(target, exclusive=True, arguments={"x-max-length": 3, "x-overflow": "reject-publish"})
+    q = source(ch, key=target)
+    for n in range(10):
+        die_rejected(ch, q, b"%d" % n)
+    ch.sync()
+    time.sleep(0.3)  # all have been refused, or there is room for one that was late
+    assert [ch.get_soon(target).body for _ in range(3)] == [b"0", b"1", b"2"]
+    assert ch.get(target) is None and ch.get(q) is None
+
+
 # --- at least once -----------------------------------------------------------------------------------------------------------------
 
 
@@ -371,5 +417,27 @@ def test_at_least_once_waits_for_a_route(ch, name):
     assert sorted(int(ch.get_soon(target).body) for _ in range(600)) == list(range(600))
     assert ch.get(target) is None
     for queue in (q, target):
+        ch.call("queue.delete", queue=queue)
+    ch.call("exchange.delete", exchange=exchange)
+
+
+@pytest.mark.leveret_only("it looks again after three minutes")
+def test_at_least_once_waits_for_room(ch, name):
+    """Two targets, one of them full: the message goes to each once, and leaves its queue when both have it."""
+    exchange, q, full, other = name("x"), name("source"), name("full"), name("other")
+    ch.queue(q, durable=True, arguments={"x-queue-type": "quorum", "x-dead-letter-exchange": exchange, "x-overflow": "reject-publish",
+                                         "x-dead-letter-strategy": "at-least-once"})
+    ch.call("exchange.declare", exchange=exchange, type="fanout")
+    ch.queue(full, durable=True, arguments={"x-max-length": 10, "x-overflow": "reject-publish"})
+    ch.queue(other, durable=True)
+    for queue in (full, other):
+        ch.call("queue.bind", queue=queue, exchange=exchange)
+    for n in range(60):
+        die_rejected(ch, q, b"%d" % n, delivery_mode=2)
+    assert [int(ch.get_soon(other).body) for _ in range(60)] == list(range(60))
+    assert sorted(int(ch.get_soon(full).body) for _ in range(60)) == list(range(60))
+    time.sleep(0.3)
+    for queue in (q, full, other):
+        assert ch.get(queue) is None
         ch.call("queue.delete", queue=queue)
     ch.call("exchange.delete", exchange=exchange)
