@@ -74,11 +74,16 @@ put_merged(struct buf *out, struct slice table, struct slice fresh, const char *
 // --- deaths ---
 
 static bool
+is_text(const struct field *f)
+{
+    return f->type == FIELD_LONGSTR || f->type == FIELD_BINARY;
+}
+
+static bool
 text_is(struct slice table, const char *name, struct slice text)
 {
     struct field f;
-    return table_find(table, slice_str(name), &f) && (f.type == FIELD_LONGSTR || f.type == FIELD_BINARY) &&
-           slice_eq(f.bytes, text);
+    return table_find(table, slice_str(name), &f) && is_text(&f) && slice_eq(f.bytes, text);
 }
 
 static bool
@@ -162,13 +167,47 @@ put_death_again(struct table_writer *w, struct slice old)
     buf_fini(&table);
 }
 
+// What tells a circle, and counts, of a death that is too long to be carried on as it is.
+static void
+put_death_short(struct table_writer *w, struct slice old)
+{
+    struct field queue, reason, count;
+    if (!table_find(old, SLICE_LIT("queue"), &queue) || !is_text(&queue) || queue.bytes.len > UINT8_MAX ||
+        !table_find(old, SLICE_LIT("reason"), &reason) || !is_text(&reason) || reason.bytes.len > UINT8_MAX)
+        return;
+    array_begin_table(w);
+    if (table_find(old, SLICE_LIT("count"), &count) && field_is_integer(&count))
+        table_put(w, SLICE_LIT("count"), &count);
+    table_put(w, SLICE_LIT("queue"), &queue);
+    table_put(w, SLICE_LIT("reason"), &reason);
+    table_writer_end(w);
+}
+
+static void
+put_others(struct table_writer *w, const struct dead *d, struct slice earlier)
+{
+    size_t bytes = 0, count = 0;
+    struct field item;
+    for (struct array_iter it = array_iter_of(earlier);
+         count < DEATH_EARLIER_MAX && array_iter_next(&it, &item);) {
+        if (is_same_death(&item, d->death))
+            continue;
+        count++;
+        if (bytes + it.item.len <= DEATH_EARLIER_BYTES) {
+            bytes += it.item.len;
+            table_put_raw(w, it.item);
+        } else if (item.type == FIELD_TABLE) {
+            put_death_short(w, item.table);
+        }
+    }
+}
+
 // `earlier`: what is in the header already; its type is not FIELD_ARRAY: it is replaced; NULL: there is none.
 static void
 put_deaths(struct table_writer *w, const struct dead *d, const struct field *earlier)
 {
     bool has_array = earlier != NULL && earlier->type == FIELD_ARRAY, is_again = false;
     struct field item;
-    size_t kept = 0;
     table_begin_array(w, SLICE_LIT("x-death"));
     if (has_array) {
         for (struct array_iter it = array_iter_of(earlier->array);
@@ -180,16 +219,8 @@ put_deaths(struct table_writer *w, const struct dead *d, const struct field *ear
     }
     if (!is_again)
         put_death(w, d, has_array);
-    if (has_array) {
-        for (struct array_iter it = array_iter_of(earlier->array); array_iter_next(&it, &item);) {
-            if (is_same_death(&item, d->death))
-                continue;
-            kept += it.item.len;
-            if (kept > DEATH_EARLIER_BYTES)
-                break;
-            table_put_raw(w, it.item);
-        }
-    }
+    if (has_array)
+        put_others(w, d, earlier->array);
     table_writer_end(w);
 }
 
@@ -254,8 +285,7 @@ by_name(const void *a, const void *b)
 bool
 death_trail_init(struct death_trail *t, struct slice headers)
 {
-    struct field deaths, item;
-    struct slice name;
+    struct field deaths, item, queue;
     *t = (struct death_trail){0};
     if (!table_find(headers, SLICE_LIT("x-death"), &deaths) || deaths.type != FIELD_ARRAY)
         return true;
@@ -264,11 +294,10 @@ death_trail_init(struct death_trail *t, struct slice headers)
         return false;
     for (struct array_iter it = array_iter_of(deaths.array); array_iter_next(&it, &item);) {
         // A client's hand shows: what lies behind did not come about by itself.
-        if (item.type != FIELD_TABLE ||
-            (table_find_longstr(item.table, SLICE_LIT("reason"), &name) && slice_eq_str(name, "rejected")))
+        if (item.type != FIELD_TABLE || text_is(item.table, "reason", SLICE_LIT("rejected")))
             break;
-        if (table_find_longstr(item.table, SLICE_LIT("queue"), &name))
-            t->names[t->count++] = name;
+        if (table_find(item.table, SLICE_LIT("queue"), &queue) && is_text(&queue))
+            t->names[t->count++] = queue.bytes;
     }
     qsort(t->names, t->count, sizeof(*t->names), by_name);
     return true;

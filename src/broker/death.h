@@ -7,8 +7,9 @@
 
 #include "queue/ops.h"
 
-// LIMIT: bytes of the earlier deaths that a message carries on; the oldest beyond that are forgotten.
-enum { DEATH_EARLIER_BYTES = 128 * 1024 };
+// LIMIT: earlier deaths that a message carries on, and their bytes. Beyond the bytes only queue, reason and count of a death are kept, so that
+// circles are seen also where clients made the headers long; beyond the number the oldest are forgotten.
+enum { DEATH_EARLIER_MAX = 512, DEATH_EARLIER_BYTES = 32 * 1024 };
 
 struct death {
     struct slice queue; // where it died
