@@ -174,6 +174,22 @@ join_tags(const struct config *c, struct buf *out)
         buf_printf(out, "%s%s", i > 0 ? "," : "", c->default_user_tags.items[i]);
 }
 
+static struct topology_default_policy *
+default_policies(const struct config *c)
+{
+    struct topology_default_policy *all = mem_xcalloc(c->default_policy_count + 1, sizeof *all);
+    for (size_t i = 0; i < c->default_policy_count; i++) {
+        const struct config_default_policy *p = &c->default_policies[i];
+        all[i] = (struct topology_default_policy){
+            .name = slice_str(p->name),
+            .vhost_pattern = slice_str(p->vhost_pattern),
+            .queue_pattern = slice_str(p->queue_pattern),
+            .definition = slice_str(p->definition),
+        };
+    }
+    return all;
+}
+
 static int
 topology_stage_start(struct daemon *d, struct buf *problem)
 {
@@ -182,6 +198,7 @@ topology_stage_start(struct daemon *d, struct buf *problem)
     struct buf tags = BUF_INIT;
     char *error = NULL;
     join_tags(c, &tags);
+    struct topology_default_policy *policies = default_policies(c);
     struct topology_config topology = {
         .data_dir = c->data_dir,
         .default_vhost = slice_str(c->default_vhost),
@@ -197,6 +214,8 @@ topology_stage_start(struct daemon *d, struct buf *problem)
         .password_rule = password_rule,
         .limits = &limits,
         .vhost_defaults = vhost_defaults,
+        .default_policies = policies,
+        .default_policy_count = c->default_policy_count,
         .placement = placement_of(c),
         .vhost_deleted = vhost_deleted,
         .user_deleted = user_deleted,
@@ -204,6 +223,7 @@ topology_stage_start(struct daemon *d, struct buf *problem)
     };
     int err = topology_start(d->crew, &topology, &error);
     buf_fini(&tags);
+    mem_free(policies);
     if (err < 0)
         buf_printf(problem, "%s", error != NULL ? error : err_text(err));
     mem_free(error);

@@ -185,6 +185,7 @@ management_start(struct daemon *d, struct buf *problem)
         .rotate_logs = on_rotate_logs,
         .set_log_level = on_set_log_level,
         .resources = on_resources,
+        .is_operator_policy_frozen = d->config->is_operator_policy_frozen,
         .password_rule = stages_password_rule(),
         .ctx = d,
     };

@@ -127,6 +127,12 @@ void policy_matcher_free(struct policy_matcher *m);          // accepts NULL
 // Patterns tried since it was made: what its work has cost.
 uint64_t policy_matcher_tries(const struct policy_matcher *m);
 
+// A regular expression of a configuration, as those of policies: compiled, or NULL with Erlang's words for why not in `reason`.
+// `column`: where these stand in their line, which is broken as Erlang would.
+void *policy_regex_compile(struct slice pattern, unsigned column, struct buf *reason);
+void policy_regex_free(void *code);                                                       // accepts NULL
+bool policy_regex_matches(struct policy_matcher *m, const void *code, struct slice text); // given up: false
+
 // The two that are for one object.
 struct policy_pair {
     const struct policy *of[POLICY_KINDS]; // NULL: none

@@ -44,7 +44,3 @@ bool policy_key_parse(const char *name, enum policy_key *ret_key);
 // A definition (any JSON value) as RabbitMQ checks it; false with its text, without a line's end, at the end of `reason`.
 bool policy_check_definition(enum policy_kind kind, struct slice name, const json_t *definition,
                              struct buf *reason);
-// {"missing terminating ] for character class",1}: why a regex is none. `column`: where the text stands in its line, which is
-// broken as Erlang would. Compiles `pattern`; NULL then.
-void *policy_regex_compile(struct slice pattern, unsigned column, struct buf *reason);
-void policy_regex_free(void *code); // accepts NULL

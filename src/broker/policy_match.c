@@ -108,12 +108,24 @@ warn(struct policy_matcher *m, const struct policy *p, struct slice name, int rc
              SLICE_FMT(p->name), SLICE_FMT(p->vhost), SLICE_FMT(name), rc);
 }
 
+static int
+match(struct policy_matcher *m, const void *code, struct slice text)
+{
+    const uint8_t *ptr = text.ptr != NULL ? text.ptr : (const uint8_t *)"";
+    m->tries++;
+    return pcre2_match(code, ptr, text.len, 0, PCRE2_NO_UTF_CHECK, m->data, m->context);
+}
+
+bool
+policy_regex_matches(struct policy_matcher *m, const void *code, struct slice text)
+{
+    return match(m, code, text) >= 0;
+}
+
 static bool
 matches(struct policy_matcher *m, const struct policy *p, struct slice name)
 {
-    const uint8_t *text = name.ptr != NULL ? name.ptr : (const uint8_t *)"";
-    m->tries++;
-    int rc = pcre2_match(p->code, text, name.len, 0, PCRE2_NO_UTF_CHECK, m->data, m->context);
+    int rc = match(m, p->code, name);
     if (LV_UNLIKELY(rc < 0 && rc != PCRE2_ERROR_NOMATCH))
         warn(m, p, name, rc);
     return rc >= 0; // 0: matched, more groups than the match data has room for

@@ -177,6 +177,12 @@ struct topology_limits {
 
 struct vhost_defaults;
 
+// An operator policy that each vhost made from now on gets whose name matches.
+struct topology_default_policy {
+    struct slice name, vhost_pattern, queue_pattern;
+    struct slice definition; // JSON object
+};
+
 struct topology_config {
     const char *data_dir;                                   // NULL: nothing is kept (tests)
     struct slice default_vhost, default_user, default_pass; // made when the store is new
@@ -185,6 +191,8 @@ struct topology_config {
     const struct password_rule *password_rule;   // that default_pass has to fulfil; NULL: none
     const struct topology_limits *limits;        // NULL: none
     const struct vhost_defaults *vhost_defaults; // limits of new vhosts; NULL: none. Outlives the crew
+    const struct topology_default_policy *default_policies; // default_policy_count of them
+    size_t default_policy_count;
     enum queue_placement placement;
     // On the writer's thread, after a vhost or user was deleted: sessions are to be closed (may be NULL).
     void (*vhost_deleted)(void *ctx, struct slice name);

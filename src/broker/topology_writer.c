@@ -401,6 +401,7 @@ topology_writer_free(struct topology_writer *tw)
     mem_free(tw->owed);
     mem_free(tw->free_slots);
     policy_matcher_free(tw->matcher);
+    default_policies_fini(tw);
     if (tw->meta != NULL)
         meta_close(tw->meta);
     mem_free(tw);

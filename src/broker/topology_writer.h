@@ -266,6 +266,8 @@ struct topology_writer {
     unsigned telling_count;
     uint32_t policy_serial; // last one given
     struct policy_matcher *matcher;
+    struct default_policy *default_policies; // topology_writer_defaults.c
+    size_t default_policy_count;
     struct list history;            // struct version_record.node: published, not adopted by all
     struct version_record *pending; // made, to be published when the rings have taken all creations
     struct inttab conns;            // connection id → struct conn_entry
@@ -454,9 +456,18 @@ bool vhost_must_wait(struct vhost_entry *e, struct task *task);
 // The vhost for a request on an object in it; NULL with 530 when it is not there or going.
 struct vhost_entry *vhost_for_task(struct topology_writer *tw, struct task *task);
 
+// topology_writer_defaults.c
+// -LE_INVAL with a sentence (heap) when one of them is no policy.
+LV_MUST_USE int default_policies_init(struct topology_writer *tw, const struct topology_config *config,
+                                      char **ret_error);
+void default_policies_fini(struct topology_writer *tw);
+void default_policies_apply(struct topology_writer *tw, struct vhost_entry *e); // a vhost that was just made
+
 // topology_writer_policy.c
 // CHANGE_PARAMETER_PUT or _DELETE of a policy; the vhost is not being deleted.
 void task_policy(struct topology_writer *tw, struct task *task, enum policy_kind kind);
+// Puts a policy that is checked, with its parameter and row.
+void policy_add(struct topology_writer *tw, struct vhost_entry *e, struct policy *p);
 // A policy from the store; -LE_INVAL with the reason when it is none any more.
 LV_MUST_USE int policy_load(struct topology_writer *tw, const struct policy_args *args, struct buf *reason);
 void policy_undo(struct topology_writer *tw, struct vhost_entry *e, struct policy_change *change);

@@ -178,6 +178,7 @@ vhost_create(struct topology_writer *tw, struct task *task)
     struct vhost_entry *e = vhost_entry_add(tw, id_take(tw), r->name, &settings);
     vhost_store(tw, &e->now->v);
     exchange_add_system(tw, e);
+    default_policies_apply(tw, e);
     r->is_created = true;
 }
 

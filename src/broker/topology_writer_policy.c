@@ -15,7 +15,7 @@
 #include "src/broker/topology_writer.h"
 
 // LIMIT: objects looked at and patterns tried in one turn; questions to owners under way.
-enum { SWEEP_STEPS_MAX = 4096, SWEEP_TELLINGS_MAX = 1024 };
+enum { SWEEP_STEPS_MAX = 2048, SWEEP_TELLINGS_MAX = 512 };
 
 // --- what policies say --------------------------------------------------------------------------------------------------------
 
@@ -125,6 +125,28 @@ policy_load(struct topology_writer *tw, const struct policy_args *args, struct b
 }
 
 static void
+store_parameter(struct topology_writer *tw, const struct policy *p, struct slice value)
+{
+    struct topology_key key = {{policy_component(p->kind), p->vhost, p->name}};
+    parameter_put(tw, &key, value);
+    struct meta_parameter row = {
+        .component = key.part[0], .vhost = p->vhost, .name = p->name, .value = value};
+    if (store_is_open(tw))
+        store_note(tw, meta_put_parameter(tw->meta, &row));
+}
+
+void
+policy_add(struct topology_writer *tw, struct vhost_entry *e, struct policy *p)
+{
+    struct buf value = BUF_INIT;
+    policy_put_value(&value, p);
+    LV_ASSERT(!value.failed); // topology objects, as above
+    store_parameter(tw, p, buf_slice(&value));
+    change_list(tw, e, p->kind, policy_of(e, p->kind, p->name), p);
+    buf_fini(&value);
+}
+
+static void
 policy_clear(struct topology_writer *tw, struct task *task, struct vhost_entry *e, enum policy_kind kind)
 {
     struct topology_request *r = &task->req;
@@ -150,7 +172,6 @@ policy_put(struct topology_writer *tw, struct task *task, struct vhost_entry *e,
            struct slice value)
 {
     struct topology_request *r = &task->req;
-    struct topology_key key = {{r->component, r->vhost, r->name}};
     const struct parameter *known = topology_parameter(&tw->turn.draft, r->component, r->vhost, r->name);
     struct policy *old = policy_of(e, p->kind, r->name);
     if ((old != NULL && slice_eq(known->value, value)) || !store_may_change(tw, task)) {
@@ -158,11 +179,7 @@ policy_put(struct topology_writer *tw, struct task *task, struct vhost_entry *e,
         return;
     }
     r->is_created = known == NULL;
-    parameter_put(tw, &key, value);
-    struct meta_parameter row = {
-        .component = r->component, .vhost = r->vhost, .name = r->name, .value = value};
-    if (store_is_open(tw))
-        store_note(tw, meta_put_parameter(tw->meta, &row));
+    store_parameter(tw, p, value);
     change_list(tw, e, p->kind, old, p);
     task->is_policy_set = true;
 }

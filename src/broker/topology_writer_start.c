@@ -256,7 +256,9 @@ make_vhost(struct topology_writer *tw, struct slice name)
         .description = SLICE_LIT("Default virtual host"),
     };
     vhost_settings_default(tw, name, &settings);
-    vhost_store(tw, &vhost_entry_add(tw, 0, name, &settings)->now->v);
+    struct vhost_entry *e = vhost_entry_add(tw, 0, name, &settings);
+    vhost_store(tw, &e->now->v);
+    default_policies_apply(tw, e);
 }
 
 static int
@@ -471,6 +473,8 @@ start_writer(struct topology_writer *tw, const struct topology_config *config, c
     int result = make_default_permission(config, &p, ret_error);
     if (result == 0)
         permission_free(p);
+    if (result == 0)
+        result = default_policies_init(tw, config, ret_error);
     if (result == 0 && config->data_dir != NULL)
         result = meta_open(config->data_dir, &tw->meta, ret_error);
     if (result < 0)

@@ -52,6 +52,13 @@ struct config_strings {
     const char *const *items;
 };
 
+// One operator policy that every new virtual host gets whose name matches: default_policies.operator.NAME.*.
+struct config_default_policy {
+    const char *name;
+    const char *vhost_pattern, *queue_pattern; // regular expressions [.*]
+    const char *definition;                    // JSON object
+};
+
 // Options of accepted sockets; tcp_listen_options.* except the backlog.
 struct config_tcp {
     int backlog;       // pending connections of a listener [128]
@@ -117,6 +124,8 @@ struct config {
     uint32_t vhost_max;              // CONFIG_UNLIMITED []
     uint32_t cluster_queue_limit;    // CONFIG_UNLIMITED []
     uint32_t cluster_exchange_limit; // CONFIG_UNLIMITED []
+    size_t default_policy_count;
+    const struct config_default_policy *default_policies; // in the order of their first settings [none]
 
     // Rates of publishing, a second: of virtual hosts and users without a limit of their own, of each connection.
     // CONFIG_UNLIMITED []; reloadable
@@ -169,6 +178,7 @@ struct config {
     const char *management_path_prefix; // "" or "/prefix" []
     uint32_t management_body_bytes_max; // management.http.max_body_size [10000000]
     enum config_rates_mode rates_mode;  // management.rates_mode [basic]
+    bool is_operator_policy_frozen;     // management.restrictions.operator_policy_changes.disabled [false]
     const char *prometheus_path;        // [/metrics]
     const char *prometheus_ip;          // prometheus.tcp.ip, numeric address; "" every address
     uint16_t prometheus_port;           // prometheus.tcp.port [15692]

@@ -329,6 +329,7 @@ apply_lists(struct config_loader *l)
     c->intercept_timestamp = interceptor_of(l, INTERCEPTOR("set_header_timestamp"));
     c->intercept_routing_node = interceptor_of(l, INTERCEPTOR("set_header_routing_node"));
 #undef INTERCEPTOR
+    config_apply_policies(l);
 }
 
 // ---- What follows from other values --------------------

@@ -80,3 +80,4 @@ void config_apply(struct config_loader *l);
 
 // The last part of a setting's key ("default" of listeners.tcp.default), in the arena.
 const char *config_setting_name(struct config_loader *l, const struct config_setting *s);
+void config_apply_policies(struct config_loader *l); // config_policies.c

@@ -85,7 +85,7 @@ const struct config_key config_keys_other[] = {
     {IGNORED("anonymous_login_user", TYPE_TEXT, "nobody is let in without a name"), .fine = "none"},
     {IGNORED("anonymous_login_pass", TYPE_TEXT, "nobody is let in without a name"), .flags = KEY_SECRET},
     {IGNORED("default_users.**", TYPE_ANY, "users are not made with virtual hosts in this version; use leveretctl add_user")},
-    {REFUSED("default_policies.operator.**", TYPE_ANY, "operator policies by configuration are not available in this version")},
+    {REFUSED("default_policies.operator.**", TYPE_ANY, "no such key of an operator policy is known")},
 
     // Definitions.
     {REFUSED("load_definitions", TYPE_TEXT, NO_DEFINITIONS)},
@@ -212,7 +212,6 @@ const struct config_key config_keys_other[] = {
     {IGNORED("management.oauth_resource_servers.**", TYPE_ANY, NO_BACKENDS)},
     {IGNORED("management.oauth_authorization_endpoint_params.$name", TYPE_ANY, NO_BACKENDS)},
     {IGNORED("management.oauth_token_endpoint_params.$name", TYPE_ANY, NO_BACKENDS)},
-    {REFUSED("management.restrictions.operator_policy_changes.disabled", TYPE_BOOL, "this restriction is not available in this version"), .fine = "false,off"},
     {REFUSED("management.restrictions.quorum_queue_replica_operations.disabled", TYPE_BOOL, "this restriction is not available in this version"), .fine = "false,off"},
     {REFUSED("management.require_auth_for_api_reference", TYPE_BOOL, "this restriction is not available in this version"), .fine = "false,off"},
     {IGNORED("management.credential_encryption_secret", TYPE_TEXT, NO_HTTP), .flags = KEY_SECRET},

@@ -110,8 +110,7 @@ get_policy(struct api_request *r)
 static bool
 is_frozen(struct api_request *r)
 {
-    if (kind_of(r) == POLICY_USER || r->is_control ||
-        !http_server_node(r->server)->are_operator_policies_frozen)
+    if (kind_of(r) == POLICY_USER || r->is_control || !http_server_node(r->server)->is_operator_policy_frozen)
         return false;
     api_error(r, 405, "method_not_allowed", "Broker settings disallow editing of operator policies.");
     return true;

@@ -34,7 +34,7 @@ struct api_node { // what the node says about itself; strings live as long as th
     void (*resources)(void *ctx, struct api_resources *ret);
     // Which passwords users may be given (src/broker/auth.h); NULL: all.
     const struct password_rule *password_rule;
-    bool are_operator_policies_frozen; // no changes but over the control socket
+    bool is_operator_policy_frozen; // no changes but over the control socket
     void *ctx;
 };
 

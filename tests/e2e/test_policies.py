@@ -133,6 +133,33 @@ def test_policies_outlive_a_crash(start_broker):
         broker.restart()
 
 
+DEFAULTS = """
+default_policies.operator.limits.vhost_pattern = ^customer
+default_policies.operator.limits.max_length_bytes = 1MB
+default_policies.operator.limits.expires = 1h
+management.restrictions.operator_policy_changes.disabled = true
+"""
+
+
+@pytest.mark.leveret_only("a daemon with a configuration of its own")
+def test_default_policies_of_the_configuration(configured):
+    broker = configured(DEFAULTS)
+    tool = Tool(broker)
+    assert tool("add_vhost", "customer-1").status == 0
+    assert tool("list_operator_policies", "-p", "customer-1", "-s").rows == [
+        ["customer-1", "limits", ".*", "all", '{"expires":3600000,"max-length-bytes":1048576}', "0"]]
+    assert "limits" not in tool("list_operator_policies", "-s").out
+    # The tool is not bound by the restriction, as rabbitmqctl is not.
+    assert tool("clear_operator_policy", "-p", "customer-1", "limits").status == 0
+
+
+@pytest.mark.leveret_only("a daemon with a configuration of its own")
+def test_a_default_policy_that_is_none_refuses_the_start(configured):
+    broker = configured("default_policies.operator.x.classic_queues.ha_params = 2\n", start=False)
+    status, out = broker.run("-c", broker.conf, "-o", f"data_dir={broker.data}", "-o", "listeners.tcp=none")
+    assert status == 78 and "default_policies.operator.x: Validation failed" in out
+
+
 # --- the HTTP API -----------------------------------------------------------------------------------------------------------------
 
 INVALID = "Validation failed\n\n"

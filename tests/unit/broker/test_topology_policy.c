@@ -248,6 +248,74 @@ test_failed_commit(void **state)
     tf_close();
 }
 
+// Policies of the configuration: new vhosts get them, and keep them whatever the next configuration says.
+static void
+test_default_policies(void **state)
+{
+    static const struct topology_default_policy policies[] = {
+        {SLICE_LIT("for v"), SLICE_LIT("^v"), SLICE_LIT("q"), SLICE_LIT("{\"max-length\":4}")},
+        {SLICE_LIT("for all"), SLICE_LIT(".*"), SLICE_LIT(".*"), SLICE_LIT("{\"expires\":5000}")},
+    };
+    struct tf_config config = two_kept;
+    config.policies = policies;
+    config.policy_count = 2;
+    tf_open(&config);
+    assert_int_equal(tf_vhost("/")->policies[POLICY_OPERATOR]->count, 1);
+    tf_ok(tf_queue(0, "q", CHANGE_DURABLE, 0));
+    assert_int_equal(rules("q")->expires_ms, 5000);
+    struct topology_request make = {.change = CHANGE_VHOST_PUT, .name = SLICE_LIT("v")};
+    tf.fails_commits = true;
+    assert_int_equal(tf_do(0, &make).code, 541);
+    assert_null(tf_vhost("v"));
+    assert_int_equal(tf_tw()->newest->parameters.count, 1);
+    tf.fails_commits = false;
+    tf_ok(tf_do(0, &make));
+    assert_int_equal(tf_vhost("v")->policies[POLICY_OPERATOR]->count, 2);
+    tf_ok(tf_do(0, &make)); // it is there already: nothing is put again
+    tf_ok(clear(POLICY_OPERATOR, "for all"));
+    tf_settle();
+    tf_stop();
+    tf_start(&two_kept);
+    assert_null(tf_vhost("/")->policies[POLICY_OPERATOR]);
+    const struct policy_list *l = tf_vhost("v")->policies[POLICY_OPERATOR];
+    assert_int_equal(l->count, 2);
+    assert_true(slice_eq_str(l->items[0]->name, "for all") && slice_eq_str(l->items[1]->pattern, "q"));
+    tf_close();
+}
+
+static void
+refuse_start(struct topology_default_policy policy, const char *text)
+{
+    struct crew_config crew = {.n_workers = 1};
+    struct topology_config topology = {.default_policies = &policy, .default_policy_count = 1};
+    struct queue_worker_config queues = {.client = &tf_client};
+    char *error = NULL;
+    struct crew *c = crew_new(&crew);
+    queue_worker_init(c->members[0], &queues);
+    assert_int_equal(topology_start(c, &topology, &error), -LE_INVAL);
+    assert_string_equal(error, text);
+    mem_free(error);
+    queue_worker_fini(c->members[0]);
+    topology_stop(c);
+    crew_free(c);
+}
+
+static void
+test_bad_default_policies(void **state)
+{
+    struct topology_default_policy p = {SLICE_LIT("d"), SLICE_LIT("["), SLICE_LIT(""),
+                                        SLICE_LIT("{\"expires\":1}")};
+    refuse_start(p, "default_policies.operator.d: {\"missing terminating ] for character class\",1}");
+    p.vhost_pattern = SLICE_LIT("");
+    p.definition = SLICE_LIT("{}");
+    refuse_start(p, "default_policies.operator.d: Validation failed\n\nno policy provided\n");
+    p.definition = SLICE_LIT("{\"ha-params\":2}");
+    refuse_start(
+        p,
+        "default_policies.operator.d: Validation failed\n\nha-mode must be specified to specify ha-params, "
+        "ha-sync-mode or ha-promote-on-shutdown\n");
+}
+
 // A vhost goes while its queues are being told.
 static void
 test_vhost_goes(void **state)
@@ -421,7 +489,7 @@ static double
 seconds(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); // others use the machine too
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
@@ -460,7 +528,7 @@ declare_many(void)
         tf_round();
 }
 
-// One put among them: its whole time, and the longest turn of the writer meanwhile, in which nobody else is served.
+// One put among them: its whole CPU time, and the longest turn of the writer meanwhile, in which nobody else is served.
 static void
 time_put(const char *what, const char *json)
 {
@@ -528,6 +596,8 @@ main(void)
         cmocka_unit_test(test_alternate_exchanges),
         cmocka_unit_test(test_restart),
         cmocka_unit_test(test_failed_commit),
+        cmocka_unit_test(test_default_policies),
+        cmocka_unit_test(test_bad_default_policies),
         cmocka_unit_test(test_vhost_goes),
         cmocka_unit_test(test_end_in_between),
         cmocka_unit_test(test_random),

@@ -43,6 +43,8 @@ struct tf_config {
     size_t mailbox_capacity;
     bool is_kept;
     bool has_no_defaults;
+    const struct topology_default_policy *policies; // of the configuration
+    size_t policy_count;
 };
 
 // --- what the queues tell ---------------------------------------------------------------------------------------------
@@ -130,6 +132,8 @@ tf_start(const struct tf_config *config)
         .placement = config->placement,
         .vhost_deleted = tf_vhost_deleted,
         .user_deleted = tf_user_deleted,
+        .default_policies = config->policies,
+        .default_policy_count = config->policy_count,
     };
     if (!config->has_no_defaults) {
         topology.default_vhost = SLICE_LIT("/");

@@ -30,6 +30,8 @@ BY_PATTERN = {
     "message_interceptors.incoming.set_header_routing_node": "intercept_routing_node",
     "message_interceptors.incoming.set_header_routing_node.overwrite": "intercept_routing_node",
     "server_properties.$name": "server_properties",
+    "default_policies.operator.$id.vhost_pattern": "vhost_pattern",
+    "default_policies.operator.$id.queue_pattern": "queue_pattern",
     "log.console.formatter": "log.is_json",
     "log.file.formatter": "log.is_json",
     "log.dir": "log.file",
@@ -54,7 +56,7 @@ def honoured():
     for row in rows:
         pattern = re.match(r'"([^"]+)"', row).group(1)
         field = re.search(r"FIELD\(([^()]+?)(\[\w+\])?\)", row)
-        yield pattern, field.group(1) if field else BY_PATTERN.get(pattern, "")
+        yield pattern, field.group(1) if field else BY_PATTERN.get(pattern, "definition" if pattern.startswith("default_policies.operator.") else "")
 
 
 def is_read(member, code):

@@ -283,6 +283,12 @@ describe(struct buf *out, const struct config_key *row)
         if (strcmp(examples[i][0], row->pattern) == 0)
             key = examples[i][1];
     }
+    static const char family[] = "default_policies.operator.$id";
+    char member[CONFIG_KEY_BYTES_MAX];
+    if (strncmp(key, family, sizeof family - 1) == 0) {
+        snprintf(member, sizeof member, "default_policies.operator.limits%s", key + sizeof family - 1);
+        key = member;
+    }
     buf_append_str(out, "\n");
     wrap(out, "## ", row->help);
     if (row->computed != NULL)

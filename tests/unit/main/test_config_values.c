@@ -42,6 +42,47 @@ test_listeners(void **state)
 }
 
 static void
+test_default_policies(void **state)
+{
+    struct outcome o;
+    const struct config *c = load_good(
+        &o, "default_policies.operator.a.vhost_pattern = ^v\ndefault_policies.operator.b.max_length = 5\n"
+            "default_policies.operator.a.message_ttl = 1m30s\ndefault_policies.operator.a.max_length_bytes = "
+            "1KB\n"
+            "default_policies.operator.b.queue_pattern = ^q\\.\n"
+            "default_policies.operator.b.classic_queues.ha_mode = nodes\n"
+            "default_policies.operator.b.classic_queues.ha_params = rabbit@a , rabbit@b\n"
+            "default_policies.operator.c.classic_queues.ha_params = 12\n"
+            "management.restrictions.operator_policy_changes.disabled = true\n");
+    static const struct config_default_policy want[] = {
+        {"a", "^v", ".*", "{\"message-ttl\":90000,\"max-length-bytes\":1024}"},
+        {"b", ".*", "^q\\.",
+         "{\"max-length\":5,\"ha-mode\":\"nodes\",\"ha-params\":[\"rabbit@a\",\"rabbit@b\"]}"},
+        {"c", ".*", ".*", "{\"ha-params\":12}"},
+    };
+    assert_int_equal(c->default_policy_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(c->default_policies[i].name, want[i].name);
+        assert_string_equal(c->default_policies[i].vhost_pattern, want[i].vhost_pattern);
+        assert_string_equal(c->default_policies[i].queue_pattern, want[i].queue_pattern);
+        assert_string_equal(c->default_policies[i].definition, want[i].definition);
+    }
+    assert_true(c->is_operator_policy_frozen);
+    outcome_fini(&o);
+    assert_problem("default_policies.operator.a.max_length = 0\n", "integer");
+    assert_problem("default_policies.operator.a.classic_queues.ha_mode = some\n", "all");
+    assert_problem("default_policies.operator.a.classic_queues.ha_params = a\"b\n",
+                   "names of nodes have no quotes");
+    assert_problem("default_policies.operator.a.queue_mode = lazy\n",
+                   "no such key of an operator policy is known");
+    struct buf many = BUF_INIT;
+    for (int i = 0; i <= CONFIG_LIST_MAX; i++)
+        buf_printf(&many, "default_policies.operator.p%d.max_length = 5\n", i);
+    assert_problem(buf_cstr(&many), "more than 64 default operator policies");
+    buf_fini(&many);
+}
+
+static void
 test_none_is_weaker_than_an_option(void **state)
 {
     static const struct world_file files[] = {{"/etc/leveret/leveret.conf", "listeners.tcp = none\n"},
@@ -462,6 +503,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_listeners),
+        cmocka_unit_test(test_default_policies),
         cmocka_unit_test(test_none_is_weaker_than_an_option),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_durations),
