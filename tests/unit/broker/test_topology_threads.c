@@ -1,8 +1,8 @@
 // test_topology_threads.c: real threads declare, bind, route, publish and delete at once; made for ThreadSanitizer.
 //
 // Every worker drives some lanes; each goes through the life of a queue of its own again and again, by way of exchanges that all
-// share. All workers read what all lanes have been promised: what was answered is seen by everybody, what is seen is whole, and a
-// queue that is seen is known to its owner.
+// share, and policies that change. All workers read what all lanes have been promised: what was answered is seen by everybody, what
+// is seen is whole, and a queue that is seen is known to its owner.
 #include <stdio.h>
 
 #include "src/base/log.h"
@@ -29,6 +29,7 @@ struct driver {
     struct worker *w;
     struct lane lanes[LANES];
     struct route_ctx *route;
+    struct policy_matcher *matcher;
     int lanes_left;
     unsigned refused, seen;
 };
@@ -90,6 +91,39 @@ lane_delete(struct lane *l)
     submit(l, &r, deleted);
 }
 
+// The queue lives by the policy, and everybody sees it. Its rules can be looked at only where it lives.
+static void
+policy_put(struct topology_request *r)
+{
+    struct lane *l = answered(r);
+    bool is_put = r->fault.code == FAULT_NONE;
+    topology_request_free(r);
+    const struct vhost *v = root_of(l->driver->w);
+    const struct queue_def *def = vhost_queue(v, slice_str(l->name));
+    LV_ASSERT(def != NULL);
+    struct policy_pair pair = vhost_queue_policies(v, l->driver->matcher, def);
+    const struct policy_value *value = policy_effective(&pair, POLICY_MAX_LENGTH);
+    LV_ASSERT(!is_put || (slice_eq_str(pair.of[POLICY_USER]->name, l->name) && value->number == l->round));
+    if (is_put && (int)handle_worker(def->handle) == l->driver->w->index) {
+        const struct queue *q = queue_worker_find(queue_worker_of(l->driver->w), def->handle);
+        LV_ASSERT(q->rules->max_length == (uint64_t)l->round && slice_eq_str(q->rules->policy, l->name));
+    }
+    lane_delete(l);
+}
+
+static void
+put_policy(struct lane *l)
+{
+    char json[128];
+    snprintf(json, sizeof json, "{\"pattern\":\"^%s$\",\"definition\":{\"max-length\":%d}}", l->name,
+             l->round);
+    struct topology_request r = {.change = CHANGE_PARAMETER_PUT,
+                                 .component = SLICE_LIT("policy"),
+                                 .name = slice_str(l->name),
+                                 .text = slice_str(json)};
+    submit(l, &r, policy_put);
+}
+
 static void
 status_done(struct queue_request *r)
 {
@@ -97,7 +131,10 @@ status_done(struct queue_request *r)
     LV_ASSERT(r->outcome == QUEUE_OK);
     LV_ASSERT(r->message_count == 1);
     queue_request_free(r);
-    lane_delete(l);
+    if (rng_below(&l->driver->w->rng, 3) == 0)
+        put_policy(l);
+    else
+        lane_delete(l);
 }
 
 static void
@@ -198,7 +235,10 @@ check_promises(struct driver *d)
             struct lane *l = &drivers[i].lanes[k];
             if ((atomic_load(&l->life) & 1) == 0)
                 continue;
-            LV_ASSERT(vhost_queue(root_of(d->w), slice_str(l->name)) != NULL);
+            const struct queue_def *def = vhost_queue(root_of(d->w), slice_str(l->name));
+            LV_ASSERT(def != NULL);
+            struct policy_pair pair = vhost_queue_policies(root_of(d->w), d->matcher, def);
+            LV_ASSERT(pair.of[POLICY_USER] == NULL || slice_eq(pair.of[POLICY_USER]->name, def->name));
             d->seen++;
         }
     }
@@ -261,6 +301,7 @@ run(const struct tf_config *config, int rounds, unsigned fail)
         struct driver *d = &drivers[i];
         d->w = tf.crew->members[i];
         d->route = route_ctx_new();
+        d->matcher = policy_matcher_new();
         d->lanes_left = LANES;
         d->refused = d->seen = 0;
         for (int k = 0; k < LANES; k++) {
@@ -285,6 +326,7 @@ run(const struct tf_config *config, int rounds, unsigned fail)
         refused += drivers[i].refused;
         seen += drivers[i].seen;
         route_ctx_free(drivers[i].route);
+        policy_matcher_free(drivers[i].matcher);
     }
     assert_int_equal(refused > 0, fail > 0);
     assert_true(seen > 0);

@@ -28,6 +28,53 @@ message_is_there(void **state)
     powercut_free(disk);
 }
 
+static void
+set_durability(lv_handle q, enum rule_durability durability)
+{
+    struct queue_rules rules = queue_rules_none;
+    struct queue_request *r = queue_request_new(QUEUE_REQUEST_RULES, q);
+    assert_non_null(r);
+    rules.durability = (uint8_t)durability;
+    r->rules = queue_rules_copy(&rules);
+    assert_non_null(r->rules);
+    queue_request_free(fx_request(0, r));
+}
+
+// A policy says what a confirm means while the queue lives; what was taken before keeps its promise, and all of it is written.
+static void
+confirms_by_policy(void **state)
+{
+    struct powercut *disk = powercut_new(1);
+    struct fx_config config = {.workers = 1, .store_seed = 1, .disk = disk};
+    fx_open(&config);
+    lv_handle q = fx_queue(0, 0);
+    uint64_t id = fx_queue_id(q);
+    fx_publish(0, q, 1);
+    set_durability(q, RULE_DURABILITY_MEMORY);
+    assert_int_equal(fx->sessions[0].published_calls, 0); // the first one still waits for the disk
+    fx_publish(0, q, 2);
+    assert_int_equal(fx->sessions[0].published_calls, 1);
+    fx_quiet();
+    assert_int_equal(fx->sessions[0].accepted, 2);
+    set_durability(q, RULE_DURABILITY_OS);
+    fx_publish(0, q, 3);
+    assert_int_equal(fx->sessions[0].published_calls, 2);
+    set_durability(q, RULE_DURABILITY_DECLARED);
+    fx_publish(0, q, 4);
+    assert_int_equal(fx->sessions[0].published_calls, 2);
+    fx_quiet();
+    assert_int_equal(fx->sessions[0].accepted, 4);
+    fx_crash(FX_CUT);
+    config.is_restart = true;
+    fx_open(&config);
+    q = fx_queue_back(0, 0, id);
+    assert_int_equal(fx_recovered(), 0);
+    for (uint64_t want = 1; want <= 4; want++)
+        assert_int_equal(fx_get(0, q, true, NULL), want);
+    fx_close();
+    powercut_free(disk);
+}
+
 // With a consumer that acknowledges nothing the message is gone in the turn in which it came: nothing is written, and the publisher is answered.
 static void
 gone_before_it_is_written(void **state)
@@ -169,8 +216,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(message_is_there), cmocka_unit_test(gone_before_it_is_written),
-        cmocka_unit_test(error_of_device_passes), cmocka_unit_test(error_of_device_stays),
-        cmocka_unit_test(delete_waits_for_room)};
+        cmocka_unit_test(message_is_there),          cmocka_unit_test(confirms_by_policy),
+        cmocka_unit_test(gone_before_it_is_written), cmocka_unit_test(error_of_device_passes),
+        cmocka_unit_test(error_of_device_stays),     cmocka_unit_test(delete_waits_for_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
