@@ -3,6 +3,7 @@ that exist. The tests of the tool and of the effect run against RabbitMQ too."""
 
 import json
 import subprocess
+import time
 import urllib.parse
 
 import pytest
@@ -26,6 +27,12 @@ def get(broker, path, method="GET", body=None):
                           capture_output=True, text=True, check=True)
     text, _, status = done.stdout.rpartition("\n")
     return int(status), json.loads(text) if text else None
+
+
+def until(ch, queue, count):
+    deadline = time.monotonic() + 20
+    while ch.count(queue)[0] != count:
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,6 +116,41 @@ def test_an_alternate_exchange_by_policy(ctl, vhost, broker):
     assert arrives(b"with")
     ctl("clear_policy", "-p", vhost, "ae")
     assert not arrives(b"after")
+    ch.conn.close()
+
+
+def test_a_length_limit_by_policy(ctl, vhost, broker):
+    """It holds for the messages that are there already, and no more when it is cleared."""
+    ch = wire.Conn.open(broker, vhost=vhost).channel(1)
+    ch.call("queue.declare", queue="q", exclusive=True)
+    for body in (b"1", b"2", b"3", b"4"):
+        ch.publish("", "q", body)
+    until(ch, "q", 4)
+    ctl("set_policy", "-p", vhost, "p", "^q$", '{"max-length":3}')
+    ctl("set_operator_policy", "-p", vhost, "o", "^q$", '{"max-length":2}')
+    until(ch, "q", 2)
+    ch.publish("", "q", b"5")
+    until(ch, "q", 2)
+    ctl("clear_operator_policy", "-p", vhost, "o")
+    ctl("clear_policy", "-p", vhost, "p")
+    for body in (b"6", b"7"):
+        ch.publish("", "q", body)
+    until(ch, "q", 4)
+    assert [ch.get("q").body for _ in range(4)] == [b"4", b"5", b"6", b"7"]
+    ch.conn.close()
+
+
+def test_a_dead_letter_exchange_by_policy(ctl, vhost, broker):
+    ch = wire.Conn.open(broker, vhost=vhost).channel(1)
+    ch.call("queue.declare", queue="q", exclusive=True)
+    ch.call("queue.declare", queue="dead", exclusive=True)
+    ch.call("queue.bind", queue="dead", exchange="amq.direct", routing_key="gone")
+    ctl("set_policy", "-p", vhost, "p", "^q$", '{"dead-letter-exchange":"amq.direct","dead-letter-routing-key":"gone"}')
+    ch.publish("", "q", b"one")
+    got = ch.get("q", no_ack=False)
+    ch.send("basic.reject", delivery_tag=got.delivery_tag, requeue=False)
+    until(ch, "dead", 1)
+    assert ch.get("dead").body == b"one"
     ch.conn.close()
 
 
