@@ -70,9 +70,13 @@ queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *ru
 void
 queue_enter_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e, uint64_t weight)
 {
-    struct ready *r = LV_LIKELY(q->levels == NULL) ? q->tail : queue_ready_of(q, e);
-    LV_ASSERT(ready_push(r, &qw->ready_pools, e));
-    queue_ready_added(q, r);
+    if (LV_LIKELY(q->levels == NULL)) {
+        LV_ASSERT(ready_push(q->tail, &qw->ready_pools, e));
+    } else {
+        struct ready *r = queue_ready_of(q, e);
+        LV_ASSERT(r != NULL && ready_push(r, &qw->ready_pools, e));
+        queue_ready_added(q, r);
+    }
     sum_add(&q->ready_sum, e, weight);
     q->counters.published++;
     q->active_ms = qw->w->now_ms;
@@ -133,18 +137,6 @@ queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
     queue_worker_add_bytes(qw, weight);
     queue_enter_entry(qw, q, &e, weight);
     return true;
-}
-
-void
-queue_pop_front(struct queue_worker *qw, struct queue *q)
-{
-    if (LV_LIKELY(q->levels == NULL)) {
-        ready_pop(&q->ready, &qw->ready_pools);
-        return;
-    }
-    struct level *top = q->levels->top;
-    ready_pop(&top->ready, &qw->ready_pools);
-    levels_removed(q->levels, top);
 }
 
 bool

@@ -132,9 +132,6 @@ queue_tail_of(struct queue *q, const struct message *msg)
     return at != NULL ? &at->ready : NULL;
 }
 
-// Removes what queue_front shows; there must be one. Its sums are the caller's to take off.
-void queue_pop_front(struct queue_worker *qw, struct queue *q);
-
 // The message that is to go out next: nowhere, in memory, to be brought there, or on its way.
 enum next_message { NEXT_NONE, NEXT_HERE, NEXT_ABSENT, NEXT_COMING };
 enum next_message queue_next(const struct queue *q);

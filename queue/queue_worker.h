@@ -60,6 +60,19 @@ queue_worker_of(const struct worker *w)
 // is known here.
 struct queue *queue_worker_find(struct queue_worker *qw, lv_handle h);
 
+// Removes what queue_front shows; there must be one. Its sums are the caller's to take off.
+static inline void
+queue_pop_front(struct queue_worker *qw, struct queue *q)
+{
+    if (LV_LIKELY(q->levels == NULL)) {
+        ready_pop(&q->ready, &qw->ready_pools);
+        return;
+    }
+    struct level *top = q->levels->top;
+    ready_pop(&top->ready, &qw->ready_pools);
+    levels_removed(q->levels, top);
+}
+
 static inline struct consumer *
 queue_worker_find_consumer(struct queue_worker *qw, lv_handle h)
 {

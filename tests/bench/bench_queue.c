@@ -91,7 +91,7 @@ send_now(struct worker *as, struct queue_request *r)
 }
 
 static lv_handle
-make_queue(int owner)
+make_queue(int owner, uint8_t max_priority)
 {
     struct worker *writer = crew_extra_member(crew, CREW_TOPOLOGY);
     struct queue_def *def = mem_xcalloc(1, sizeof(*def)); // lives as long as the process
@@ -99,6 +99,11 @@ make_queue(int owner)
     def->handle = queue_handle_alloc(crew->members[owner]);
     struct queue_request *r = queue_request_new(QUEUE_REQUEST_CREATE, def->handle);
     r->def = def;
+    if (max_priority > 0) {
+        struct queue_rules rules = queue_rules_none;
+        rules.max_priority = max_priority;
+        r->rules = queue_rules_copy(&rules);
+    }
     send_now(writer, r);
     return def->handle;
 }
@@ -144,7 +149,7 @@ publish_batch(const struct run *run, lv_handle q, struct message *shared, lv_han
 static void
 measure(const struct run *run, uint64_t messages)
 {
-    lv_handle q = make_queue(run->owner);
+    lv_handle q = make_queue(run->owner, 0);
     lv_handle consumer = consume(q, 0, run->consumer_flags);
     lv_handle session = run->is_confirmed ? handle_make(0, 1, 0) : 0;
     struct message *shared = make_message();
@@ -174,13 +179,14 @@ measure(const struct run *run, uint64_t messages)
 }
 
 static void
-measure_backlog(uint64_t messages)
+measure_backlog(uint64_t messages, uint8_t levels)
 {
-    lv_handle q = make_queue(0);
+    lv_handle q = make_queue(0, levels);
     worker_self = crew->members[0];
     uint64_t start = clock_mono_ns();
     for (uint64_t i = 0; i < messages; i++) {
         struct message *m = make_message();
+        m->priority = levels > 0 ? (uint8_t)(i % levels) : 0;
         queue_publish(m, &q, 1, 0, 0);
         message_unref(m);
     }
@@ -190,9 +196,12 @@ measure_backlog(uint64_t messages)
     while (delivered < messages)
         worker_turn(crew->members[0]);
     uint64_t ns = clock_mono_ns() - filled;
-    printf("%-52s %7.1f ns a message\n", "backlog: fill (fresh messages)",
+    printf("%-52s %7.1f ns a message\n",
+           levels > 0 ? "backlog in levels: fill" : "backlog: fill (fresh messages)",
            (double)(filled - start) / (double)messages);
-    printf("%-52s %7.1f ns a message\n", "backlog: drain, no-ack", (double)ns / (double)messages);
+    printf("%-52s %7.1f ns a message\n",
+           levels > 0 ? "backlog in levels: drain, no-ack" : "backlog: drain, no-ack",
+           (double)ns / (double)messages);
 }
 
 static void
@@ -201,7 +210,7 @@ measure_many_queues(void)
     enum { QUEUES = 1000, ROUNDS = 200 };
     static lv_handle queues[QUEUES];
     for (int i = 0; i < QUEUES; i++) {
-        queues[i] = make_queue(0);
+        queues[i] = make_queue(0, 0);
         consume(queues[i], 0, CONSUMER_NO_ACK);
     }
     uint64_t start = clock_mono_ns();
@@ -237,7 +246,7 @@ measure_idle_queues(void)
     enum { QUEUES = 100000 };
     size_t before = resident_bytes();
     for (int i = 0; i < QUEUES; i++)
-        make_queue(0);
+        make_queue(0, 0);
     printf("%-52s %7.1f bytes each (%zu of them the bare queue_def)\n", "100,000 idle queues",
            (double)(resident_bytes() - before) / QUEUES, sizeof(struct queue_def));
 }
@@ -265,7 +274,8 @@ main(int argc, char **argv)
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(runs); i++)
         measure(&runs[i], messages);
-    measure_backlog(messages);
+    measure_backlog(messages, 0);
+    measure_backlog(messages, 10);
     measure_many_queues();
     printf("struct queue %zu bytes, slot %zu, number %zu\n", sizeof(struct queue), sizeof(struct handle_slot),
            sizeof(struct handle_number));
