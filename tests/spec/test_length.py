@@ -1,5 +1,7 @@
 """Length limits of queues: x-max-length, x-max-length-bytes, x-overflow (RabbitMQ documentation, "Queue Length Limit")."""
 
+import time
+
 import pytest
 import wire
 from test_publish import Confirms
@@ -197,6 +199,29 @@ def test_limits_hold_for_each_redeclare_and_purge(ch, pub, name):
     with pytest.raises(wire.Closed) as e:
         limited(ch, q, x_max_length=3)
     assert e.value.code == 406
+
+
+@pytest.mark.needs_admin
+def test_a_policy_for_a_queue_that_is_long_already(ch, pub, broker, name):
+    q = ch.queue(name(), exclusive=True)
+    publish(pub, q, 5000)
+    broker.ctl("set_policy", q, f"^{q}$", '{"max-length": 10}')
+    try:
+        wait_for(ch, q, 10)
+        assert drain(ch, q) == texts(*range(4991, 5001))
+        broker.ctl("set_policy", q, f"^{q}$", '{"max-length": 2, "overflow": "reject-publish"}')
+        assert publish(ch.conn.channel(3), q, 4) == {3, 4}
+    finally:
+        broker.ctl("clear_policy", q)
+    assert publish(ch.conn.channel(4), q, 3) == set()
+    assert drain(ch, q) == texts(1, 2, 1, 2, 3)
+
+
+def wait_for(ch, q, count, deadline=5.0):
+    end = time.monotonic() + deadline
+    while ch.count(q)[0] != count:
+        assert time.monotonic() < end, ch.count(q)
+        time.sleep(0.01)
 
 
 def refill(ch, q, first, last, **props):
