@@ -14,6 +14,7 @@ backlog_init(struct backlog *b)
     memset(b, 0, sizeof(*b));
     b->next_block = b->reported_end = b->cursor = 1;
     b->next_file = 1;
+    inttab_init(&b->counts);
 }
 
 void
@@ -21,6 +22,7 @@ backlog_fini(struct backlog *b)
 {
     mem_free(b->chain);
     mem_free(b->files);
+    inttab_fini(&b->counts);
     memset(b, 0, sizeof(*b));
 }
 

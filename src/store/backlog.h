@@ -75,6 +75,7 @@ struct backlog {
     uint64_t count, body_bytes, persistent; // that wait in the chain, from the cursor on
     struct backlog_wait front;              // of them, in chain[first]
     uint32_t busy_file;                     // an append to it is on its way; 0: none
+    struct inttab counts; // start: sequence number → delivery count, as `state` has it; for the owner to take
 };
 
 void backlog_init(struct backlog *b);
@@ -166,14 +167,22 @@ struct backlog_end { // how far a file counts
     uint32_t file, bytes;
 };
 
+// How often a message came back, where that is more than its record says.
+struct backlog_count {
+    uint64_t seq;
+    uint32_t count; // 1 … 2^16 - 1
+};
+
 // What of the blocks with numbers < block_end counts: those that lie before the end of a file that is listed; of them, what waits
-// from the cursor on, and the kept. backlog_snapshot makes it (but for kept, which the owner adds).
+// from the cursor on, and the kept. backlog_snapshot makes it (but for kept and counts, which the owner adds).
 struct backlog_state {
     uint64_t block_end, cursor;
     struct backlog_end *ends; // ascending by file; mem_free
     size_t end_count;
     const uint64_t *kept; // ascending sequence numbers
     size_t kept_count;
+    const struct backlog_count *counts; // ascending; of kept ones, and of some that wait
+    size_t count_count;
 };
 // The picture as it is now. -LE_NOMEM.
 LV_MUST_USE int backlog_snapshot(const struct backlog *b, struct backlog_state *ret);

@@ -12,6 +12,8 @@
 enum { STATE_RANGES_MAX = 1 << 26 };
 // LIMIT: kept numbers that a state may mean, whatever its ranges say.
 #define STATE_KEPT_MAX (1ull << 32)
+// LIMIT: ranges of delivery counts that a state may hold.
+enum { STATE_COUNTS_MAX = 1 << 24 };
 // LIMIT: files that a state may list.
 enum { STATE_ENDS_MAX = 1 << 26 };
 
@@ -140,6 +142,23 @@ block_of_header(const struct block_header *h, struct backlog_block *ret)
 
 // --- state ---
 
+// Neighbours with the same count are one range. Returns how many ranges there are; writes them if `to` is not NULL.
+static size_t
+count_ranges(const struct backlog_state *s, uint8_t *to)
+{
+    size_t ranges = 0;
+    for (size_t i = 0, end; i < s->count_count; i = end, ranges++) {
+        const struct backlog_count *c = &s->counts[i];
+        for (end = i + 1; end < s->count_count && end - i < COUNT_RANGE_MAX; end++)
+            if (s->counts[end].seq != c->seq + (end - i) || s->counts[end].count != c->count)
+                break;
+        if (to != NULL)
+            count_range_encode(&(struct count_range){c->seq, (uint32_t)(end - i), c->count},
+                               to + ranges * COUNT_RANGE_BYTES);
+    }
+    return ranges;
+}
+
 int
 state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_t *ret_len)
 {
@@ -150,7 +169,11 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
         return -LE_INVAL;
     if (ranges > STATE_RANGES_MAX || s->end_count > STATE_ENDS_MAX)
         return -LE_LIMIT;
-    size_t len = STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + s->end_count * STATE_END_BYTES + 4;
+    size_t counts = count_ranges(s, NULL);
+    if (counts > STATE_COUNTS_MAX)
+        return -LE_LIMIT;
+    size_t len = STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + s->end_count * STATE_END_BYTES +
+                 counts * COUNT_RANGE_BYTES + 4;
     uint8_t *bytes = mem_calloc(1, len), *at;
     if (bytes == NULL)
         return -LE_NOMEM;
@@ -162,6 +185,7 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
     put_u64(bytes + 32, s->cursor);
     put_u64(bytes + 40, ranges);
     put_u64(bytes + 48, s->end_count);
+    put_u64(bytes + 56, counts);
     at = bytes + STATE_HEADER_BYTES;
     for (size_t i = 0, end; i < s->kept_count; i = end, at += STATE_RANGE_BYTES) {
         for (end = i + 1; end < s->kept_count && s->kept[end] == s->kept[end - 1] + 1;)
@@ -173,6 +197,8 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
         put_u32(at, s->ends[i].file);
         put_u32(at + 4, s->ends[i].bytes);
     }
+    (void)count_ranges(s, at);
+    at += counts * COUNT_RANGE_BYTES;
     put_u32(at, crc32c(0, bytes, len - 4));
     *ret = bytes;
     *ret_len = len;
@@ -194,6 +220,31 @@ count_kept(const uint8_t *at, uint64_t ranges)
     return sum;
 }
 
+// 0, -LE_CORRUPT, -LE_NOMEM. *ret is left alone when there are none.
+static int
+decode_counts(const uint8_t *at, uint64_t ranges, struct backlog_count **ret, size_t *ret_count)
+{
+    struct count_range r;
+    size_t sum = 0, n = 0;
+    for (uint64_t i = 0; i < ranges; i++, sum += r.numbers)
+        if (count_range_decode(at + i * COUNT_RANGE_BYTES, &r) != 0)
+            return -LE_CORRUPT;
+    if (sum == 0)
+        return 0;
+    struct backlog_count *counts = mem_alloc(sum * sizeof(*counts));
+    if (counts == NULL)
+        return -LE_NOMEM;
+    for (uint64_t i = 0; i < ranges; i++) {
+        if (count_range_decode(at + i * COUNT_RANGE_BYTES, &r) != 0)
+            break; // it was good above
+        for (uint32_t k = 0; k < r.numbers; k++)
+            counts[n++] = (struct backlog_count){r.first + k, r.count};
+    }
+    *ret = counts;
+    *ret_count = n;
+    return 0;
+}
+
 int
 state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret)
 {
@@ -204,8 +255,11 @@ state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret)
     if (get_u32(bytes.ptr + 8) > BACKLOG_FORMAT_VERSION)
         return -LE_UNSUPPORTED;
     uint64_t ranges = get_u64(bytes.ptr + 40), ends = get_u64(bytes.ptr + 48), sum;
+    uint64_t counts = get_u64(bytes.ptr + 56);
     if (get_u64(bytes.ptr + 16) != queue || ranges > STATE_RANGES_MAX || ends > STATE_ENDS_MAX ||
-        bytes.len != STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + ends * STATE_END_BYTES + 4)
+        counts > STATE_COUNTS_MAX ||
+        bytes.len != STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + ends * STATE_END_BYTES +
+                         counts * COUNT_RANGE_BYTES + 4)
         return -LE_CORRUPT;
     const uint8_t *at = bytes.ptr + STATE_HEADER_BYTES;
     sum = count_kept(at, ranges);
@@ -213,9 +267,15 @@ state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret)
         return -LE_CORRUPT;
     uint64_t *kept = mem_alloc(LV_MAX(sum, 1u) * sizeof(*kept));
     struct backlog_end *list = kept != NULL ? mem_alloc(LV_MAX(ends, 1u) * sizeof(*list)) : NULL;
-    if (list == NULL) {
+    struct backlog_count *counted = NULL;
+    size_t counted_count = 0;
+    int err = list == NULL ? -LE_NOMEM
+                           : decode_counts(bytes.ptr + bytes.len - 4 - counts * COUNT_RANGE_BYTES, counts,
+                                           &counted, &counted_count);
+    if (err != 0) {
         mem_free(kept);
-        return -LE_NOMEM;
+        mem_free(list);
+        return err;
     }
     size_t count = 0;
     for (uint64_t i = 0; i < ranges; i++, at += STATE_RANGE_BYTES)
@@ -230,6 +290,8 @@ state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret)
         .end_count = ends,
         .kept = kept,
         .kept_count = count,
+        .counts = counted,
+        .count_count = counted_count,
     };
     return 0;
 }
@@ -238,6 +300,7 @@ void
 state_fini(struct backlog_state *s)
 {
     mem_free((void *)(uintptr_t)s->kept);
+    mem_free((void *)(uintptr_t)s->counts);
     mem_free(s->ends);
     *s = (struct backlog_state){0};
 }

@@ -99,6 +99,7 @@ enum {
     BLG_BUG_IGNORE_ENDS = 1u << 10,
     BLG_BUG_IGNORE_FAILED = 1u << 11,
     BLG_BUG_FORGET_LARGE = 1u << 12,
+    BLG_BUG_FORGET_COUNTS = 1u << 13,
 };
 extern unsigned backlog_planted_bugs;
 #define BACKLOG_BUG(bug) ((backlog_planted_bugs & (bug)) != 0)

@@ -609,6 +609,15 @@ hand_over(struct opening *o, struct backlog_kept **ret_kept, size_t *ret_kept_co
     return 0;
 }
 
+static int
+take_counts(struct opening *o)
+{
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < o->state.count_count && !BACKLOG_BUG(BLG_BUG_FORGET_COUNTS); i++)
+        err = inttab_put(&o->b->counts, o->state.counts[i].seq, (void *)(uintptr_t)o->state.counts[i].count);
+    return err;
+}
+
 int
 backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_gone_fn gone, void *ctx,
              struct backlog *b, struct backlog_kept **ret_kept, size_t *ret_kept_count,
@@ -635,6 +644,8 @@ backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_
     }
     if (err == 0)
         err = sync_last(&o);
+    if (err == 0)
+        err = take_counts(&o);
     if (err == 0)
         err = hand_over(&o, ret_kept, ret_kept_count);
     if (err != 0) {

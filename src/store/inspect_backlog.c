@@ -423,6 +423,17 @@ is_asked_for(const struct walk *w, uint64_t seq)
     return seq >= w->first_seq && seq <= w->last_seq;
 }
 
+// With the delivery count that the log or the state of the queue has.
+static uint32_t
+flags_of(const struct walk *w, const struct backlog_record *r)
+{
+    const struct msglog_live_queue *log = inttab_get(&w->i->live.queues, w->b->queue);
+    uintptr_t count = (uintptr_t)inttab_get(&w->b->picture.counts, r->seq);
+    if (log != NULL)
+        count = LV_MAX(count, (uintptr_t)inttab_get(&log->counts, r->seq));
+    return count > r->flags >> 16 ? (r->flags & 0xffffu) | (uint32_t)count << 16 : r->flags;
+}
+
 static int
 hand_out(struct walk *w, uint32_t file, const struct backlog_record *r, const struct msglog_content *content,
          int result)
@@ -432,7 +443,7 @@ hand_out(struct walk *w, uint32_t file, const struct backlog_record *r, const st
                                 .seq = r->seq,
                                 .expires_ms = r->expires_ms,
                                 .epoch = r->epoch,
-                                .flags = r->flags,
+                                .flags = flags_of(w, r),
                                 .file = name,
                                 .offset = r->offset,
                                 .large_file = r->large_file,

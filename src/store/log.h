@@ -41,11 +41,12 @@ enum msglog_kind {
     MSGLOG_MESSAGE, // queue, seq, epoch, expires_ms, flags, content
     MSGLOG_MOVE,    // the same, from `place`: written again at the head of the log
     MSGLOG_ACK,     // queue, `count` numbers from seq
-    MSGLOG_PURGE,   // queue, everything up to seq
-    MSGLOG_DELETE,  // queue: it and all its messages are gone; its id never comes back
-    MSGLOG_PART,    // tx: the entries of this transaction by this writer are complete
-    MSGLOG_COMMIT,  // tx, after `count` PARTs: from here on it counts. Waits for them
-    MSGLOG_ABORT,   // tx, after `count` PARTs: it never will. Each PART has to come, whatever the verdict
+    MSGLOG_COUNT, // queue, `count` numbers from seq: each was delivered `flags` times and came back (1 … 2^16 - 1)
+    MSGLOG_PURGE,  // queue, everything up to seq
+    MSGLOG_DELETE, // queue: it and all its messages are gone; its id never comes back
+    MSGLOG_PART,   // tx: the entries of this transaction by this writer are complete
+    MSGLOG_COMMIT, // tx, after `count` PARTs: from here on it counts. Waits for them
+    MSGLOG_ABORT,  // tx, after `count` PARTs: it never will. Each PART has to come, whatever the verdict
     MSGLOG_RELEASE, // large_file: one reference less. Submitted when the ack, purge or delete has come back durable, never before
     MSGLOG_VACATED, // place.file: nothing of this writer lives in that generation or an older one, and none of its open
                     // transactions has entries there (a part cannot be moved before its COMMIT is durable)
@@ -65,7 +66,7 @@ struct msglog_entry {
     int64_t expires_ms;
     uint64_t large_file; // out: the body has a file of its own (to be RELEASEd once a reference)
     struct msglog_place
-        place; // out, and in for MOVE and VACATED. ACK, PURGE, DELETE, COMMIT: `file` alone, where the record is
+        place; // out, and in for MOVE and VACATED. ACK, COUNT, PURGE, DELETE, COMMIT: `file` alone, where the record is
     const struct msglog_content *content; // MESSAGE
 };
 

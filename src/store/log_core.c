@@ -115,9 +115,9 @@ add_silent(struct core *c, unsigned writer, struct msglog_entry *e)
 static size_t
 keep_of(const struct msglog_entry *e)
 {
-    return e->kind == MSGLOG_MESSAGE ? KEEP_FOR_MOVES
-           : e->kind == MSGLOG_MOVE  ? KEEP_FOR_ACKS
-                                     : KEEP_FOR_CHECKPOINT;
+    return e->kind == MSGLOG_MESSAGE || e->kind == MSGLOG_COUNT ? KEEP_FOR_MOVES
+           : e->kind == MSGLOG_MOVE                             ? KEEP_FOR_ACKS
+                                                                : KEEP_FOR_CHECKPOINT;
 }
 
 // Puts an entry that has a record into the group.
@@ -188,6 +188,15 @@ add_move(struct core *c, unsigned writer, struct msglog_entry *e)
     return err;
 }
 
+static int
+add_count(struct core *c, unsigned writer, struct msglog_entry *e)
+{
+    bool is_sane = e->queue != 0 && e->seq != 0 && e->tx == 0 && e->count > 0 &&
+                   e->count <= COUNT_RANGE_MAX && e->flags > 0 && e->flags <= COUNT_MAX;
+    return is_sane ? add_record(c, writer, e, &(struct group_add){.type = RECORD_COUNT})
+                   : refuse(c, writer, e, -LE_INVAL);
+}
+
 // COMMIT or ABORT: the last word on a transaction, once all its parts are there. A late part would open it again.
 static int
 add_verdict(struct core *c, unsigned writer, struct msglog_entry *e)
@@ -253,6 +262,7 @@ core_add(struct core *c, unsigned writer, struct msglog_entry *e)
         return add_record(c, writer, e, &(struct group_add){.type = RECORD_MESSAGE, .content = e->content});
     case MSGLOG_MOVE: return add_move(c, writer, e);
     case MSGLOG_ACK: return add_record(c, writer, e, &(struct group_add){.type = RECORD_ACK});
+    case MSGLOG_COUNT: return add_count(c, writer, e);
     case MSGLOG_PURGE:
         return add_record(c, writer, e, &(struct group_add){.type = RECORD_PURGE, .number = e->seq});
     case MSGLOG_DELETE: return add_record(c, writer, e, &(struct group_add){.type = RECORD_DELETE});

@@ -182,3 +182,21 @@ message_fixed_decode(struct slice payload, struct message_fixed *ret)
     *ret = m;
     return 0;
 }
+
+void
+count_range_encode(const struct count_range *r, uint8_t to[COUNT_RANGE_BYTES])
+{
+    LV_ASSERT(r->numbers > 0 && r->numbers <= COUNT_RANGE_MAX && r->count > 0 && r->count <= COUNT_MAX);
+    put_u64(to, r->first);
+    put_u32(to + 8, r->numbers);
+    put_u32(to + 12, r->count);
+}
+
+int
+count_range_decode(const uint8_t from[COUNT_RANGE_BYTES], struct count_range *ret)
+{
+    *ret = (struct count_range){get_u64(from), get_u32(from + 8), get_u32(from + 12)};
+    bool is_good = ret->first != 0 && ret->numbers > 0 && ret->numbers <= COUNT_RANGE_MAX &&
+                   ret->first <= UINT64_MAX - ret->numbers && ret->count > 0 && ret->count <= COUNT_MAX;
+    return is_good ? 0 : -LE_CORRUPT;
+}

@@ -20,7 +20,12 @@ enum {
     MESSAGE_REF_BYTES = 32,
     ACK_FIXED_BYTES = 24,
     ACK_RANGE_BYTES = 16,
+    COUNT_FIXED_BYTES = 16,
+    COUNT_RANGE_BYTES = 16,
 };
+
+// LIMIT: numbers of one range of counts, so that what is read from a file asks for little memory; and the highest count.
+enum { COUNT_RANGE_MAX = 64, COUNT_MAX = 0xffff };
 
 enum msglog_record_type {
     RECORD_MESSAGE = 1,
@@ -29,6 +34,7 @@ enum msglog_record_type {
     RECORD_DELETE = 4,     // queue
     RECORD_COMMIT = 5,     // transaction
     RECORD_CHECKPOINT = 6, // first generation that recovery reads
+    RECORD_COUNT = 7,      // queue, delivery counts of ranges of sequence numbers
 };
 
 struct segment_header {
@@ -129,6 +135,17 @@ void message_ref_encode(const struct message_ref *r, uint8_t to[MESSAGE_REF_BYTE
 // Checks that the lengths within fit the payload and each other: 0 or -LE_CORRUPT.
 LV_MUST_USE int message_fixed_decode(struct slice payload, struct message_fixed *ret);
 void message_ref_decode(const uint8_t from[MESSAGE_REF_BYTES], struct message_ref *ret);
+
+// Delivery counts of a range of sequence numbers, in the log and in a backlog's state.
+struct count_range {
+    uint64_t first;
+    uint32_t numbers; // 1 … COUNT_RANGE_MAX
+    uint32_t count;   // 1 … COUNT_MAX
+};
+
+void count_range_encode(const struct count_range *r, uint8_t to[COUNT_RANGE_BYTES]);
+LV_MUST_USE int count_range_decode(const uint8_t from[COUNT_RANGE_BYTES],
+                                   struct count_range *ret); // 0 or -LE_CORRUPT
 
 // Little-endian numbers; the host is little-endian too (asserted in log_format.c).
 static inline void

@@ -102,11 +102,11 @@ struct group_item *
 group_find(struct group *g, const struct msglog_entry *e, const void *identity,
            const struct msglog_place *origin)
 {
-    if (e->kind == MSGLOG_ACK) {
+    if (e->kind == MSGLOG_ACK || e->kind == MSGLOG_COUNT) {
         struct group_item *last = g->item_count > 0 ? &g->items[g->item_count - 1] : NULL;
-        return last != NULL && last->type == RECORD_ACK && last->queue == e->queue && last->tx == e->tx
-                   ? last
-                   : NULL;
+        uint16_t type = e->kind == MSGLOG_ACK ? RECORD_ACK : RECORD_COUNT;
+        return last != NULL && last->type == type && last->queue == e->queue && last->tx == e->tx ? last
+                                                                                                  : NULL;
     }
     if (e->kind != MSGLOG_MESSAGE && e->kind != MSGLOG_MOVE)
         return NULL;
@@ -137,6 +137,8 @@ group_cost(const struct group_add *a, const struct group_item *joined)
     }
     if (a->type == RECORD_ACK)
         return ACK_RANGE_BYTES + (joined != NULL ? 0 : RECORD_HEADER_BYTES + ACK_FIXED_BYTES);
+    if (a->type == RECORD_COUNT)
+        return COUNT_RANGE_BYTES + (joined != NULL ? 0 : RECORD_HEADER_BYTES + COUNT_FIXED_BYTES);
     return RECORD_HEADER_BYTES + 16;
 }
 
@@ -161,6 +163,7 @@ group_join(struct group *g, struct group_item *item, struct msglog_entry *e)
     item->last = link;
     g->bytes += item->type == RECORD_MESSAGE ? MESSAGE_REF_BYTES
                 : item->type == RECORD_ACK   ? ACK_RANGE_BYTES
+                : item->type == RECORD_COUNT ? COUNT_RANGE_BYTES
                                              : 0;
     return 0;
 }
@@ -255,11 +258,26 @@ encode_ack(const struct group *g, const struct group_item *it, uint8_t *to)
 }
 
 static uint32_t
+encode_count(const struct group *g, const struct group_item *it, uint8_t *to)
+{
+    uint8_t *at = to + COUNT_FIXED_BYTES;
+    put_u64(to, it->queue);
+    put_u32(to + 8, it->count);
+    put_u32(to + 12, 0);
+    for (uint32_t i = it->first; i != 0; i = g->links[i].next, at += COUNT_RANGE_BYTES) {
+        const struct msglog_entry *e = g->links[i].entry;
+        count_range_encode(&(struct count_range){e->seq, (uint32_t)e->count, e->flags}, at);
+    }
+    return (uint32_t)(at - to);
+}
+
+static uint32_t
 encode_payload(const struct group *g, const struct group_item *it, uint8_t *to)
 {
     switch (it->type) {
     case RECORD_MESSAGE: return encode_message(g, it, to);
     case RECORD_ACK: return encode_ack(g, it, to);
+    case RECORD_COUNT: return encode_count(g, it, to);
     case RECORD_PURGE:
         put_u64(to, it->queue);
         put_u64(to + 8, it->number);

@@ -15,6 +15,7 @@ queue_free(struct msglog_live_queue *q)
 {
     mem_free(q->entries);
     mem_free(q->gone);
+    inttab_fini(&q->counts);
     mem_free(q);
 }
 
@@ -80,12 +81,25 @@ queue_get(struct msglog_live *l, uint64_t id)
         return NULL;
     q->queue = id;
     q->oldest_file = UINT64_MAX;
+    inttab_init(&q->counts);
     q->is_wanted = l->wants_gone != NULL && l->wants_gone(l->wants_ctx, id);
     if (inttab_put(&l->queues, id, q) != 0) {
         mem_free(q);
         return NULL;
     }
     return q;
+}
+
+static uint32_t
+count_of(uint32_t flags)
+{
+    return flags >> 16;
+}
+
+static uint32_t
+with_count(uint32_t flags, uint32_t count)
+{
+    return count > count_of(flags) ? (flags & 0xffffu) | count << 16 : flags;
 }
 
 int
@@ -105,7 +119,9 @@ msglog_live_put(struct msglog_live *l, uint64_t queue, const struct msglog_live_
             memmove(q->entries + at + 1, q->entries + at, (q->end - at) * sizeof(*q->entries));
         q->end++;
     }
+    uint32_t flags = was_live ? with_count(entry->flags, count_of(q->entries[at].flags)) : entry->flags;
     q->entries[at] = *entry;
+    q->entries[at].flags = flags;
     q->last_seq = LV_MAX(q->last_seq, entry->seq);
     q->live += !was_live;
     l->count += !was_live;
@@ -197,6 +213,33 @@ msglog_live_replay_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint
     q->last_seq = LV_MAX(q->last_seq, end - 1);
     queue_ack(l, q, seq, count);
     return q->is_wanted ? msglog_live_add_gone(q, seq, end) : 0;
+}
+
+int
+msglog_live_replay_count(struct msglog_live *l, uint64_t queue, uint64_t seq, uint32_t numbers,
+                         uint32_t count)
+{
+    LV_ASSERT(count > 0 && count <= UINT16_MAX && seq != 0);
+    struct msglog_live_queue *q = queue != 0 ? inttab_get(&l->queues, queue) : NULL;
+    if (q == NULL && (queue == 0 || l->wants_gone == NULL || !l->wants_gone(l->wants_ctx, queue)))
+        return 0;
+    if (q == NULL && (q = queue_get(l, queue)) == NULL)
+        return -LE_NOMEM;
+    if (q->is_deleted)
+        return 0;
+    size_t at = lower_bound(q, seq);
+    for (uint64_t end = seq + numbers; seq < end; seq++) {
+        while (at < q->end && q->entries[at].seq < seq)
+            at++;
+        bool is_live = at < q->end && q->entries[at].seq == seq && q->entries[at].place.len != 0;
+        if (is_live)
+            q->entries[at].flags = with_count(q->entries[at].flags, count);
+        // Remembered in any case: a message that was being moved to a file may be found there.
+        uintptr_t known = q->is_wanted ? (uintptr_t)inttab_get(&q->counts, seq) : UINTPTR_MAX;
+        if (known < count && inttab_put(&q->counts, seq, (void *)(uintptr_t)count) != 0)
+            return -LE_NOMEM;
+    }
+    return 0;
 }
 
 int

@@ -3,7 +3,7 @@
 // Per queue an array in the order of sequence numbers. A name is (queue, sequence number); the epoch is carried along. Adding a name
 // that is there replaces its place: recovery meets moved messages twice. One thread.
 // Messages in backlog files are not in the log any more, but their acks are: for queues that want it recovery also collects which
-// numbers are gone, found in the log or not (`gone`), and marks queues that were deleted.
+// numbers are gone, found in the log or not (`gone`), and marks queues that were deleted. Their delivery counts likewise (`counts`).
 #pragma once
 
 #include "src/base/inttab.h"
@@ -21,7 +21,7 @@ struct msglog_live_entry {
     struct msglog_place place; // len 0: dead
     uint64_t large_file;       // 0: none
     uint32_t epoch;
-    uint32_t flags;
+    uint32_t flags; // the owner's; bits 16 – 31 are the delivery count, which never goes down
     uint32_t body_bytes;
 };
 
@@ -41,8 +41,9 @@ struct msglog_live_queue {
     struct msglog_range *gone; // acked or purged, as the log says: ascending, merged, with holes between them
     size_t gone_count;
     size_t gone_tail, gone_cap; // while it is collected: ranges behind those, in no order
-    bool is_wanted;             // `gone` is collected
-    bool is_deleted;            // there is a DELETE, and no message behind it: nothing of it lives
+    struct inttab counts; // is_wanted: sequence number → delivery count, of messages that were not in the log
+    bool is_wanted;       // `gone` and `counts` are collected
+    bool is_deleted;      // there is a DELETE, and no message behind it: nothing of it lives
 };
 
 struct msglog_live {
@@ -76,6 +77,10 @@ void msglog_live_next_gone(const struct msglog_live *l, uint64_t queue, uint64_t
 LV_MUST_USE int msglog_live_replay_ack(struct msglog_live *l, uint64_t queue, uint64_t seq, uint64_t count);
 LV_MUST_USE int msglog_live_replay_purge(struct msglog_live *l, uint64_t queue, uint64_t upto);
 LV_MUST_USE int msglog_live_replay_delete(struct msglog_live *l, uint64_t queue);
+// Messages `numbers` from seq on were delivered so often. Of those that live it becomes part of their flags, unless it is less than
+// they say; of others it is remembered where it is wanted.
+LV_MUST_USE int msglog_live_replay_count(struct msglog_live *l, uint64_t queue, uint64_t seq,
+                                         uint32_t numbers, uint32_t count);
 // A number that is in the log and does not live: part of a transaction.
 LV_MUST_USE int msglog_live_replay_seen(struct msglog_live *l, uint64_t queue, uint64_t seq);
 // In the end: sorts `gone`, and gives back the memory of queues in which nothing lives.

@@ -2,7 +2,8 @@
 //
 // Parts of a transaction wait aside until its COMMIT; a purge that comes meanwhile takes from them too, an ack cannot mean them: what is not
 // committed is not delivered. (Parts of aborted transactions wait to the end; acks do not look through them.) Names that are not
-// there (acked in a segment of which the message is gone) are ignored. A message met twice was moved: the later place counts.
+// there (acked in a segment of which the message is gone) are ignored. A message met twice was moved: the later place counts. Delivery counts
+// only grow: the highest that is met counts, wherever the message is.
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/store/log_recover.h"
@@ -169,6 +170,26 @@ replay_ack(struct replay *r, struct slice payload)
     return 0;
 }
 
+static int
+replay_count(struct replay *r, struct slice payload)
+{
+    if (payload.len < COUNT_FIXED_BYTES)
+        return -LE_CORRUPT;
+    uint64_t queue = get_u64(payload.ptr);
+    uint32_t ranges = get_u32(payload.ptr + 8);
+    if (payload.len != COUNT_FIXED_BYTES + (uint64_t)ranges * COUNT_RANGE_BYTES || queue == 0)
+        return -LE_CORRUPT;
+    for (uint32_t i = 0; i < ranges; i++) {
+        struct count_range range;
+        if (count_range_decode(payload.ptr + COUNT_FIXED_BYTES + (size_t)i * COUNT_RANGE_BYTES, &range) != 0)
+            return -LE_CORRUPT;
+        if (!LOG_BUG(BUG_FORGET_COUNTS) &&
+            msglog_live_replay_count(r->live, queue, range.first, range.numbers, range.count) != 0)
+            return -LE_NOMEM;
+    }
+    return 0;
+}
+
 int
 replay_record(struct replay *r, const struct record_header *h, struct slice payload,
               const struct msglog_place *place)
@@ -177,6 +198,8 @@ replay_record(struct replay *r, const struct record_header *h, struct slice payl
         return replay_message(r, payload, place);
     if (h->type == RECORD_ACK)
         return replay_ack(r, payload);
+    if (h->type == RECORD_COUNT)
+        return replay_count(r, payload);
     if (payload.len != 16)
         return h->type > RECORD_CHECKPOINT ? 0 : -LE_CORRUPT; // types of later minor versions may be skipped
     uint64_t a = get_u64(payload.ptr), b = get_u64(payload.ptr + 8);

@@ -35,7 +35,8 @@ struct filler;
 
 struct ring {
     const struct io *io;
-    struct filler *filler; // makes new segments meanwhile (log_filler.h); NULL: they are made here, when asked for
+    struct filler
+        *filler; // makes new segments meanwhile (log_filler.h); NULL: they are made here, when asked for
     char dir[IO_PATH_MAX];
     uint32_t segment_bytes;
     uint32_t segment_max; // files not condemned
@@ -126,6 +127,7 @@ enum {
     BUG_NO_CHECKSUM = 1u << 21,
     BUG_TORN_COUNTS = 1u << 22,
     BUG_ERROR_IGNORED = 1u << 23,
+    BUG_FORGET_COUNTS = 1u << 24,
 };
 extern unsigned msglog_planted_bugs;
 #define LOG_BUG(bug) ((msglog_planted_bugs & (bug)) != 0)
