@@ -226,18 +226,22 @@ no_number:
     return rc;
 }
 
-// The oldest of those that stand by takes over.
+// One of those that stand by takes over. PROTOCOL: as in RabbitMQ 3.10: the first to come; in classic queues the first of the highest priority.
 static void
 promote_next(struct queue *q)
 {
-    struct list *first = list_first(&q->consumers);
-    if (first == NULL)
-        return;
-    struct consumer *next = LV_CONTAINER_OF(first, struct consumer, all);
-    if (next->is_standby) {
-        next->is_standby = false;
-        relist(q, next);
+    struct consumer *next = NULL;
+    LV_LIST_EACH (it, &q->consumers) {
+        struct consumer *c = LV_CONTAINER_OF(it, struct consumer, all);
+        bool is_better =
+            q->def->type != QUEUE_QUORUM && next != NULL && c->group->priority > next->group->priority;
+        if (next == NULL || is_better)
+            next = c;
     }
+    if (next == NULL)
+        return;
+    next->is_standby = false;
+    relist(q, next);
 }
 
 void
@@ -248,6 +252,7 @@ consumer_remove(struct queue_worker *qw, struct consumer *c)
     lv_handle session = c->session;
     uint32_t consumer_id = c->consumer_id;
     uint32_t unused = take_grant(q, c);
+    bool was_active = !c->is_standby;
     if (c->is_asked) {
         g->asking--;
         q->offers--;
@@ -263,7 +268,8 @@ consumer_remove(struct queue_worker *qw, struct consumer *c)
     handle_slots_remove(&qw->consumers, c->handle);
     handle_numbers_give(&qw->consumer_numbers, c->handle);
     pool_give(&qw->consumer_pool, c);
-    promote_next(q);
+    if (was_active && (q->def->flags & QUEUE_SINGLE_ACTIVE) != 0)
+        promote_next(q);
     if (unused > 0)
         notify_unused(qw, session, consumer_id, unused);
 }

@@ -234,6 +234,7 @@ dispatch(struct durable *d, struct msglog_entry *e, struct log_item *item)
     case MSGLOG_MESSAGE: durable_message_returned(d, e, item); break;
     case MSGLOG_MOVE: durable_move_returned(d, e, item); break;
     case MSGLOG_ACK:
+    case MSGLOG_COUNT:
     case MSGLOG_PURGE: durable_ack_returned(d, e, item); break;
     case MSGLOG_DELETE: durable_delete_returned(d, e, item); break;
     case MSGLOG_PART:
@@ -243,14 +244,14 @@ dispatch(struct durable *d, struct msglog_entry *e, struct log_item *item)
     }
 }
 
-// Messages that found no room are kept, and so are acks, a message that is acked must not come back after an orderly stop, and
+// Messages that found no room are kept, and so are acks, a message that is acked must not come back after an orderly stop, counts, and
 // deletes, which are answered when they are durable.
 static bool
 is_to_stall(const struct msglog_entry *e, const struct log_item *item)
 {
     if (e->tx != 0 || e->result != -LE_NOSPACE)
         return false;
-    return e->kind == MSGLOG_ACK || e->kind == MSGLOG_DELETE ||
+    return e->kind == MSGLOG_ACK || e->kind == MSGLOG_COUNT || e->kind == MSGLOG_DELETE ||
            (e->kind == MSGLOG_MESSAGE && !stored_is(item->stored, STORED_DEAD));
 }
 
@@ -473,6 +474,23 @@ durable_of(const struct crew *crew, int worker)
     return qw != NULL && (qw->durable == NULL || !qw->durable->has_ended) ? qw->durable : NULL;
 }
 
+// What clients still have comes back to them at the next start: that counts, and the log has to know it before it ends.
+static void
+take_back_all(struct queue_worker *qw)
+{
+    for (uint32_t i = 0; i < qw->queues.cap; i++) {
+        struct queue *q = qw->queues.items[i].object;
+        size_t cursor = 0;
+        for (struct unacked_record *u; q != NULL && (u = unacked_next(&q->unacked, &cursor)) != NULL;) {
+            if ((u->entry.count_flags & (UNACKED_RETURNING | UNACKED_DYING)) != 0)
+                continue;
+            ready_entry_mark_redelivered(&u->entry);
+            if (q->is_counted && ready_entry_is(&u->entry, READY_STORED))
+                durable_log_count(qw, q, u->entry.seq, ready_entry_count(&u->entry));
+        }
+    }
+}
+
 void
 durable_end(struct crew *crew)
 {
@@ -481,7 +499,8 @@ durable_end(struct crew *crew)
         if ((d = durable_of(crew, i)) == NULL)
             continue;
         d->retry_ns = 0;
-        retry_stalled(d);    // perhaps there is room by now
+        retry_stalled(d); // perhaps there is room by now
+        take_back_all(d->qw);
         d->is_ending = true; // nobody is answered, nothing new is begun
         durable_submit(d);
         any = d;

@@ -32,6 +32,9 @@ enum {
     QUEUE_BUG_TX_EARLY = 1u << 6,
     QUEUE_BUG_STAY = 1u << 7,
     QUEUE_BUG_BURY_EARLY = 1u << 8,
+    QUEUE_BUG_FORGET_COUNTS = 1u << 9,
+    QUEUE_BUG_COUNT_IN_MEMORY = 1u << 10,
+    QUEUE_BUG_LIMIT_LATE = 1u << 11,
 };
 extern unsigned queue_planted_bugs;
 #define QUEUE_BUG(bug) ((queue_planted_bugs & (bug)) != 0)
@@ -92,11 +95,13 @@ struct queue_disk {
     bool is_transient;   // nothing of it is to survive
     struct backlog backlog;
     struct ready behind;
-    uint64_t oldest;      // no message of it lies in an older generation of the log; UINT64_MAX: none known
-    uint64_t acks_oldest; // acks of backlog messages lie in this generation or younger ones; UINT64_MAX: none
-    uint64_t moved_upto;  // messages up to here may lie in younger generations than those behind them
-    struct inttab flags;  // start: sequence number → count_flags + 1, of messages that wait in the chain
-    uint64_t old_blocks;  // chain blocks below this number are of an earlier run
+    uint64_t oldest; // no message of it lies in an older generation of the log; UINT64_MAX: none known
+    uint64_t
+        acks_oldest; // acks and counts of backlog messages lie in this generation or younger ones; UINT64_MAX: none
+    uint64_t moved_upto; // messages up to here may lie in younger generations than those behind them
+    struct inttab
+        flags; // start: sequence number → count_flags + 1, of messages that wait in the chain; `state` takes over the counts
+    uint64_t old_blocks; // chain blocks below this number are of an earlier run
     uint64_t
         redelivered_upto; // what waits in the files below here (file << 32 | offset) was perhaps delivered before
     uint32_t jobs;        // of the mover, under way
@@ -219,6 +224,8 @@ LV_MUST_USE bool durable_log_message(struct queue_worker *qw, struct queue *q, u
                                      uint64_t tx, const struct publish_asker *asker);
 // Writes that `count` messages from seq on are gone.
 void durable_log_ack(struct queue_worker *qw, struct queue *q, uint64_t seq, uint64_t count, uint64_t tx);
+// Writes how often message `seq` came back by now. Not waited for: the next sync of the log makes it durable.
+void durable_log_count(struct queue_worker *qw, struct queue *q, uint64_t seq, uint32_t count);
 // The queue does not need the message any more; an ack is written.
 void durable_drop(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored *s);
 void durable_fill_content(struct msglog_content *c, const struct message *msg);

@@ -116,6 +116,8 @@ durable_purge(struct queue_worker *qw, struct queue *q)
         log_acks_between(qw, q, k->left[i].first, k->left[i].last + 1);
     k->left_count = 0; // their files go at the next start
     backlog_drop_chain(&k->backlog, q->next_seq);
+    inttab_fini(&k->flags);
+    inttab_init(&k->flags);
     if (k->behind.count > 0)
         queue_drop_later(qw, &k->behind);
     if (k->is_split) {

@@ -260,7 +260,7 @@ old_flags(struct queue_disk *k, const struct backlog_block *block, const struct 
         return flags;
     uintptr_t kept = k->flags.count > 0 ? (uintptr_t)inttab_take(&k->flags, r->seq) : 0;
     if (kept != 0)
-        flags = (uint32_t)kept - 1;
+        flags = ready_history_merge(flags, (uint32_t)kept - 1);
     return file_position(block->file, block->offset) < k->redelivered_upto && !LV_BUG(UNMARKED)
                ? flags | READY_REDELIVERED
                : flags;

@@ -8,6 +8,7 @@
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/store/log_format.h"
 
 struct queue_disk *
 queue_disk_get(struct queue_worker *qw, struct queue *q)
@@ -132,6 +133,7 @@ durable_log_message(struct queue_worker *qw, struct queue *q, uint64_t seq, stru
     if (e == NULL)
         return false;
     durable_fill_content(&item->content, s->msg);
+    item->content.flags |= MESSAGE_PERSISTENT; // a quorum queue stores all
     *e = (struct msglog_entry){
         .kind = MSGLOG_MESSAGE,
         .epoch = EPOCH_ALONE,
@@ -322,6 +324,33 @@ durable_log_ack(struct queue_worker *qw, struct queue *q, uint64_t seq, uint64_t
     if (e == NULL)
         return; // a crash then delivers it once more, as redelivered
     *e = (struct msglog_entry){.kind = MSGLOG_ACK, .queue = q->def->id, .seq = seq, .count = count, .tx = tx};
+    item->queue = q->handle;
+}
+
+void
+durable_log_count(struct queue_worker *qw, struct queue *q, uint64_t seq, uint32_t count)
+{
+    struct durable *d = qw->durable;
+    struct log_batch *b = d->filling;
+    struct msglog_entry *last = b != NULL && b->batch.count > 0 ? &b->entries[b->batch.count - 1] : NULL;
+    if (QUEUE_BUG(QUEUE_BUG_COUNT_IN_MEMORY))
+        return;
+    bool goes_on = last != NULL && last->kind == MSGLOG_COUNT && last->queue == q->def->id &&
+                   last->flags == count && last->seq + last->count == seq && last->count < COUNT_RANGE_MAX;
+    if (goes_on) {
+        last->count++;
+        return;
+    }
+    struct log_item *item;
+    struct msglog_entry *e = durable_entry(d, &item);
+    if (e == NULL)
+        return; // a crash then forgets that it came back this time
+    *e = (struct msglog_entry){.kind = MSGLOG_COUNT,
+                               .is_relaxed = true,
+                               .queue = q->def->id,
+                               .seq = seq,
+                               .count = 1,
+                               .flags = count};
     item->queue = q->handle;
 }
 

@@ -74,6 +74,8 @@ append_add(struct append_job *a, const struct ready_entry *e)
     if (!is_by_place) {
         a->msgs[at] = message_ref(msg);
         durable_fill_content(&a->contents[at], msg);
+        if (s != NULL)
+            a->contents[at].flags |= MESSAGE_PERSISTENT;
         a->items[at].content = &a->contents[at];
     }
     return true;

@@ -43,9 +43,9 @@ put_entry(struct buf *out, uint64_t queue, uint64_t seq, uint64_t flags)
 }
 
 static void
-put_ready(struct buf *out, uint64_t queue, const struct ready_entry *e, uint32_t added)
+put_ready(struct buf *out, uint64_t queue, const struct ready_entry *e)
 {
-    uint32_t flags = (e->count_flags | added) & READY_HISTORY_MASK;
+    uint32_t flags = e->count_flags & READY_HISTORY_MASK;
     if (ready_entry_is(e, READY_STORED) && flags != 0)
         put_entry(out, queue, e->seq, flags);
 }
@@ -59,13 +59,12 @@ put_queue(struct buf *out, const struct queue *q)
     for (size_t n = 0; (r = queue_row(q, n)) != NULL; n++) {
         struct ready_walk at = {0};
         for (const struct ready_entry *e; (e = ready_walk_next(r, &at)) != NULL;)
-            put_ready(out, k->id, e, 0);
+            put_ready(out, k->id, e);
     }
-    // A client that was not waited for: what it had is delivered again. What was on its way out tells of itself whether a client had it.
-    for (const struct unacked_record *u; (u = unacked_next(&q->unacked, &cursor)) != NULL;) {
-        bool is_dying = (u->entry.count_flags & UNACKED_DYING) != 0;
-        put_ready(out, k->id, &u->entry, is_dying ? 0 : READY_REDELIVERED);
-    }
+    // A client that was not waited for: what it had is delivered again, and has been marked. What was on its way out tells of itself
+    // whether a client had it.
+    for (const struct unacked_record *u; (u = unacked_next(&q->unacked, &cursor)) != NULL;)
+        put_ready(out, k->id, &u->entry);
     const struct backlog_block *block = backlog_peek(&k->backlog);
     if (block != NULL && file_position(block->file, block->offset) < k->redelivered_upto)
         put_entry(out, k->id, ALL_BELOW, k->redelivered_upto);
@@ -249,8 +248,9 @@ struct adoption {
     struct queue *q;
     struct queue_disk *k;
     struct recovery *r;
-    struct inttab *flags; // of an orderly stop; NULL: none
-    uint8_t *block_bytes; // of the sparse chain block looked at last
+    struct inttab *flags;                // of an orderly stop; NULL: none
+    const struct msglog_live_queue *log; // what the log has of it; NULL: nothing
+    uint8_t *block_bytes;                // of the sparse chain block looked at last
     const struct backlog_block *block;
 };
 
@@ -302,6 +302,16 @@ chain_has(struct adoption *a, uint64_t seq)
     return false;
 }
 
+// Counts that were written down later than the message, where it lies now.
+static uint32_t
+counted(const struct adoption *a, uint64_t seq)
+{
+    uintptr_t in_log = a->log != NULL ? (uintptr_t)inttab_get(&a->log->counts, seq) : 0;
+    uintptr_t in_state = (uintptr_t)inttab_get(&a->k->backlog.counts, seq);
+    uint32_t count = (uint32_t)LV_MAX(in_log, in_state);
+    return count > 0 ? count << 16 | READY_REDELIVERED : 0;
+}
+
 // What the record says counts unless the stop noted something else: who was in the chain then is not noted.
 static uint32_t
 flags_of(struct adoption *a, const struct msglog_live_entry *e, bool is_in_files)
@@ -309,6 +319,7 @@ flags_of(struct adoption *a, const struct msglog_live_entry *e, bool is_in_files
     uintptr_t noted = a->flags != NULL ? (uintptr_t)inttab_take(a->flags, e->seq) : 0;
     uint64_t position = file_position((uint32_t)e->place.file, e->place.offset);
     uint32_t flags = (noted != 0 ? (uint32_t)noted - 1 : e->flags) & READY_HISTORY_MASK;
+    flags = ready_history_merge(flags, counted(a, e->seq));
     bool was_out = noted == 0 && is_in_files && position < a->k->redelivered_upto;
     return LV_BUG(UNMARKED) || (a->r->is_orderly && !was_out) ? flags : flags | READY_REDELIVERED;
 }
@@ -445,6 +456,26 @@ adopt_files(struct adoption *a, struct backlog_kept **ret_kept, size_t *ret_coun
     return 0;
 }
 
+// Of messages that wait in the chain: they are looked at when those come into memory.
+static int
+keep_chain_counts(struct adoption *a, const struct inttab *counts)
+{
+    const struct backlog *b = &a->k->backlog;
+    size_t cursor = 0;
+    uint64_t seq;
+    void *count;
+    int err = 0;
+    while (err == 0 && b->count > 0 && inttab_next(counts, &cursor, &seq, &count)) {
+        if (seq < b->cursor || seq > backlog_last_seq(b))
+            continue;
+        uintptr_t noted = (uintptr_t)inttab_get(&a->k->flags, seq);
+        uint32_t flags = ready_history_merge(noted != 0 ? (uint32_t)noted - 1 : 0,
+                                             (uint32_t)(uintptr_t)count << 16 | READY_REDELIVERED);
+        err = inttab_put(&a->k->flags, seq, (void *)((uintptr_t)flags + 1));
+    }
+    return err;
+}
+
 static int
 adopt(struct adoption *a, const struct msglog_live_queue *lq, bool has_folder)
 {
@@ -465,7 +496,12 @@ adopt(struct adoption *a, const struct msglog_live_queue *lq, bool has_folder)
         a->k->flags = *a->flags;
         inttab_init(a->flags);
     }
-    return 0;
+    err = lq != NULL ? keep_chain_counts(a, &lq->counts) : 0;
+    if (err == 0)
+        err = keep_chain_counts(a, &a->k->backlog.counts);
+    inttab_fini(&a->k->backlog.counts);
+    inttab_init(&a->k->backlog.counts);
+    return err;
 }
 
 int
@@ -479,7 +515,7 @@ durable_adopt(struct queue_worker *qw, struct queue *q)
     bool has_folder = inttab_take(&r->folders, id) != NULL;
     if (lq == NULL && !has_folder)
         return 0;
-    struct adoption a = {.qw = qw, .q = q, .r = r, .flags = inttab_get(&r->flags, id)};
+    struct adoption a = {.qw = qw, .q = q, .r = r, .flags = inttab_get(&r->flags, id), .log = lq};
     int err = 0;
     a.k = queue_disk_get(qw, q);
     if (a.k == NULL) {

@@ -27,6 +27,8 @@ struct state_job {
     uint64_t acks_oldest; // before
     uint64_t *kept;
     size_t kept_count, kept_cap;
+    struct backlog_count *counts;
+    size_t count_count, count_cap;
 };
 
 static bool
@@ -94,7 +96,7 @@ rewrite(struct durable *d, struct queue *q, const struct ready_entry *e)
                                    .epoch = EPOCH_ALONE,
                                    .queue = q->def->id,
                                    .seq = e->seq,
-                                   .flags = e->count_flags & READY_PRIORITY_MASK,
+                                   .flags = e->count_flags & (READY_HISTORY_MASK | READY_PRIORITY_MASK),
                                    .place = stored_place(s)};
     item->queue = q->handle;
     item->stored = s;
@@ -283,6 +285,15 @@ vacate_queue(struct durable *d, struct queue_disk *k, uint64_t generation)
 }
 
 static void
+state_job_free(struct state_job *j)
+{
+    mem_free(j->job.state.ends);
+    mem_free(j->kept);
+    mem_free(j->counts);
+    mem_free(j);
+}
+
+static void
 state_done(struct mover_job *job)
 {
     struct state_job *j = job->ctx;
@@ -297,9 +308,7 @@ state_done(struct mover_job *job)
         k->acks_oldest = LV_MIN(k->acks_oldest, j->acks_oldest);
         d->vacate_failed = true;
     }
-    mem_free(job->state.ends);
-    mem_free(j->kept);
-    mem_free(j);
+    state_job_free(j);
     queue_disk_leave(d, k);
 }
 
@@ -325,12 +334,52 @@ add_number(struct state_job *j, uint64_t seq)
     return true;
 }
 
+// Of queues that keep them. What lies in the log has its count in its record, or behind it.
+static bool
+add_count(struct state_job *j, uint64_t seq, uint32_t count)
+{
+    if (count == 0 || !j->disk->queue->is_counted)
+        return true;
+    if (j->count_count == j->count_cap) {
+        size_t cap = j->count_cap == 0 ? 64 : j->count_cap * 2;
+        struct backlog_count *counts = mem_realloc(j->counts, cap * sizeof(*counts));
+        if (counts == NULL)
+            return false;
+        j->counts = counts;
+        j->count_cap = cap;
+    }
+    j->counts[j->count_count++] = (struct backlog_count){seq, count};
+    return true;
+}
+
 static bool
 add_kept(struct state_job *j, const struct ready_entry *e)
 {
     bool is_kept = ready_entry_is(e, READY_STORED) && stored_is(e->stored, STORED_BACKLOG) &&
                    !stored_is(e->stored, STORED_TX_DONE);
-    return !is_kept || add_number(j, e->seq);
+    return !is_kept || (add_number(j, e->seq) && add_count(j, e->seq, ready_entry_count(e)));
+}
+
+static int
+by_counted(const void *a, const void *b)
+{
+    const struct backlog_count *x = a, *y = b;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+// Of messages in the chain, what an earlier run left.
+static bool
+gather_chain_counts(const struct queue_disk *k, struct state_job *j)
+{
+    size_t cursor = 0;
+    uint64_t seq;
+    void *flags;
+    bool is_good = true;
+    while (is_good && inttab_next(&k->flags, &cursor, &seq, &flags))
+        is_good = add_count(j, seq, (uint32_t)((uintptr_t)flags - 1) >> 16);
+    if (is_good && j->count_count > 1)
+        qsort(j->counts, j->count_count, sizeof(*j->counts), by_counted);
+    return is_good;
 }
 
 // Everything of the queue that lives by an address in its files.
@@ -366,12 +415,13 @@ state_submit(struct durable *d, struct queue_disk *k)
     j->d = d;
     j->disk = k;
     j->acks_oldest = k->acks_oldest;
-    if (backlog_snapshot(&k->backlog, &j->job.state) != 0 || !gather_kept(k, j)) {
-        mem_free(j->job.state.ends);
-        mem_free(j->kept);
-        mem_free(j);
+    if (backlog_snapshot(&k->backlog, &j->job.state) != 0 || !gather_kept(k, j) ||
+        !gather_chain_counts(k, j)) {
+        state_job_free(j);
         return false;
     }
+    j->job.state.counts = j->counts;
+    j->job.state.count_count = QUEUE_BUG(QUEUE_BUG_FORGET_COUNTS) ? 0 : j->count_count;
     j->job.state.kept = j->kept;
     j->job.state.kept_count = QUEUE_BUG(QUEUE_BUG_FORGET_KEPT) ? 0 : j->kept_count;
     k->acks_oldest = UINT64_MAX;

@@ -1,4 +1,5 @@
 // fetch.c: basic.get, which may have to wait for its message to come into memory (durable_load.c brings it).
+#include "queue/consumer_timeout.h"
 #include "queue/durable.h"
 #include "queue/queue_worker.h"
 
@@ -67,6 +68,8 @@ take_for_get(struct queue_worker *qw, struct queue *q, struct queue_request *r)
     r->msg = d.msg;
     r->seq = d.seq;
     r->delivery_count = d.delivery_count;
+    r->is_counted = d.is_counted;
+    r->consumer_timeout_ms = consumer_timeout_of(q);
     r->is_redelivered = d.is_redelivered;
     return QUEUE_OK;
 }

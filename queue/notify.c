@@ -102,6 +102,32 @@ notify_unused(struct queue_worker *qw, lv_handle session, uint32_t consumer_id, 
         worker_post(to, unused_arrived, &m, sizeof(m), 0);
 }
 
+struct timeout_mail {
+    lv_handle session;
+    uint64_t timeout_ms;
+    uint32_t consumer_id;
+};
+
+static void
+timeout_arrived(struct worker *to, void *payload)
+{
+    const struct timeout_mail *m = payload;
+    queue_worker_of(to)->client->timeout(to, m->session, m->consumer_id, m->timeout_ms);
+}
+
+void
+notify_timeout(struct queue_worker *qw, lv_handle session, uint32_t consumer_id, uint64_t timeout_ms)
+{
+    struct worker *to = member_of(qw, session);
+    struct timeout_mail m = {session, timeout_ms, consumer_id};
+    if (qw->client->timeout == NULL)
+        return;
+    if (to == qw->w)
+        qw->client->timeout(to, session, consumer_id, timeout_ms);
+    else
+        worker_post(to, timeout_arrived, &m, sizeof(m), 0);
+}
+
 struct cancelled_mail {
     lv_handle session;
     const char *reason;

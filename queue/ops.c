@@ -54,7 +54,8 @@ publish_here(struct queue_worker *qw, const struct publish_call *c)
         enum push_result result = PUSH_DONE;
         if (LV_UNLIKELY(q != NULL && q->rules != NULL) && limit_refuses(qw, q, c->msg)) {
             result = PUSH_REFUSED;
-        } else if (LV_UNLIKELY(q != NULL && is_persistent && q->durability != DURABILITY_NONE)) {
+        } else if (LV_UNLIKELY(q != NULL &&
+                               (is_persistent ? q->durability != DURABILITY_NONE : q->is_all_stored))) {
             if (is_asked && c->count > 1 && asker.wait == NULL)
                 asker.wait = durable_wait_new(qw->durable, c->session, c->number);
             bool can_wait = c->count == 1 || asker.wait != NULL || !is_asked;

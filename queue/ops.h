@@ -129,7 +129,7 @@ enum death_reason { DEATH_REJECTED, DEATH_EXPIRED, DEATH_MAXLEN, DEATH_DELIVERY_
 // Counters of one queue since it was made; read by copy (QUEUE_REQUEST_STATS).
 struct queue_stats {
     uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
-        returned, purged;
+        returned, purged, delivery_limited, consumer_timeouts;
     uint64_t maxlen_dropped, refused_maxlen; // by length limits: from the head; published and refused
     uint64_t ready, ready_bytes, unacked, unacked_bytes, persistent, consumers, memory_bytes;
     uint64_t dying, dying_bytes; // on their way to the dead-letter exchange: neither ready nor unacked
@@ -165,6 +165,8 @@ struct queue_request {
     uint32_t window_count, window_bytes; // the first delivery window
     // cancel: in; consume: out
     lv_handle consumer;
+    bool is_late;                 // cancel: it did not acknowledge in time
+    uint64_t consumer_timeout_ms; // consume, get: out: as in struct queue_rules
     // get: in
     bool is_no_ack;
     // delete: in
@@ -180,6 +182,7 @@ struct queue_request {
     uint64_t seq;                    // get
     bool is_redelivered;             // get
     uint32_t delivery_count;         // get: how often it was delivered before
+    bool is_counted;                 // get: as in struct delivery
     struct queue_stats stats;        // stats
     struct consumer_info *consumers; // stats: heap array of stats.consumers entries, freed with the request
     struct queue_request *next;      // the owner's: gets that wait for a message to come into memory
@@ -201,6 +204,7 @@ struct delivery {
     uint32_t consumer_id;    // as given at consume
     uint32_t delivery_count; // times delivered before and not acked
     bool is_redelivered;
+    bool is_counted; // the queue limits them: shown to the consumer as x-delivery-count
 };
 
 // Queues that have a message already, by their ids: so that another try goes to the others alone.
@@ -263,6 +267,8 @@ struct queue_client {
     // On the owner's thread: a queue did not take a message. def: NULL when it has gone. May be NULL.
     void (*refused)(struct worker *owner, const struct queue_def *def, const struct message *msg,
                     enum queue_refusal why);
+    // The queue's rule about unacknowledged deliveries has changed (consumer_timeout.h). To change nothing of the queue. NULL: of no interest.
+    void (*timeout)(struct worker *w, lv_handle session, uint32_t consumer_id, uint64_t timeout_ms);
 };
 
 // --- per worker ---

@@ -8,6 +8,8 @@
 // marked, and is put back in a later turn.
 #include "queue/queue.h"
 
+#include "queue/consumer_timeout.h"
+#include "queue/delivery_limit.h"
 #include "queue/durable.h"
 #include "queue/dying.h"
 #include "queue/limit.h"
@@ -54,16 +56,21 @@ queue_new(struct queue_worker *qw, const struct queue_def *def)
     q->tail = &q->ready;
     q->active_ms = qw->w->now_ms;
     q->durability = (uint8_t)durability_of(qw, def, NULL);
+    q->is_all_stored = def->type == QUEUE_QUORUM && q->durability != DURABILITY_NONE;
     return q;
 }
 
 void
 queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *rules)
 {
+    uint64_t timeout_ms = consumer_timeout_of(q);
     mem_free((void *)q->rules);
     q->rules = rules;
     limit_rules_changed(qw, q);
     q->durability = (uint8_t)durability_of(qw, q->def, rules);
+    if (consumer_timeout_of(q) != timeout_ms)
+        consumer_timeout_changed(qw, q);
+    q->is_counted = delivery_limit_is_on(q);
     queue_touch(qw, q);
 }
 
@@ -156,6 +163,7 @@ queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned f
     ret->msg = msg;
     ret->delivery_count = ready_entry_count(&e);
     ret->is_redelivered = ready_entry_is(&e, READY_REDELIVERED);
+    ret->is_counted = q->is_counted;
     q->counters.redelivered += ret->is_redelivered;
     q->active_ms = qw->w->now_ms;
     if (is_no_ack) {
@@ -228,6 +236,8 @@ give_back(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struc
     if (kind == SETTLE_REQUEUE) {
         ready_entry_mark_redelivered(&record->entry);
         q->counters.requeued++;
+        if (LV_UNLIKELY(q->is_counted) && delivery_limit_returned(qw, q, record))
+            return;
     } else {
         q->counters.returned++;
     }
@@ -428,6 +438,8 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .purged = n->purged,
         .maxlen_dropped = q->limit != NULL ? q->limit->dropped.count : 0,
         .refused_maxlen = q->limit != NULL ? q->limit->refused.count : 0,
+        .delivery_limited = n->delivery_limited,
+        .consumer_timeouts = n->consumer_timeouts,
         .ready = queue_ready_count(q),
         .ready_bytes = q->ready_sum.bytes,
         .unacked = q->unacked.count,

@@ -30,6 +30,7 @@ enum queue_durability {
 struct queue_counters {
     uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
         returned, purged;
+    uint32_t delivery_limited, consumer_timeouts; // few: each is logged
 };
 
 // What a set of messages adds up to.
@@ -66,6 +67,8 @@ struct queue {
     uint16_t busy;      // functions that call back and go on with this queue
     uint8_t durability; // enum queue_durability
     bool is_dead;
+    bool is_all_stored;    // a durable quorum queue: messages without delivery-mode 2 are stored too
+    bool is_counted;       // delivery counts are limited, shown and kept (delivery_limit.h)
     bool has_exclusive;    // its one consumer is exclusive
     struct levels *levels; // what waits, of a queue with priorities: `ready` is empty then; NULL: it has none
     struct queue_limit *limit; // limit.h; NULL: no length limit

@@ -109,6 +109,7 @@ void notify_published(struct queue_worker *qw, lv_handle session, uint64_t numbe
 void notify_deliver(struct queue_worker *qw, const struct delivery *d);
 void notify_ready(struct queue_worker *qw, const struct consumer *c);
 void notify_unused(struct queue_worker *qw, lv_handle session, uint32_t consumer_id, uint32_t count);
+void notify_timeout(struct queue_worker *qw, lv_handle session, uint32_t consumer_id, uint64_t timeout_ms);
 void notify_cancelled(struct queue_worker *qw, lv_handle session, uint32_t consumer_id, const char *reason);
 
 // Sends a request back to where it came from and calls `done` there.

@@ -40,6 +40,13 @@ ready_entry_count(const struct ready_entry *e)
     return e->count_flags >> 16;
 }
 
+// What is known from two places: the count never goes down.
+static inline uint32_t
+ready_history_merge(uint32_t a, uint32_t b)
+{
+    return LV_MAX(a & 0xffff0000u, b & 0xffff0000u) | ((a | b) & READY_REDELIVERED);
+}
+
 // In a queue with priorities, its level there; else 0.
 static inline uint8_t
 ready_entry_priority(const struct ready_entry *e)

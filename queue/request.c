@@ -2,6 +2,7 @@
 //
 // Each request is answered exactly once: gets may wait for a body (fetch.c), deletes for the disk, all others are
 // answered where they are carried out. A request for a handle that names nothing is answered with QUEUE_GONE.
+#include "queue/consumer_timeout.h"
 #include "queue/durable.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
@@ -97,6 +98,7 @@ run_consume(struct queue_worker *qw, struct queue *q, struct queue_request *r)
     if (consumer_add(qw, q, r, &c) < 0)
         return QUEUE_NO_MEMORY;
     r->consumer = c->handle;
+    r->consumer_timeout_ms = consumer_timeout_of(q);
     r->consumer_count = q->consumer_count;
     return QUEUE_OK;
 }
@@ -108,6 +110,7 @@ run_cancel(struct queue_worker *qw, struct queue *q, struct queue_request *r)
     bool is_known = c != NULL && c->queue == q;
     if (is_known)
         consumer_remove(qw, c);
+    q->counters.consumer_timeouts += r->is_late;
     if (q->is_dead)
         return QUEUE_GONE;
     fill_counts(q, r);

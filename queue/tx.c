@@ -71,7 +71,8 @@ work_free(struct queue_worker *qw, struct tx_work *work)
 static bool
 hold(struct queue_worker *qw, struct tx_work *work, struct queue *q, struct message *msg)
 {
-    bool is_stored = q->durability != DURABILITY_NONE && (msg->flags & MESSAGE_PERSISTENT) != 0;
+    bool is_persistent = (msg->flags & MESSAGE_PERSISTENT) != 0;
+    bool is_stored = is_persistent ? q->durability != DURABILITY_NONE : q->is_all_stored;
     if (work->count == work->cap) {
         size_t cap = work->cap == 0 ? 16 : work->cap * 2;
         struct tx_item *items = mem_realloc(work->items, cap * sizeof(*items));
@@ -219,7 +220,7 @@ let_in(struct queue_worker *qw, struct tx_item *item)
     struct message *msg = item->stored != NULL ? item->stored->msg : item->msg;
     struct ready_entry e = {
         .seq = item->seq, .body_len = msg->body_len, .count_flags = queue_level_flags(q, msg)};
-    if ((msg->flags & MESSAGE_PERSISTENT) != 0)
+    if ((msg->flags & MESSAGE_PERSISTENT) != 0 || item->stored != NULL)
         e.count_flags |= READY_PERSISTENT;
     if (item->stored != NULL) {
         e.count_flags |= READY_STORED;

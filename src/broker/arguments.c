@@ -241,14 +241,15 @@ static const struct argument_rule queue_rules[] = {
     {"x-queue-master-locator", check_locator, CLASSIC},
     {"x-queue-leader-locator", check_locator, ANY},
     {"x-quorum-initial-group-size", check_positive, QUORUM},
-    {"x-delivery-limit", check_any_integer, QUORUM},
+    {"x-delivery-limit", check_any_integer, CLASSIC | QUORUM}, // RabbitMQ: of quorum queues only
+    {"x-consumer-timeout", check_not_negative, CLASSIC | QUORUM},
     {"x-max-age", check_max_age, STREAM},
     {"x-stream-max-segment-size-bytes", check_not_negative, STREAM},
     {"x-initial-cluster-size", check_positive, STREAM},
 };
 
-static const char *const type_modules[] = {"rabbit_classic_queue", "rabbit_quorum_queue",
-                                           "rabbit_stream_queue"};
+const char *const arguments_type_modules[] = {"rabbit_classic_queue", "rabbit_quorum_queue",
+                                              "rabbit_stream_queue"};
 
 static enum queue_type
 queue_type_of(struct slice arguments)
@@ -287,7 +288,7 @@ check_known(struct slice vhost, struct slice queue, struct slice arguments, stru
             continue;
         fault_set(f, FAULT_PRECONDITION_FAILED,
                   "invalid arg '%s' for queue '%.*s' in vhost '%.*s' of queue type %s", rule->name,
-                  SLICE_FMT(queue), SLICE_FMT(vhost), type_modules[type]);
+                  SLICE_FMT(queue), SLICE_FMT(vhost), arguments_type_modules[type]);
         return false;
     }
     return true;

@@ -22,6 +22,8 @@ LV_MUST_USE int arguments_with_default_type(struct slice default_type,
                                             const struct queue_properties *properties, struct slice arguments,
                                             struct buf *room, struct slice *ret_arguments);
 bool arguments_is_queue_type(struct slice name);
+extern const char
+    *const arguments_type_modules[]; // by enum queue_type: RabbitMQ's names, which its texts show
 // Is a redeclaration equivalent to what exists (406 "inequivalent arg …")? `is_exclusive` and ownership are the caller's matter.
 bool arguments_same_queue(const struct queue_def *existing, const struct queue_properties *properties,
                           struct slice arguments, struct fault *ret_fault);
@@ -42,9 +44,13 @@ bool arguments_check_exchange_type(enum exchange_type type, struct slice argumen
 // x-consistent-hash: the key is a weight, an integer above 0.
 bool arguments_check_binding(enum exchange_type type, struct slice key, struct slice arguments,
                              struct fault *ret_fault);
-// basic.consume: x-priority must be an integer (406), 0 when absent; x-cancel-on-ha-failover a bool.
-bool arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments,
-                              int32_t *ret_priority, struct fault *ret_fault);
+// basic.consume: x-priority must be an integer (406), x-cancel-on-ha-failover a bool, x-consumer-timeout an integer that is not negative.
+struct consumer_arguments {
+    int32_t priority;    // 0 when absent
+    uint64_t timeout_ms; // RULE_NONE when absent
+};
+bool arguments_check_consumer(const struct queue_def *queue, struct slice arguments,
+                              struct consumer_arguments *ret, struct fault *ret_fault);
 // basic properties: "expiration" is a decimal string of ms (406 "invalid expiration …"); capped at 2^32-1.
 bool arguments_parse_expiration(struct slice text, uint32_t *ret_ms, struct fault *ret_fault);
 // The strings of a CC or BCC header: appends to `keys` (at most `cap`), 406 when not an array of long strings.

@@ -5,6 +5,7 @@
 #include "amqp/wire/table.h"
 #include "exchange/binding.h"
 #include "exchange/hash_on.h"
+#include "queue/queue_rules.h"
 #include "src/broker/arguments.h"
 
 bool
@@ -138,29 +139,52 @@ arguments_check_exchange_type(enum exchange_type type, struct slice arguments, s
     return type != EXCHANGE_CONSISTENT_HASH || check_hash_on(arguments, ret_fault);
 }
 
-bool
-arguments_check_consumer(struct slice vhost, struct slice queue, struct slice arguments,
-                         int32_t *ret_priority, struct fault *ret_fault)
+static bool
+bad_consumer_argument(const struct queue_def *q, const char *name, const char *why, struct fault *f)
 {
-    struct field f;
-    *ret_priority = 0;
-    if (table_find(arguments, SLICE_LIT("x-priority"), &f)) {
-        if (!field_is_integer(&f)) {
-            fault_set(
-                ret_fault, FAULT_PRECONDITION_FAILED,
-                "invalid arg 'x-priority' for queue '%.*s' in vhost '%.*s': \"expected integer, got %s\"",
-                SLICE_FMT(queue), SLICE_FMT(vhost), field_type_name(f.type));
-            return false;
-        }
-        *ret_priority = (int32_t)LV_MAX((int64_t)INT32_MIN, LV_MIN((int64_t)INT32_MAX, f.i64));
+    fault_set(f, FAULT_PRECONDITION_FAILED, "invalid arg '%s' for queue '%.*s' in vhost '%.*s'%s", name,
+              SLICE_FMT(q->name), SLICE_FMT(q->vhost), why);
+    return false;
+}
+
+// An integer argument of a consumer, zero when it is not there. False: it is something else.
+static bool
+consumer_integer(const struct queue_def *q, struct slice arguments, const char *name, struct field *ret,
+                 struct fault *f)
+{
+    char why[64];
+    *ret = (struct field){0};
+    if (!table_find(arguments, slice_str(name), ret) || field_is_integer(ret))
+        return true;
+    snprintf(why, sizeof why, ": \"expected integer, got %s\"", field_type_name(ret->type));
+    return bad_consumer_argument(q, name, why, f);
+}
+
+bool
+arguments_check_consumer(const struct queue_def *q, struct slice arguments, struct consumer_arguments *ret,
+                         struct fault *ret_fault)
+{
+    static const char failover[] = "x-cancel-on-ha-failover", late[] = "x-consumer-timeout";
+    struct field f, priority, timeout;
+    char why[64];
+    bool has_failover = table_find(arguments, slice_str(failover), &f);
+    if (has_failover && q->type != QUEUE_CLASSIC) {
+        snprintf(why, sizeof why, " of queue type %s", arguments_type_modules[q->type]);
+        return bad_consumer_argument(q, failover, why, ret_fault);
     }
-    if (table_find(arguments, SLICE_LIT("x-cancel-on-ha-failover"), &f) && f.type != FIELD_BOOL) {
-        fault_set(
-            ret_fault, FAULT_PRECONDITION_FAILED,
-            "invalid arg 'x-cancel-on-ha-failover' for queue '%.*s' in vhost '%.*s': {unacceptable_type,%s}",
-            SLICE_FMT(queue), SLICE_FMT(vhost), field_type_name(f.type));
+    if (!consumer_integer(q, arguments, "x-priority", &priority, ret_fault) ||
+        !consumer_integer(q, arguments, late, &timeout, ret_fault))
         return false;
+    if (timeout.i64 < 0) {
+        snprintf(why, sizeof why, ": {value_negative,%" PRId64 "}", timeout.i64);
+        return bad_consumer_argument(q, late, why, ret_fault);
     }
+    if (has_failover && f.type != FIELD_BOOL) {
+        snprintf(why, sizeof why, ": {unacceptable_type,%s}", field_type_name(f.type));
+        return bad_consumer_argument(q, failover, why, ret_fault);
+    }
+    ret->priority = (int32_t)LV_MAX((int64_t)INT32_MIN, LV_MIN((int64_t)INT32_MAX, priority.i64));
+    ret->timeout_ms = field_is_integer(&timeout) ? (uint64_t)timeout.i64 : RULE_NONE;
     return true;
 }
 

@@ -58,6 +58,7 @@ session_open(struct client *c, uint16_t number, const struct session_events *eve
     s->number = number;
     s->events = events;
     s->ctx = ctx;
+    session_timeouts_init(&s->timeouts);
     s->prefetch = (uint16_t)LV_MIN(b->config.default_prefetch, UINT16_MAX);
     list_init(&s->node);
     list_init(&s->owing_node);
@@ -116,6 +117,7 @@ session_close(struct session *s)
     list_remove(&s->confirm_node);
     list_remove(&s->node);
     session_give_back_and_free(s);
+    session_timeouts_forget(s);
 }
 
 static void
@@ -124,6 +126,7 @@ session_free(struct session *s)
     confirm_free(s);
     tx_free(s);
     unacked_free(s);
+    session_timeouts_fini(&s->timeouts);
     inttab_fini(&s->consumers);
     inttab_fini(&s->tags);
     mem_free(s->memo.route);
@@ -192,6 +195,7 @@ static const struct queue_client queue_client_table = {
     .ready = client_ready,
     .unused = client_unused,
     .cancelled = client_cancelled,
+    .timeout = client_timeout,
     .is_unused = client_is_unused,
     .dead = dead_letter_offer,
     .refused = client_refused,
@@ -227,6 +231,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
         .durable = config->durable,
     };
     queue_worker_init(w, &queue_config);
+    timeout_watch_init(b);
     worker_add_hook(w, PHASE_READ, phase_read, b);
     worker_add_hook(w, PHASE_COMPLETE, phase_complete, b);
     worker_add_hook(w, PHASE_REAP, phase_reap, b);
@@ -256,6 +261,7 @@ broker_worker_fini(struct worker *w)
     rates_fini(b);
     counters_fini(&b->counters);
     reasons_free(b->reasons);
+    timeout_watch_fini(b);
     route_ctx_free(b->route);
     auth_cache_free(b->auth_cache);
     mem_free(b->slots);

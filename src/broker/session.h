@@ -70,6 +70,9 @@ struct session_result {
     struct message *msg;     // get: NULL: empty. Borrowed: message_ref to keep
     uint64_t delivery_tag;   // get
     bool is_redelivered;     // get
+    bool
+        is_counted; // get: shows delivery_count in the header x-delivery-count, 0 too (PROTOCOL: as RabbitMQ)
+    uint32_t delivery_count; // get
 };
 
 struct session_delivery {
@@ -77,6 +80,7 @@ struct session_delivery {
     uint64_t delivery_tag;
     struct message *msg; // borrowed: message_ref to keep
     bool is_redelivered;
+    uint32_t shown_count; // for the header x-delivery-count; 0: none
 };
 
 struct session_events {
@@ -160,6 +164,8 @@ enum intercept { INTERCEPTOR_OFF, INTERCEPTOR_KEEP, INTERCEPTOR_OVERWRITE };
 struct broker_config {
     const struct durable_config *durable; // queue/durable.h; NULL: messages stay in memory
     uint32_t default_prefetch;            // default_consumer_prefetch; 0: none
+    uint32_t consumer_timeout_ms;         // a delivery may be unacknowledged so long; 0: for any time
+    struct slice default_queue_type;      // of vhosts that have none; empty: classic. Outlives the workers
     uint32_t settle_turn;                 // deliveries settled in a turn of a worker; 0: SETTLE_TURN_DEFAULT
     // For vhosts and users without a limit of their own, and for every connection; taken over when rate_number is not 0.
     struct rate_limit rates[RATE_SCOPES];

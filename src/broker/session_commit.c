@@ -110,6 +110,12 @@ commit_publish(struct session *s, struct message *msg, const lv_handle *queues, 
     queue_tx_publish(t->tx, msg, queues, count, s->handle, TX_NUMBER);
 }
 
+void
+commit_set_logged(struct session *s)
+{
+    s->tx.commit->t.is_logged = true;
+}
+
 // Routes and sends one message of the transaction. Its reference is used up.
 static void
 commit_one(struct session *s, const struct tx_publish *tp)

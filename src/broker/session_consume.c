@@ -115,6 +115,8 @@ consumer_unlink(struct session *s, struct session_consumer *c)
     s->client->consumer_count--;
     if (s->tags.count > 0)
         inttab_take(&s->tags, tag_key(c->tag));
+    if (c->unacked > 0)
+        session_timeout_keep(s, c->id, c->timeout_ns);
     list_remove(&c->node);
     list_remove(&c->owing_node);
     list_remove(&c->waiting_node);
@@ -280,7 +282,11 @@ client_deliver(struct worker *w, const struct delivery *d)
     }
     uint64_t tag = s->delivery_tag + 1;
     if (!c->is_no_ack) {
-        struct unacked entry = {.tag = tag, .queue = d->queue, .seq = d->seq, .consumer_id = c->id};
+        struct unacked entry = {.tag = tag,
+                                .queue = d->queue,
+                                .seq = d->seq,
+                                .consumer_id = c->id,
+                                .given_tick = timeout_tick(w->now_ns) & TIMEOUT_TICK_MASK};
         int err = unacked_push(s, &entry);
         if (LV_UNLIKELY(err != 0)) {
             struct fault f;
@@ -291,6 +297,7 @@ client_deliver(struct worker *w, const struct delivery *d)
             return;
         }
         c->unacked++;
+        session_timeout_note(s, w->now_ns, c->timeout_ns);
         if (c->granted > 0)
             c->granted--;
         else
@@ -308,8 +315,11 @@ client_deliver(struct worker *w, const struct delivery *d)
         if (!list_is_linked(&s->owing_node))
             list_push_back(&s->client->owing, &s->owing_node);
     }
-    struct session_delivery out = {
-        .consumer_tag = c->tag, .delivery_tag = tag, .msg = d->msg, .is_redelivered = d->is_redelivered};
+    struct session_delivery out = {.consumer_tag = c->tag,
+                                   .delivery_tag = tag,
+                                   .msg = d->msg,
+                                   .is_redelivered = d->is_redelivered,
+                                   .shown_count = d->is_counted ? d->delivery_count : 0};
     s->events->deliver(s->ctx, &out);
     message_unref(d->msg);
 }
@@ -395,12 +405,15 @@ consume_done(struct queue_request *r)
     struct session *s = session_by_handle(broker_of(worker_self), r->session);
     struct session_consumer *c = r->ctx;
     bool is_consuming = r->outcome == QUEUE_OK;
+    if (s != NULL && is_consuming && !c->has_own_timeout)
+        c->timeout_ns = timeout_ns_of(s->client->broker, r->consumer_timeout_ms);
     lv_handle consumer = r->consumer;
     if (s != NULL)
         s->op_consumer = NULL;
     c->consumer = consumer;
     if (s != NULL && is_consuming && consumer_enter(s, c)) {
         queue_request_free(r);
+        session_timeout_least(s, c->timeout_ns);
         struct session_result result = {.name = c->tag};
         session_answer(s, &result);
         return;
@@ -440,7 +453,7 @@ session_consumer_add_local(struct session *s, const struct session_consume_args 
 // `name`: the queue's, never empty.
 static bool
 consume_check(struct session *s, const struct session_consume_args *a, struct slice name,
-              const struct queue_def **ret_def, int32_t *ret_priority, struct fault *f)
+              const struct queue_def **ret_def, struct consumer_arguments *ret_args, struct fault *f)
 {
     if (a->consumer_tag.len > 0 && session_consumer_by_tag(s, a->consumer_tag) != NULL) {
         fault_set(f, FAULT_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'", SLICE_FMT(a->consumer_tag));
@@ -449,7 +462,7 @@ consume_check(struct session *s, const struct session_consume_args *a, struct sl
     if (!client_may(s->client, "queue", name, ACCESS_READ, f))
         return false;
     const struct queue_def *def = session_queue(s, name, f);
-    if (def == NULL || !arguments_check_consumer(s->client->vhost, def->name, a->arguments, ret_priority, f))
+    if (def == NULL || !arguments_check_consumer(def, a->arguments, ret_args, f))
         return false;
     if (def->type == QUEUE_QUORUM && s->global_limit > 0) {
         fault_set(f, FAULT_NOT_IMPLEMENTED, "queue '%.*s' in vhost '%.*s' does not support global qos",
@@ -474,13 +487,13 @@ session_consume(struct session *s, const struct session_consume_args *a)
     struct fault f = {0};
     struct slice name;
     const struct queue_def *def = NULL;
-    int32_t priority = 0;
+    struct consumer_arguments args = {0};
     bool is_named = session_queue_name(s, a->queue, &name, &f);
     if (is_named && slice_eq_str(name, REPLY_TO_NAME)) {
         reply_to_consume(s, a);
         return;
     }
-    if (!is_named || !consume_check(s, a, name, &def, &priority, &f)) {
+    if (!is_named || !consume_check(s, a, name, &def, &args, &f)) {
         session_answer_fault(s, &f);
         return;
     }
@@ -500,20 +513,23 @@ session_consume(struct session *s, const struct session_consume_args *a)
     }
     c->queue = def->handle;
     c->prefetch = s->prefetch;
-    c->priority = priority;
+    c->priority = args.priority;
+    c->has_own_timeout = args.timeout_ms != RULE_NONE;
+    c->timeout_ns = timeout_ns_of(s->client->broker, args.timeout_ms);
     c->is_no_ack = a->is_no_ack;
-    c->is_exclusive = a->is_exclusive;
     c->is_quorum = def->type == QUEUE_QUORUM;
+    c->is_exclusive =
+        a->is_exclusive && !c->is_quorum; // PROTOCOL: RabbitMQ's quorum queues take it without effect
     c->is_shared = !a->is_no_ack && s->global_limit > 0;
     r->session = s->handle;
     r->ctx = c;
     r->done = consume_done;
     r->consumer_id = c->id;
     r->consumer_flags = (a->is_no_ack ? (unsigned)CONSUMER_NO_ACK : 0) |
-                        (a->is_exclusive ? (unsigned)CONSUMER_EXCLUSIVE : 0) |
+                        (c->is_exclusive ? (unsigned)CONSUMER_EXCLUSIVE : 0) |
                         (c->is_shared ? (unsigned)CONSUMER_SHARED_LIMIT : 0);
     r->prefetch = a->is_no_ack ? 0 : s->prefetch;
-    r->priority = priority;
+    r->priority = args.priority;
     r->window_count = SESSION_WINDOW_COUNT;
     r->window_bytes = window_bytes(s->client);
     s->op = OP_CONSUME;
@@ -578,13 +594,34 @@ session_consumers_close(struct session *s)
     }
 }
 
+bool
+session_consumer_expire(struct session *s, struct session_consumer *c)
+{
+    struct queue_request *r = queue_request_new(QUEUE_REQUEST_CANCEL, c->queue);
+    if (r == NULL)
+        return false;
+    uint8_t tag[256];
+    size_t len = LV_MIN(c->tag.len, sizeof tag);
+    lv_handle queue = c->queue, consumer = c->consumer;
+    memcpy(tag, c->tag.ptr, len);
+    session_consumer_drop(s, c);
+    r->is_late = true;
+    cancel_send(r, queue, consumer);
+    s->events->cancelled(s->ctx, slice_of(tag, len));
+    return true;
+}
+
 // --- get ----------------------------------------------------------------------------------------------------------------------
 
 static void
 get_answer(struct session *s, struct queue_request *r)
 {
     struct session_result result = {0};
-    struct unacked entry = {.tag = s->delivery_tag + 1, .queue = r->queue, .seq = r->seq};
+    uint64_t now_ns = worker_self->now_ns;
+    struct unacked entry = {.tag = s->delivery_tag + 1,
+                            .queue = r->queue,
+                            .seq = r->seq,
+                            .given_tick = timeout_tick(now_ns) & TIMEOUT_TICK_MASK};
     int err;
     if (r->outcome == QUEUE_GONE) {
         fault_no_queue(&result.fault, kept_name_get(&s->op_name), s->client->vhost);
@@ -600,6 +637,10 @@ get_answer(struct session *s, struct queue_request *r)
         result.msg = r->msg;
         result.message_count = r->message_count;
         result.is_redelivered = r->is_redelivered;
+        result.is_counted = r->is_counted;
+        result.delivery_count = r->delivery_count;
+        if (!s->op_no_ack)
+            session_timeout_note_get(s, now_ns, r->queue, r->consumer_timeout_ms);
         s->stats.got += !s->op_no_ack;
         s->stats.got_no_ack += s->op_no_ack;
         s->stats.redelivered += r->is_redelivered;

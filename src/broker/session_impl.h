@@ -13,6 +13,7 @@
 #include "src/broker/rate.h"
 #include "src/broker/reasons.h"
 #include "src/broker/session.h"
+#include "src/broker/session_timeout.h"
 
 // LIMIT: keys of one message: its routing key and CC, BCC entries.
 enum { SESSION_KEYS_MAX = 256 };
@@ -37,9 +38,10 @@ struct broker_worker {
     struct list confirming; // sessions with confirms to send: struct session.confirm_node
     struct list
         orphans; // consumers of closed sessions, to be cancelled when there is memory: session_consumer.node
-    struct list settling;     // sessions with more to settle than one turn may: struct session.settling_node
-    struct list reaping;      // closed sessions: struct session.node
-    struct list dead_letters; // under way: struct dead_pending.node
+    struct list settling; // sessions with more to settle than one turn may: struct session.settling_node
+    struct list reaping;  // closed sessions: struct session.node
+    struct timeout_watch timeouts;
+    struct list dead_letters;           // under way: struct dead_pending.node
     _Atomic uint64_t dead_letter_count; // of them; one writer, the worker; readers: any thread, relaxed
     unsigned alarms;                    // bits: 1 memory, 2 disk
     bool has_interceptors;              // config.set_timestamp or set_routing_node
@@ -105,6 +107,8 @@ struct session_consumer {
     bool is_no_ack, is_exclusive;
     bool is_quorum;           // RabbitMQ: a global limit set later does not concern it
     bool is_shared;           // asks before each delivery: the session had a global limit
+    uint64_t timeout_ns;      // a delivery may be out so long; TIMEOUT_NEVER: for any time
+    bool has_own_timeout;     // by its own argument: the queue's does not matter
     bool is_parked;           // would be in session.waiting, but its own prefetch is used up
     struct list waiting_node; // session.waiting: the queue said ready and has not been granted anything yet
     struct slice tag, queue_name, arguments; // bytes behind this struct
@@ -115,9 +119,11 @@ struct unacked {
     uint64_t tag;
     lv_handle queue;
     uint64_t seq;
-    uint32_t consumer_id; // 0: basic.get
-    bool is_settled;      // hole, dropped when it comes to the front or by compaction
+    uint32_t consumer_id;     // 0: basic.get
+    uint32_t is_settled : 1;  // hole, dropped when it comes to the front or by compaction
+    uint32_t given_tick : 31; // when it went out (session_timeout.h)
 };
+static_assert(sizeof(struct unacked) == 32, "half a cache line for each delivery that is out");
 
 // Publishes not yet confirmed: entry i of the ring belongs to number done + 1 + i.
 struct confirm_entry {
@@ -229,6 +235,7 @@ struct session {
     struct unacked *unacked;                         // deque ring
     size_t unacked_head, unacked_count, unacked_cap; // cap: power of two
     size_t unacked_settled;                          // holes among unacked_count
+    struct session_timeouts timeouts;
 
     struct inttab consumers; // id → struct session_consumer
     struct inttab tags;      // hash of the tag → struct session_consumer: empty, or all of consumer_list
@@ -252,6 +259,14 @@ struct session {
 
     struct session_counts stats; // since it was opened
 };
+
+// A delivery goes out.
+static inline void
+session_timeout_note(struct session *s, uint64_t now_ns, uint64_t timeout_ns)
+{
+    if (LV_UNLIKELY(now_ns + timeout_ns < s->timeouts.due_ns))
+        session_timeout_watch(s, now_ns + timeout_ns);
+}
 
 // --- shared helpers -----------------------------------------------------------------------------------------------------
 
@@ -336,6 +351,13 @@ size_t session_settle_budget(const struct session *s);
 void session_settle_entries(struct session *s, const struct unacked *entries, size_t count,
                             enum settle_kind kind);
 
+// Index of the first entry of the ring with that tag or a higher one.
+size_t unacked_lower_bound(const struct session *s, uint64_t tag);
+struct unacked *unacked_at(const struct session *s, size_t i);
+void unacked_trim(struct session *s);
+// Of a consumer that did not acknowledge in time: takes it out of the session and cancels it. False: out of memory.
+LV_MUST_USE bool session_consumer_expire(struct session *s, struct session_consumer *c);
+
 // session_consume.c
 struct session_consumer *session_consumer_by_id(struct session *s, uint32_t id);
 struct session_consumer *session_consumer_by_tag(struct session *s, struct slice tag);
@@ -402,7 +424,8 @@ bool tx_check(struct session *s, struct fault *f);
 // session_commit.c
 void tx_published(struct session *s, unsigned refused);
 void commit_publish(struct session *s, struct message *msg, const lv_handle *queues, unsigned count);
-void commit_abandon(struct session *s); // takes back the one that is being made
+void commit_set_logged(struct session *s); // something of it is stored
+void commit_abandon(struct session *s);    // takes back the one that is being made
 // Drops publishes and gives back what was to be settled. True: there is nothing left.
 bool tx_give_back_some(struct session *s, size_t *budget);
 void tx_commit_unasked(struct session *s); // a planted bug's

@@ -45,6 +45,9 @@ send_to_queues(struct session *s, struct message *msg, const struct route_result
     size_t count = route->count, next;
     for (size_t i = 0; i < count; i++)
         handles[i] = route->queues[i]->handle;
+    for (size_t i = 0; number == TX_NUMBER && i < count; i++)
+        if (route->queues[i]->type == QUEUE_QUORUM)
+            commit_set_logged(s); // it stores transient ones too
     for (size_t i = 0; i < count; i = next) {
         for (next = i + 1; next < count && handle_worker(handles[next]) == handle_worker(handles[i]);)
             next++;

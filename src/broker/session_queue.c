@@ -249,8 +249,9 @@ declare_active(struct session *s, const struct vhost *v, const struct session_qu
                                  .is_exclusive = given->is_exclusive,
                                  .is_auto_delete = given->is_auto_delete};
     LV_CLEANUP(buf_fini) struct buf room = BUF_INIT;
-    if (arguments_with_default_type(v->default_queue_type, &p, given->arguments, &room,
-                                    &with_type.arguments) != 0) {
+    struct slice type =
+        v->default_queue_type.len > 0 ? v->default_queue_type : s->client->broker->config.default_queue_type;
+    if (arguments_with_default_type(type, &p, given->arguments, &room, &with_type.arguments) != 0) {
         session_answer_no_memory(s);
         return;
     }

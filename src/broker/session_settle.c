@@ -11,7 +11,7 @@
 // LIMIT: unsettled deliveries of one session; beyond it the channel is closed, and all go back to their queues.
 enum { UNACKED_MAX = 1u << 24 };
 
-static struct unacked *
+struct unacked *
 unacked_at(const struct session *s, size_t i)
 {
     return &s->unacked[(s->unacked_head + i) & (s->unacked_cap - 1)];
@@ -68,7 +68,7 @@ unacked_fault(struct fault *f, int err)
 }
 
 // Drops holes at the front; gives the ring's memory back when it is large and empty.
-static void
+void
 unacked_trim(struct session *s)
 {
     while (s->unacked_count > 0 && unacked_at(s, 0)->is_settled) {
@@ -91,9 +91,8 @@ unacked_free(struct session *s)
     s->unacked_count = s->unacked_cap = 0;
 }
 
-// Index of the unsettled entry with that tag; -LE_NOTFOUND.
-static int64_t
-unacked_find(const struct session *s, uint64_t tag)
+size_t
+unacked_lower_bound(const struct session *s, uint64_t tag)
 {
     size_t low = 0, high = s->unacked_count;
     while (low < high) {
@@ -103,6 +102,14 @@ unacked_find(const struct session *s, uint64_t tag)
         else
             high = middle;
     }
+    return low;
+}
+
+// Index of the unsettled entry with that tag; -LE_NOTFOUND.
+static int64_t
+unacked_find(const struct session *s, uint64_t tag)
+{
+    size_t low = unacked_lower_bound(s, tag);
     if (low == s->unacked_count || unacked_at(s, low)->tag != tag || unacked_at(s, low)->is_settled)
         return -LE_NOTFOUND;
     return (int64_t)low;
@@ -401,6 +408,13 @@ session_settle(struct session *s, uint64_t tag, bool is_multiple, enum settle_ki
         last = s->unacked_count - 1;
     } else {
         int64_t found = unacked_find(s, tag);
+        if (found < 0 && tag != 0 && tag <= s->timeouts.given_back_upto) {
+            // It was given back because it was late, as the client could not know. With multiple it says that it has all below.
+            size_t end = unacked_lower_bound(s, tag);
+            if (!is_multiple || end == 0)
+                return true;
+            found = (int64_t)end - 1;
+        }
         if (found < 0) {
             fault_set(ret_fault, FAULT_PRECONDITION_FAILED, "unknown delivery tag %" PRIu64, tag);
             return false;

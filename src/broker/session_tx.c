@@ -148,6 +148,7 @@ settles_restore(struct session *s)
         break;
     }
     mem_free(all);
+    session_timeout_watch(s, s->client->broker->worker->now_ns); // some of them may be older than all others
     tx->settle_count = 0;
     return is_complete;
 }

@@ -118,10 +118,12 @@ struct config {
     uint32_t consumer_max_per_channel;        // CONFIG_UNLIMITED []
     uint32_t max_unauthenticated_connections; // before connection.open [4096]
     uint32_t max_message_bytes;               // body size [134217728]
-    uint32_t consumer_timeout_ms; // longest time without ack; CONFIG_UNLIMITED; no effect yet [1800000]
+    uint32_t consumer_timeout_ms;             // longest time without ack; CONFIG_UNLIMITED [1800000]
 
     // Objects.
-    uint32_t vhost_max;              // CONFIG_UNLIMITED []
+    const char *
+        default_queue_type; // of vhosts that have none: classic or quorum, or RabbitMQ's module names [classic]
+    uint32_t vhost_max;     // CONFIG_UNLIMITED []
     uint32_t cluster_queue_limit;    // CONFIG_UNLIMITED []
     uint32_t cluster_exchange_limit; // CONFIG_UNLIMITED []
     size_t default_policy_count;

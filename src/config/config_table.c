@@ -58,6 +58,14 @@ const struct config_key config_keys_honoured[] = {
      .help = "Largest frame in bytes before log-in. More is needed only for log-in with very long tokens."},
     {HONOURED("channel_max", TYPE_INT, SECTION_CONNECTIONS), RANGE(0, 65535), FIELD(channel_max), .fallback = "2047",
      .help = "Channels a connection may open; 0 means 65535. Bounds what a client that leaks channels costs."},
+    {HONOURED("default_queue_type", TYPE_CHOICE, SECTION_CONNECTIONS), FIELD(default_queue_type),
+     .choices = "classic|rabbit_classic_queue|quorum|rabbit_quorum_queue", .fallback = "classic",
+     .help = "The type of a queue that is declared without x-queue-type, where its virtual host has no default of its own. Queues that "
+             "are exclusive, transient or auto-deleted stay classic."},
+    {HONOURED("consumer_timeout", TYPE_COUNT, SECTION_CONNECTIONS), RANGE(1, 4000000000), FIELD(consumer_timeout_ms),
+     .fallback = "1800000",
+     .help = "Milliseconds a delivery may stay unacknowledged, or `infinity`. After that all that its consumer has is requeued and "
+             "the consumer cancelled; the channel stays. Queues and consumers may have their own: x-consumer-timeout."},
     {HONOURED("connection_max", TYPE_COUNT, SECTION_CONNECTIONS), RANGE(0, 10000000), FIELD(connection_max),
      .fallback = "infinity", .flags = KEY_RELOAD,
      .help = "Client connections of this node; further ones are refused."},

@@ -21,7 +21,7 @@
 #define NO_HTTP     "the HTTP API is not served on a TCP port in this version"
 #define NO_METRICS  "metrics are not served on a TCP port in this version"
 #define NO_BACKENDS "only the internal authentication back-end is available in this version"
-#define NO_QUORUM   "quorum queues are not available in this version"
+#define NO_QUORUM   "a quorum queue has one member in this version, on this node"
 #define NO_PROTOCOL "this version speaks AMQP 0-9-1 only, the listener is not opened"
 #define NO_ROTATION "log files are rotated from outside (logrotate, then SIGHUP)"
 #define NO_DEFINITIONS                                                                                       \
@@ -97,7 +97,6 @@ const struct config_key config_keys_other[] = {
     // Queues.
     {IGNORED("queue_master_locator", TYPE_TEXT, NO_CLUSTER)},
     {IGNORED("queue_leader_locator", TYPE_TEXT, NO_CLUSTER)},
-    {REFUSED("default_queue_type", TYPE_TEXT, NO_QUORUM), .fine = "classic,rabbit_classic_queue", .example = "classic"},
     {IGNORED("classic_queue.default_version", TYPE_INT, OWN_STORE), .min = 1, .max = 2, .fine = "1|2"},
     {IGNORED("quorum_queue.**", TYPE_ANY, NO_QUORUM)},
     {IGNORED("raft.**", TYPE_ANY, NO_QUORUM)},
@@ -113,7 +112,6 @@ const struct config_key config_keys_other[] = {
     {IGNORED("exchange_types.**", TYPE_ANY, "exchange types are fixed")},
     {IGNORED("queue_types.**", TYPE_ANY, "queue types are fixed")},
     {IGNORED("channel_operation_timeout", TYPE_COUNT, "operations between workers end with the connection, not by a clock"), INT_MAX_32},
-    {IGNORED("consumer_timeout", TYPE_COUNT, "deliveries may stay unacknowledged for any time in this version"), .min = 1, .max = 4000000000, FIELD(consumer_timeout_ms), .fallback = "1800000"},
     {IGNORED("consumer_disconnected_timeout", TYPE_INT, NO_QUORUM), INT_MAX_32},
 
     // Memory.

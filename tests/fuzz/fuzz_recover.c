@@ -82,6 +82,18 @@ payload(struct input *in, uint16_t type, uint8_t *to)
         }
         return ACK_FIXED_BYTES + (uint32_t)ranges * ACK_RANGE_BYTES;
     }
+    if (type == RECORD_COUNT) {
+        uint8_t ranges = take(in) % 5;
+        put_u64(to, number(in));
+        put_u32(to + 8, ranges);
+        put_u32(to + 12, 0);
+        for (unsigned i = 0; i < ranges; i++) {
+            put_u64(to + COUNT_FIXED_BYTES + i * COUNT_RANGE_BYTES, number(in));
+            put_u32(to + COUNT_FIXED_BYTES + i * COUNT_RANGE_BYTES + 8, (uint32_t)number(in));
+            put_u32(to + COUNT_FIXED_BYTES + i * COUNT_RANGE_BYTES + 12, (uint32_t)number(in));
+        }
+        return COUNT_FIXED_BYTES + (uint32_t)ranges * COUNT_RANGE_BYTES;
+    }
     put_u64(to, number(in));
     put_u64(to + 8, number(in));
     return 16;

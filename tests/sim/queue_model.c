@@ -151,6 +151,8 @@ model_arrived(struct model *m, uint32_t queue, const struct message *msg, uint64
     e->is_redelivered = is_redelivered;
     e->is_flag_open = false;
     MODEL_CHECK(m, !e->is_count_known || count == e->count, id, "the delivery count is wrong");
+    MODEL_CHECK(m, count >= e->count_sure, id, "the delivery count went down");
+    MODEL_CHECK(m, count <= e->count, id, "a delivery is counted that never was");
     check_order(m, e);
     e->is_maybe = may_drop(m, queue);
     e->count = count;
@@ -162,6 +164,32 @@ model_arrived(struct model *m, uint32_t queue, const struct message *msg, uint64
     m->delivered++;
     e->arrivals++;
     return e;
+}
+
+// Nothing that comes later makes the count less: the word about it was written before a publish that has been confirmed.
+static void
+note_sure_count(const struct model *m, struct entry *e)
+{
+    const struct sim_queue *q = &m->queues[e->queue];
+    bool is_sure = q->limit != 0 && is_stored(m, e) && e->count_op != 0 && !m->has_faults && !m->was_full &&
+                   e->count_op < m->durable_op[e->count_session][q->worker];
+    if (is_sure)
+        e->count_sure = LV_MAX(e->count_sure, e->count);
+}
+
+bool
+model_requeued(struct model *m, struct entry *e, int session)
+{
+    uint32_t limit = m->queues[e->queue].limit;
+    note_sure_count(m, e);
+    e->count++;
+    e->count_op = m->next_op++;
+    e->count_session = (int8_t)session;
+    e->is_redelivered = true;
+    if (limit == 0 || e->count <= limit)
+        return true;
+    model_take(m, e, session);
+    return false;
 }
 
 void
@@ -260,6 +288,11 @@ model_ended(struct model *m, enum model_end end)
             continue;
         }
         e->is_maybe = !is_sure || was_gone || m->queues[e->queue].is_delete_open;
+        note_sure_count(m, e);
+        e->count += was_out && end == MODEL_ORDERLY; // what its clients had has come back
+        if (end == MODEL_ORDERLY && m->queues[e->queue].limit != 0 && !m->has_faults)
+            e->count_sure = e->count;
+        e->count_op = 0;
         e->state = ENTRY_QUEUED;
         e->is_flag_open &= end == MODEL_ORDERLY;
         e->is_redelivered |= end == MODEL_CRASH || was_out;

@@ -16,6 +16,9 @@ struct entry {
     uint64_t seq;       // OUT: for settling
     uint64_t op;        // when its publish, or (GONE) what took it, was sent
     uint32_t count, tx, ack_tx, arrivals;
+    uint32_t count_sure; // in a queue with a limit: no crash makes it less
+    uint64_t count_op;   // when it became what it is
+    int8_t count_session;
     uint16_t queue;
     int8_t session;  // that published it, that has it, that took it
     int8_t consumer; // OUT: its slot; -1: by a get
@@ -28,6 +31,7 @@ struct sim_queue {
     lv_handle handle; // 0: not there
     uint32_t flags;
     int worker;
+    uint32_t limit;                  // of deliveries that come back; 0: none
     bool is_deleted, is_delete_open; // answered; on its way
     struct queue_rules rules;        // priorities, a length limit: what waits there may be dropped
 };
@@ -85,6 +89,8 @@ void model_answered(struct model *m, int session, uint64_t id, bool is_accepted)
 // A message reached somebody.
 struct entry *model_arrived(struct model *m, uint32_t queue, const struct message *msg, uint64_t seq,
                             uint32_t count, bool is_redelivered, int session, int consumer);
+// A delivery comes back, and counts. False: it was once too often, and is gone.
+bool model_requeued(struct model *m, struct entry *e, int session);
 void model_mail_arrived(struct model *m); // to be called when nothing is on its way between workers
 void model_take(struct model *m, struct entry *e, int session); // settled for good, or delivered without acks
 // count PURGE_UNKNOWN: the disk was gone by then.

@@ -6,7 +6,7 @@
 // or several queues), ack, purge, delete and use transactions, while faults come by plan; then the process dies, by itself or with
 // the power. After each start the recovered set is compared with the model: what was reported durable is there with its content;
 // what was gone durably is not; what was open is there or not, transactions as a whole, and stays so from then on; nothing else is
-// there. What was relaxed survives a kill, and may be gone after a power cut as long as no sync covered it. Every third queue keeps what
+// there, and a delivery count that was reported does not go down. What was relaxed survives a kill, and may be gone after a power cut as long as no sync covered it. Every third queue keeps what
 // it has to move in a backlog file, of which the log knows only the acks: recovery has to name them. The status is 1 at the first seed
 // that fails, which is printed.
 #include <stdlib.h>
@@ -126,6 +126,29 @@ ack(struct sim *s, uint32_t tx)
     }
 }
 
+// Messages came back from a client: their owner counts it.
+static void
+count(struct sim *s)
+{
+    unsigned q = pick_queue(s);
+    uint64_t seq = 1 + chance(s, s->next_seq[q] + 1), end = seq + 1 + chance(s, 20);
+    for (; seq < end && seq <= s->next_seq[q]; seq++) {
+        struct message *m = &s->messages[q][seq];
+        struct msglog_live_entry *e = msglog_live_find(&s->live, q, seq);
+        if (m->is_dying || (e == NULL && !m->is_filed) || m->tx != 0 || m->ack_tx != 0)
+            continue;
+        m->count++;
+        if (e != NULL)
+            e->flags = m->count << 16;
+        struct job *j = push(s, MSGLOG_COUNT, q % WRITERS);
+        j->e.queue = q;
+        j->e.seq = seq;
+        j->e.count = 1;
+        j->e.flags = m->count;
+        j->e.is_relaxed = chance(s, 4) != 0;
+    }
+}
+
 static void
 transaction(struct sim *s)
 {
@@ -209,6 +232,8 @@ file_away(struct sim *s, unsigned q)
         }
         if (m->is_filed && m->state == GONE && m->gone_file <= s->vacating)
             m->is_stated = true;
+        if (m->is_filed)
+            m->count_filed = m->count;
     }
 }
 
@@ -233,14 +258,14 @@ vacate(struct sim *s)
 
 // The entry was reported, and may be undone by a power cut until it is synced.
 static void
-add_soft(struct sim *s, uint64_t queue, uint64_t seq, bool is_move)
+add_soft(struct sim *s, uint64_t queue, uint64_t seq, bool is_move, uint32_t count)
 {
     if (s->soft_count == s->soft_cap) {
         s->soft_cap = s->soft_cap == 0 ? 256 : s->soft_cap * 2;
         s->softs = mem_xrealloc(s->softs, s->soft_cap * sizeof(*s->softs));
     }
     s->softs[s->soft_count++] =
-        (struct soft){queue, seq, s->core.ring.prev_generation, s->core.ring.prev_end, is_move};
+        (struct soft){queue, seq, s->core.ring.prev_generation, s->core.ring.prev_end, is_move, count};
     s->relaxed++;
 }
 
@@ -254,7 +279,13 @@ promote(struct sim *s)
         const struct soft *soft = &s->softs[i];
         struct message *m = &s->messages[soft->queue][soft->seq];
         const struct segment *in = ring_find(&s->core.ring, soft->generation);
-        if (in != NULL && in->synced >= soft->end) {
+        if (soft->count != 0 && in != NULL && in->synced >= soft->end) {
+            m->count_synced = LV_MAX(m->count_synced, soft->count);
+        } else if (soft->count != 0 && (in == NULL || in != s->core.ring.current)) {
+            // it may be gone, or lie elsewhere by now
+        } else if (soft->count != 0) {
+            s->softs[kept++] = *soft;
+        } else if (in != NULL && in->synced >= soft->end) {
             m->soft_tx = m->soft_ack_tx = 0;
             s->promoted++;
         } else if (in == NULL || in != s->core.ring.current) {
@@ -270,7 +301,7 @@ static void
 undo_softs(struct sim *s)
 {
     for (size_t i = 0; i < s->soft_count; i++)
-        if (!s->softs[i].is_move) // the message lies where it came from, too
+        if (!s->softs[i].is_move && s->softs[i].count == 0) // the message lies where it came from, too
             s->messages[s->softs[i].queue][s->softs[i].seq].is_either = true;
 }
 
@@ -292,7 +323,7 @@ message_done(struct sim *s, const struct job *j)
     struct msglog_live_entry e = {
         .seq = j->e.seq, .place = j->e.place, .large_file = j->e.large_file, .epoch = j->e.epoch};
     if (j->e.is_relaxed && j->tx == 0)
-        add_soft(s, j->e.queue, j->e.seq, false);
+        add_soft(s, j->e.queue, j->e.seq, false, 0);
     if (j->e.is_relaxed && chance(s, 8) == 0 && core_is_unsynced(&s->core))
         CHECK(s, sim_is_content_right(s, &e, m->id) || powercut_is_off(s->disk),
               "what is not synced cannot be read");
@@ -307,7 +338,7 @@ each_of_tx(struct sim *s, uint32_t tx, bool is_committed, bool is_soft)
         for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++) {
             struct message *m = &s->messages[q][seq];
             if (is_soft && (m->tx == tx || m->ack_tx == tx))
-                add_soft(s, q, seq, false);
+                add_soft(s, q, seq, false, 0);
             if (m->tx == tx) {
                 m->tx = 0;
                 m->soft_tx = is_soft ? tx : 0;
@@ -346,7 +377,7 @@ job_done(struct sim *s, struct job *j)
                 abort();
         }
         if (e->result == 0 && e->is_relaxed)
-            add_soft(s, e->queue, e->seq, true);
+            add_soft(s, e->queue, e->seq, true, 0);
         s->moved += e->result == 0;
         break;
     }
@@ -354,10 +385,17 @@ job_done(struct sim *s, struct job *j)
         m->gone_file = e->place.file;
         if (j->tx == 0 && e->result == 0) {
             if (e->is_relaxed)
-                add_soft(s, e->queue, e->seq, false);
+                add_soft(s, e->queue, e->seq, false, 0);
             is_gone(s, (unsigned)e->queue, m);
         } else if (j->tx == 0)
             m->state = OPEN;
+        break;
+    case MSGLOG_COUNT:
+        if (e->result == 0) {
+            m->count_told = LV_MAX(m->count_told, e->flags);
+            add_soft(s, e->queue, e->seq, false, e->flags);
+            s->counted++;
+        }
         break;
     case MSGLOG_PURGE:
     case MSGLOG_DELETE:
@@ -507,6 +545,8 @@ live_on(struct sim *s)
             publish(s, 0);
         for (uint64_t n = chance(s, 4); n > 0; n--)
             ack(s, 0);
+        if (chance(s, 2) == 0)
+            count(s);
         if (chance(s, 4) == 0)
             transaction(s);
         if (chance(s, 15) == 0)
@@ -544,6 +584,15 @@ start(struct sim *s)
     CHECK(s, (report.bad_spots == 0 && report.missing_segments == 0) || powercut_is_off(s->disk),
           "damage is reported where there is none");
     return true;
+}
+
+// Of what was reported only what was synced is left.
+static void
+undo_counts(struct sim *s)
+{
+    for (unsigned q = 1; q <= s->next_queue; q++)
+        for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++)
+            s->messages[q][seq].count_told = s->messages[q][seq].count_synced;
 }
 
 static void
@@ -584,6 +633,7 @@ one_life(struct sim *s)
     } else {
         powercut_cut(s->disk);
         undo_softs(s);
+        undo_counts(s);
     }
     s->cuts++;
 }
@@ -633,10 +683,11 @@ main(int argc, char **argv)
     }
     printf("%llu durable, %llu relaxed (%llu synced later), %llu recovered, %llu refused, %llu moved, %llu "
            "filed, "
-           "%llu deaths, %llu out of service\n",
+           "%llu deaths, %llu out of service, %llu counts\n",
            (unsigned long long)s->durable, (unsigned long long)s->relaxed, (unsigned long long)s->promoted,
            (unsigned long long)s->recovered, (unsigned long long)s->refused, (unsigned long long)s->moved,
-           (unsigned long long)s->filed, (unsigned long long)s->cuts, (unsigned long long)s->outs);
+           (unsigned long long)s->filed, (unsigned long long)s->cuts, (unsigned long long)s->outs,
+           (unsigned long long)s->counted);
     mem_free(s);
     return status;
 }

@@ -22,12 +22,16 @@ struct message {
     bool is_either;                // a power cut may have undone what was reported last
     bool is_weak;                  // a sync of it failed: any power cut may do so from then on
     uint32_t soft_tx, soft_ack_tx; // committed, and not durable yet
+    uint32_t count, count_told,
+        count_synced;     // of deliveries: what the owner knows, what was reported written, what is synced
+    uint32_t count_filed; // known without the log
 };
 
 // A relaxed entry that was reported written: durable when its segment is synced up to `end`.
 struct soft {
     uint64_t queue, seq, generation, end;
     bool is_move;
+    uint32_t count; // of a COUNT; else 0
 };
 
 struct tx {
@@ -62,7 +66,7 @@ struct sim {
     size_t soft_count, soft_cap;
     uint64_t relaxed_percent;
     const char *failure;
-    uint64_t durable, recovered, refused, cuts, outs, moved, filed, relaxed, promoted;
+    uint64_t durable, recovered, refused, cuts, outs, moved, filed, relaxed, promoted, counted;
 };
 
 #define CHECK(s, x, text) ((x) || ((s)->failure != NULL) ? (void)0 : (void)((s)->failure = (text)))

@@ -108,6 +108,30 @@ check_txs(struct sim *s)
         CHECK(s, there[t] == 0 || away[t] == 0, "half a transaction came back");
 }
 
+// How often it was delivered, as far as recovery knows, and its owner's file.
+static uint32_t
+recovered_count(const struct sim *s, unsigned q, uint64_t seq, const struct msglog_live_entry *e)
+{
+    const struct msglog_live_queue *known = inttab_get(&s->live.queues, q);
+    const struct message *m = &s->messages[q][seq];
+    uint32_t count = known != NULL ? (uint32_t)(uintptr_t)inttab_get(&known->counts, seq) : 0;
+    if (e != NULL)
+        count = LV_MAX(count, e->flags >> 16);
+    return m->is_filed ? LV_MAX(count, m->count_filed) : count;
+}
+
+static void
+compare_count(struct sim *s, unsigned q, uint64_t seq, struct msglog_live_entry *e)
+{
+    struct message *m = &s->messages[q][seq];
+    uint32_t count = recovered_count(s, q, seq, e);
+    CHECK(s, count >= m->count_told || m->is_weak, "a delivery count went down");
+    CHECK(s, count <= m->count, "a delivery is counted that never was");
+    if (e != NULL)
+        e->flags = count << 16; // as its owner takes it over
+    m->count = m->count_told = m->count_synced = count;
+}
+
 void
 sim_compare(struct sim *s)
 {
@@ -116,7 +140,7 @@ sim_compare(struct sim *s)
     for (unsigned q = 1; q <= s->next_queue && s->failure == NULL; q++)
         for (uint64_t seq = 1; seq <= s->next_seq[q]; seq++) {
             struct message *m = &s->messages[q][seq];
-            const struct msglog_live_entry *e = msglog_live_find(&s->live, q, seq);
+            struct msglog_live_entry *e = msglog_live_find(&s->live, q, seq);
             bool is_loose = m->is_either || m->is_weak;
             bool is_sure = m->state == SURE && m->ack_tx == 0 && !is_loose;
             bool is_there = is_alive(s, q, seq);
@@ -130,6 +154,8 @@ sim_compare(struct sim *s)
                   "a large body is lost");
             if (e == NULL && is_there && m->large_file != 0 && large_hold(&s->core, m->large_file) != 0)
                 abort();
+            if (is_there)
+                compare_count(s, q, seq, e);
             m->state = is_there ? SURE : GONE;
             m->large_file = e != NULL ? e->large_file : is_there ? m->large_file : 0;
             m->gone_file = 0; // anywhere: its queue writes it down when it is asked next

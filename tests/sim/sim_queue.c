@@ -188,9 +188,8 @@ settle(int session)
             model_take(m, e, session);
             continue;
         }
-        e->state = ENTRY_QUEUED;
-        e->count += kind == SETTLE_REQUEUE;
-        e->is_redelivered |= kind == SETTLE_REQUEUE;
+        if (kind == SETTLE_RETURN || model_requeued(m, e, session))
+            e->state = ENTRY_QUEUED;
     }
     as_session(session);
     if (count > 0)
@@ -263,8 +262,6 @@ purge(int session)
     model_purged(&sim.model, queue, is_dead() ? PURGE_UNKNOWN : count, session);
 }
 
-// --- queues ---
-
 static uint32_t
 new_queue(void)
 {
@@ -283,6 +280,9 @@ new_queue(void)
         q->rules.max_priority = dice(2) == 0 ? 3 : 200;
     if (dice(8) == 0)
         q->rules.max_length = dice(60);
+    q->limit = dice(2) == 0 ? 0 : dice(2) == 0 ? 1 + (uint32_t)dice(3) : 1000;
+    if (q->limit != 0)
+        q->rules.delivery_limit = q->limit;
     fx->rules = &q->rules;
     q->handle = fx_queue(q->worker, q->flags);
     q->id = fx_queue_id(q->handle);

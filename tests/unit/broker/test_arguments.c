@@ -95,7 +95,8 @@ test_queue_types(void **state)
     assert_string_equal(with_type("quorum", "x-max-priority", 5),
                         OF_TYPE("x-max-priority", "rabbit_quorum_queue"));
     assert_string_equal(with_type("quorum", "x-delivery-limit", -1), "");
-    assert_string_equal(with_int("x-delivery-limit", 5), OF_TYPE("x-delivery-limit", "rabbit_classic_queue"));
+    assert_string_equal(with_int("x-delivery-limit", 5), "");
+    assert_string_equal(with_int("x-consumer-timeout", 5), "");
     assert_string_equal(with_string("x-max-age", "1h"), OF_TYPE("x-max-age", "rabbit_classic_queue"));
     assert_string_equal(with_type("stream", "x-message-ttl", 5),
                         OF_TYPE("x-message-ttl", "rabbit_stream_queue"));

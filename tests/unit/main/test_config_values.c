@@ -381,7 +381,7 @@ test_sample_tls_ldap_cluster(void **state)
                         "auth_mechanisms.1 = EXTERNAL\n"
                         "cluster_formation.peer_discovery_backend = rabbit_peer_discovery_k8s\n"
                         "cluster_formation.k8s.host = kubernetes.default.svc.cluster.local\n"
-                        "default_queue_type = quorum\n"
+                        "default_queue_type = stream\n"
                         "proxy_protocol = true\n"
                         "load_definitions = /etc/rabbitmq/definitions.json\n");
     const char *problems = buf_cstr(&o.problems);
@@ -392,7 +392,7 @@ test_sample_tls_ldap_cluster(void **state)
         ":5: 'auth_backends.1' cannot be accepted: only the internal authentication back-end",
         ":7: 'auth_mechanisms.1' cannot be accepted",
         ":8: 'cluster_formation.peer_discovery_backend' cannot be accepted",
-        ":10: 'default_queue_type' cannot be accepted",
+        ":10: 'default_queue_type'",
         ":11: 'proxy_protocol' cannot be accepted",
         ":12: 'load_definitions' cannot be accepted",
     };

@@ -1,6 +1,6 @@
 // test_model.c: random operations on one queue against a naive model, exact to the message and the consumer:
 // what is delivered must be the lowest waiting message (of the highest level, where the queue has priorities), and go to the consumer that
-// is next by priority and turn.
+// is next by priority and turn, or to the single active one; what comes back more often than the limit must be gone.
 //
 // One worker, so that everything happens in an order the model sees, or a user on another worker that waits
 // after each step: near and far must come to the same. Half of the sequences page bodies out.
@@ -33,6 +33,9 @@ static struct model {
     struct rng rng;
     lv_handle q;
     bool is_single_active;
+    const struct model_consumer *active;
+    uint64_t limit; // of deliveries that come back
+    uint64_t limited;
     struct queue_rules rules;
     struct model_message ready[MESSAGES], out[MESSAGES]; // ready: by level and seq
     size_t ready_count, out_count;
@@ -42,23 +45,26 @@ static struct model {
     uint64_t delivered; // altogether, of all sequences
 } model;
 
-static const struct model_consumer *
-oldest(void)
+// The single active consumer stays until it is cancelled; then the first of the highest priority takes over.
+static void
+activate(void)
 {
-    const struct model_consumer *found = NULL;
+    const struct model_consumer *found = model.active;
     for (int i = 0; i < CONSUMERS; i++) {
         const struct model_consumer *c = &model.consumers[i];
-        if (c->is_there && (found == NULL || c->registered < found->registered))
+        bool is_better = found == NULL || c->priority > found->priority ||
+                         (c->priority == found->priority && c->registered < found->registered);
+        if (model.active == NULL && c->is_there && is_better)
             found = c;
     }
-    return found;
+    model.active = found;
 }
 
 static bool
 can_take(const struct model_consumer *c)
 {
     return c->is_there && c->window > 0 && (c->no_ack || c->prefetch == 0 || c->unacked < c->prefetch) &&
-           (!model.is_single_active || oldest() == c);
+           (!model.is_single_active || model.active == c);
 }
 
 static void
@@ -193,7 +199,9 @@ step_settle(void)
             m.count++;
             m.is_redelivered = true;
         }
-        if (kind == SETTLE_REQUEUE || kind == SETTLE_RETURN)
+        bool is_over = kind == SETTLE_REQUEUE && m.count > model.limit;
+        model.limited += is_over;
+        if (!is_over && (kind == SETTLE_REQUEUE || kind == SETTLE_RETURN))
             model_insert(m);
     }
     if (dice(5) == 0 && model.ready_count > 0 && count < MESSAGES)
@@ -217,6 +225,9 @@ step_consume(void)
                 model.out[k].consumer = -1;
         }
         *c = (struct model_consumer){0};
+        if (model.active == c)
+            model.active = NULL;
+        activate();
         queue_request_send(r);
         model_relist();
         return;
@@ -235,6 +246,7 @@ step_consume(void)
     if (c->window == 0)
         consume.window_count = c->window = 1;
     c->is_there = true;
+    activate();
     model_relist();
     // Answered within the call, before any delivery.
     c->handle = fx_consumer(&consume);
@@ -301,6 +313,7 @@ check_end(void)
     assert_int_equal(s.unacked, model.out_count);
     assert_int_equal(s.unacked_bytes, model.out_count * 16);
     assert_int_equal(s.published, model.next_seq - 1);
+    assert_int_equal(s.delivery_limited, model.limited);
     fx_delete(model.q);
     fx_assert_nothing_left();
 }
@@ -318,6 +331,12 @@ sequence(uint64_t seed)
     fx->priorities = model.rules.max_priority == 0 ? 0 : model.rules.max_priority == 4 ? 10 : 255;
     fx->rules = model.rules.max_priority > 0 ? &model.rules : NULL;
     model.q = fx_queue(0, model.is_single_active ? QUEUE_SINGLE_ACTIVE : 0);
+    model.limit = RULE_NONE;
+    if (seed % 3 == 0) {
+        struct queue_rules rules = queue_rules_none;
+        rules.delivery_limit = model.limit = dice(4);
+        fx_rules(model.q, &rules);
+    }
     for (int i = 0; i < STEPS; i++) {
         step();
         if (user != 0)

@@ -244,6 +244,52 @@ test_every_byte_of_state(void **state)
     world_fini(&w);
 }
 
+// Counts come back one by one, whatever the ranges they were written as; what they say is checked.
+static void
+test_counts_of_state(void **state)
+{
+    static struct backlog_count counts[300];
+    struct backlog_end end = {1, 7000};
+    struct backlog_state s = {.block_end = 7, .cursor = 1, .ends = &end, .end_count = 1, .counts = counts},
+                         got;
+    uint8_t *bytes;
+    size_t len;
+    for (; s.count_count < 200; s.count_count++) // more than one range takes
+        counts[s.count_count] = (struct backlog_count){s.count_count + 10, 3};
+    for (; s.count_count < 300; s.count_count++)
+        counts[s.count_count] =
+            (struct backlog_count){s.count_count * 2 + 1000, (uint32_t)s.count_count % 3 + 0xfff0};
+    assert_int_equal(state_encode(QUEUE, &s, &bytes, &len), 0);
+    assert_int_equal(len, STATE_HEADER_BYTES + STATE_END_BYTES + (4 + 100) * COUNT_RANGE_BYTES + 4);
+    assert_int_equal(state_decode(slice_of(bytes, len), QUEUE, &got), 0);
+    assert_int_equal(got.count_count, 300);
+    for (size_t i = 0; i < 300; i++) {
+        assert_int_equal(got.counts[i].seq, counts[i].seq);
+        assert_int_equal(got.counts[i].count, counts[i].count);
+    }
+    state_fini(&got);
+    static const struct {
+        uint32_t at, value; // in the first range, and the number of ranges
+    } lies[] = {{8, 0}, {8, COUNT_RANGE_MAX + 1}, {12, 0}, {12, COUNT_MAX + 1}, {0, 0}};
+    uint8_t *first = bytes + STATE_HEADER_BYTES + STATE_END_BYTES;
+    for (size_t i = 0; i < LV_ARRAY_LEN(lies); i++) {
+        uint32_t was = get_u32(first + lies[i].at);
+        put_u32(first + lies[i].at, lies[i].value);
+        put_u32(bytes + len - 4, crc32c(0, bytes, len - 4));
+        assert_int_equal(state_decode(slice_of(bytes, len), QUEUE, &got), -LE_CORRUPT);
+        put_u32(first + lies[i].at, was);
+    }
+    for (uint64_t ranges = 0; ranges < 200; ranges++) {
+        put_u64(bytes + 56, ranges);
+        put_u32(bytes + len - 4, crc32c(0, bytes, len - 4));
+        int err = state_decode(slice_of(bytes, len), QUEUE, &got);
+        assert_int_equal(err, ranges == 104 ? 0 : -LE_CORRUPT);
+        if (err == 0)
+            state_fini(&got);
+    }
+    mem_free(bytes);
+}
+
 static void
 test_states_that_lie(void **state)
 {
@@ -339,10 +385,15 @@ main(int argc, char **argv)
 {
     plant_bugs(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_byte_of_a_header),     cmocka_unit_test(test_every_field_of_a_header),
-        cmocka_unit_test(test_file_header_is_there_twice), cmocka_unit_test(test_every_byte_of_a_record),
-        cmocka_unit_test(test_tail_is_cut_anywhere),       cmocka_unit_test(test_newer_version_is_refused),
-        cmocka_unit_test(test_every_byte_of_state),        cmocka_unit_test(test_states_that_lie),
+        cmocka_unit_test(test_every_byte_of_a_header),
+        cmocka_unit_test(test_every_field_of_a_header),
+        cmocka_unit_test(test_file_header_is_there_twice),
+        cmocka_unit_test(test_every_byte_of_a_record),
+        cmocka_unit_test(test_tail_is_cut_anywhere),
+        cmocka_unit_test(test_newer_version_is_refused),
+        cmocka_unit_test(test_every_byte_of_state),
+        cmocka_unit_test(test_states_that_lie),
+        cmocka_unit_test(test_counts_of_state),
         cmocka_unit_test(test_a_body_is_no_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

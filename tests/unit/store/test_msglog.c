@@ -346,6 +346,15 @@ test_stale_group_is_not_taken(void **state)
 static void
 test_every_entry_says_where_its_record_is(void **state)
 {
+    static const struct msglog_entry bad[] = {
+        {.kind = MSGLOG_COUNT, .seq = 1, .count = 1, .flags = 1},
+        {.kind = MSGLOG_COUNT, .queue = 1, .count = 1, .flags = 1},
+        {.kind = MSGLOG_COUNT, .queue = 1, .seq = 1, .flags = 1},
+        {.kind = MSGLOG_COUNT, .queue = 1, .seq = 1, .count = COUNT_RANGE_MAX + 1, .flags = 1},
+        {.kind = MSGLOG_COUNT, .queue = 1, .seq = 1, .count = 1},
+        {.kind = MSGLOG_COUNT, .queue = 1, .seq = 1, .count = 1, .flags = COUNT_MAX + 1},
+        {.kind = MSGLOG_COUNT, .queue = 1, .seq = 1, .count = 1, .flags = 1, .tx = 1},
+    };
     struct powercut *p = powercut_new(1);
     struct msglog_config config = sim_config(p);
     struct msglog_live live;
@@ -362,6 +371,8 @@ test_every_entry_says_where_its_record_is(void **state)
             {.kind = MSGLOG_MESSAGE, .queue = 1, .seq = i, .content = &content},
             {.kind = MSGLOG_ACK, .queue = 1, .seq = i, .count = 1},
             {.kind = MSGLOG_ACK, .queue = 1, .seq = i + 100, .count = 1}, // joins the record before it
+            {.kind = MSGLOG_COUNT, .queue = 1, .seq = i + 300, .count = 1, .flags = 1},
+            {.kind = MSGLOG_COUNT, .queue = 1, .seq = i + 400, .count = 64, .flags = 0xffff}, // joins it
             {.kind = MSGLOG_PURGE, .queue = 2, .seq = i},
             {.kind = MSGLOG_DELETE, .queue = i + 10},
             {.kind = MSGLOG_ACK, .queue = 1, .seq = i + 200, .count = 1, .tx = i},
@@ -377,7 +388,12 @@ test_every_entry_says_where_its_record_is(void **state)
         assert_true(e[0].place.file >= last);
         last = e[0].place.file;
     }
-    assert_true(last > 2); // it went through several segments
+    assert_true(last > 2);                           // it went through several segments
+    for (size_t i = 0; i < LV_ARRAY_LEN(bad); i++) { // counts that are none
+        struct msglog_entry e = bad[i];
+        assert_int_equal(core_add(c, 0, &e), -LE_INVAL);
+    }
+    assert_int_equal(c->group.item_count, 0);
     core_fini(c);
     mem_free(c);
     msglog_live_fini(&live);

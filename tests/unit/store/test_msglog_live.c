@@ -247,10 +247,63 @@ test_the_last_number_counts_the_dead(void **state)
     msglog_live_fini(&l);
 }
 
+// Of messages in the log and of others, in any order against an array: the highest count that was met.
+static void
+test_counts_never_go_down(void **state)
+{
+    struct rng r;
+    rng_init(&r, 3);
+    for (int round = 0; round < 200; round++) {
+        static uint32_t expected[300];
+        static bool is_live[300], was_gone[300];
+        struct msglog_live l;
+        memset(expected, 0, sizeof expected);
+        memset(is_live, 0, sizeof is_live);
+        memset(was_gone, 0, sizeof was_gone);
+        init(&l);
+        for (int step = 0; step < 300; step++) {
+            uint64_t seq = 1 + rng_below(&r, 200), what = rng_below(&r, 10);
+            uint32_t count = 1 + (uint32_t)rng_below(&r, 9), numbers = 1 + (uint32_t)rng_below(&r, 64);
+            struct msglog_live_entry e = {
+                .seq = seq, .place = {.file = 1, .len = 1}, .flags = count << 16 | 2};
+            if (what == 0) {
+                assert_int_equal(msglog_live_replay_ack(&l, 1, seq, 1), 0);
+                is_live[seq] = false;
+                was_gone[seq] = true; // what its record said has gone with it
+            } else if (what < 4) {    // moved, with what its owner knew then
+                assert_int_equal(msglog_live_put(&l, 1, &e), 0);
+                expected[seq] = LV_MAX(expected[seq], count);
+                is_live[seq] = true;
+            } else {
+                assert_int_equal(msglog_live_replay_count(&l, 1, seq, numbers, count), 0);
+                for (uint32_t n = 0; n < numbers; n++)
+                    expected[seq + n] = LV_MAX(expected[seq + n], count);
+            }
+            // Nobody wants them of this one, and nothing of it lives.
+            assert_int_equal(msglog_live_replay_count(&l, 2, seq, numbers, count), 0);
+        }
+        const struct msglog_live_queue *q = inttab_get(&l.queues, 1);
+        assert_null(inttab_get(&l.queues, 2));
+        for (uint64_t seq = 1; q != NULL && seq < 265; seq++) {
+            const struct msglog_live_entry *e = msglog_live_find(&l, 1, seq);
+            uint32_t found = (uint32_t)(uintptr_t)inttab_get(&q->counts, seq);
+            assert_int_equal(e != NULL, is_live[seq]);
+            if (e != NULL)
+                found = LV_MAX(found, e->flags >> 16);
+            assert_true(e == NULL || (e->flags & 0xffff) == 2);
+            if (e != NULL && !was_gone[seq])
+                assert_int_equal(found, expected[seq]);
+            assert_true(found <= expected[seq]);
+        }
+        msglog_live_fini(&l);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_counts_never_go_down),
         cmocka_unit_test(test_gone_in_any_order),
         cmocka_unit_test(test_gone_at_random_is_not_quadratic),
         cmocka_unit_test(test_numbers_at_the_end_of_the_scale),
