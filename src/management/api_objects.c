@@ -65,6 +65,19 @@ put_queue_messages(struct buf *out, const struct queue_stats *s)
     json_put_member_int(out, "memory", (int64_t)s->memory_bytes);
 }
 
+// Quorum queues: who has a copy.
+static void
+put_members(struct buf *out, const char *node)
+{
+    static const char *const lists[] = {"members", "online"};
+    json_put_member_string(out, "leader", slice_str(node));
+    for (size_t i = 0; i < LV_ARRAY_LEN(lists); i++) {
+        buf_printf(out, "\"%s\":[", lists[i]);
+        json_put_string(out, slice_str(node));
+        buf_append_str(out, "],");
+    }
+}
+
 // null without one, as RabbitMQ.
 static void
 put_policy_name(struct buf *out, const char *member, const struct policy_pair *policies,
@@ -90,6 +103,8 @@ put_queue(struct buf *out, const char *node, const struct queue_def *def, const 
     json_put_member_bool(out, "auto_delete", (def->flags & QUEUE_AUTO_DELETE) != 0);
     json_put_member_bool(out, "exclusive", is_exclusive);
     json_put_member_string(out, "type", slice_str(types[def->type]));
+    if (def->type == QUEUE_QUORUM)
+        put_members(out, node);
     buf_append_str(out, "\"arguments\":");
     json_put_table(out, def->arguments);
     buf_append_u8(out, ',');
