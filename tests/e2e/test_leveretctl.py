@@ -322,6 +322,14 @@ def test_user_limits(ctl, user):
 PID = re.compile(r"<[^<>]+@[^<>]+\.\d+\.\d+\.\d+>")
 
 
+def test_list_a_quorum_queue(ctl, channel, vhost):
+    channel.queue_declare("quo", durable=True, arguments={"x-queue-type": "quorum"})
+    channel.queue_declare("classic", durable=True)
+    rows = {row[0]: row[1:] for row in ctl("list_queues", "-p", vhost, "-s", "name", "type", "leader", "members", "online").rows}
+    assert rows["quo"] == ["quorum", ctl.node, f"[{ctl.node}]", f"[{ctl.node}]"]
+    assert rows["classic"][0] == "classic"
+
+
 def test_list_queues(ctl, channel, vhost):
     channel.queue_declare("plain")
     channel.queue_declare("odd", durable=True, arguments={"x-max-length": 100, "x-dead-letter-exchange": "dlx"})
