@@ -290,7 +290,7 @@ model_ended(struct model *m, enum model_end end)
         e->is_maybe = !is_sure || was_gone || m->queues[e->queue].is_delete_open;
         note_sure_count(m, e);
         e->count += was_out && end == MODEL_ORDERLY; // what its clients had has come back
-        if (end == MODEL_ORDERLY && m->queues[e->queue].limit != 0 && !m->has_faults)
+        if (end == MODEL_ORDERLY && m->queues[e->queue].limit != 0 && !m->has_faults && e->is_count_known)
             e->count_sure = e->count;
         e->count_op = 0;
         e->state = ENTRY_QUEUED;
