@@ -151,6 +151,7 @@ client_open(struct worker *w, const struct client_args *args, struct fault *ret_
     c->describe = args->describe;
     c->id = atomic_fetch_add_explicit(&last_client_id, 1, memory_order_relaxed) + 1;
     c->vhost_id = v->id;
+    c->has_publish_work = b->has_interceptors;
     c->rate_version = UINT64_MAX; // looked at when it is first asked whether it must wait
     c->connected_ms = clock_wall_ms();
     list_init(&c->node);

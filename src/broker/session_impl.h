@@ -74,6 +74,7 @@ struct client {
     uint32_t consumer_count; // of all its sessions
     uint32_t jobs;           // closed sessions of it that still give back what they had
     bool has_published;
+    bool has_publish_work;    // a rate to be charged, or interceptors: what session_publish does only then
     bool is_blocked;          // told so by events->blocked
     struct client_rate *rate; // NULL: no limit of a rate concerns it
     uint64_t rate_version;    // auth_version of the topology that `rate` follows

@@ -405,8 +405,6 @@ publish_message(struct session *s, struct message *msg, const struct amqp_basic_
     uint64_t number = s->confirm.is_on ? ++s->confirm.last : 0;
     note_published(s);
     msg->published_ms = s->client->broker->worker->now_ms;
-    if (LV_UNLIKELY(s->client->rate != NULL))
-        client_rate_charge(s->client, msg->body_len);
     if (LV_LIKELY(!s->tx.is_on && memo_hit(s, msg) && is_plain(props))) {
         if (props->delivery_mode == 2)
             msg->flags |= MESSAGE_PERSISTENT;
@@ -439,11 +437,15 @@ session_publish(struct session *s, struct message *msg, const struct amqp_basic_
     LV_ASSERT_HOT(s->op == OP_NONE);
     if (s->confirm.is_on && LV_UNLIKELY(confirm_reserve(s) != 0))
         goto no_memory;
-    if (LV_UNLIKELY(s->client->broker->has_interceptors)) {
-        changed = *props;
-        if (!session_intercept(s, &msg, &changed))
-            goto no_memory;
-        props = &changed;
+    if (LV_UNLIKELY(s->client->has_publish_work)) {
+        if (s->client->rate != NULL)
+            client_rate_charge(s->client, msg->body_len);
+        if (s->client->broker->has_interceptors) {
+            changed = *props;
+            if (!session_intercept(s, &msg, &changed))
+                goto no_memory;
+            props = &changed;
+        }
     }
     return publish_message(s, msg, props, is_mandatory, ret_fault);
 no_memory:

@@ -62,6 +62,7 @@ rate_refresh(struct client *c)
     }
     client_rate_free(c);
     c->rate = fresh;
+    c->has_publish_work = fresh != NULL || b->has_interceptors;
     c->rate_version = t->auth_version;
     c->rate_number = b->config.rate_number;
 }
