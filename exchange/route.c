@@ -214,6 +214,8 @@ match_keys(struct route_ctx *c, const struct exchange *x, const struct route_req
 static bool
 looks_beyond_keys(const struct exchange *x)
 {
+    if (x->is_delayed)
+        return true;
     switch (x->router.type) {
     case EXCHANGE_HEADERS:
     case EXCHANGE_RANDOM:
@@ -231,6 +233,8 @@ visit_exchange(struct route_ctx *c, const struct route_graph *g, const struct ex
         return visit_default(c, g, request);
     c->found.count = 0;
     c->is_for_one |= looks_beyond_keys(x);
+    if (request->is_delayed && x->is_delayed && x->delay_queue != NULL)
+        return add_queue(c, x->delay_queue);
     int ret = match_keys(c, x, request);
     if (ret == 0 && c->found.count == 0 && x->alternate.len != 0)
         return add_exchange(c, g->exchange_by_name(g->graph, x->alternate));
@@ -268,7 +272,7 @@ static bool
 resolve_single(struct route_ctx *c, const struct route_graph *g, const struct route_request *request)
 {
     const struct exchange *x = request->exchange;
-    if (request->key_count != 1 || x->router.type != EXCHANGE_DIRECT)
+    if (request->key_count != 1 || x->router.type != EXCHANGE_DIRECT || x->is_delayed)
         return false;
     if (x->is_default) {
         c->single = g->queue_by_name(g->graph, request->keys[0]);

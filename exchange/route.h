@@ -20,7 +20,10 @@ struct exchange {
     struct slice arguments; // field table without its length
     struct slice alternate; // name of the alternate exchange, empty when none
     struct slice user;
-    const void *owner;      // the topology's own: what the names point into
+    const void *owner; // the topology's own: what the names point into
+    // A delayed exchange: messages of a delayed request (below) go to this queue instead of being routed. NULL: it has none.
+    const struct queue_def *delay_queue;
+    bool is_delayed;        // by its type, or by policy
     struct hash_on hash_on; // x-consistent-hash
     struct router router;   // its type is `type`, of a delayed exchange the one it routes by
 };
@@ -43,6 +46,7 @@ struct route_request {
     size_t key_count;
     struct slice headers;                 // headers table, may be empty
     const struct amqp_basic_props *props; // for what is hashed; NULL: it has none
+    bool is_delayed; // the message waits in the queues of the delayed exchanges it comes to (QUEUE_DELAY)
 };
 
 // The result: distinct queues, grouped by owner worker (all of one worker are neighbours). Valid until the

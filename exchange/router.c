@@ -19,7 +19,7 @@ static const char *const type_names[EXCHANGE_TYPE_COUNT] = {
 int
 exchange_type_parse(struct slice name, enum exchange_type *ret_type)
 {
-    for (int i = 0; i < EXCHANGE_ROUTER_COUNT; i++) {
+    for (int i = 0; i < EXCHANGE_TYPE_COUNT; i++) {
         if (slice_eq_str(name, type_names[i])) {
             *ret_type = (enum exchange_type)i;
             return 0;

@@ -45,6 +45,7 @@ enum queue_flags {
     QUEUE_SINGLE_ACTIVE = 1u << 3,  // x-single-active-consumer
     QUEUE_RELAXED_OS = 1u << 4,     // x-durability: os
     QUEUE_RELAXED_MEMORY = 1u << 5, // x-durability: memory
+    QUEUE_DELAY = 1u << 8,          // of a delayed exchange: what waits in it goes out when its time has come
 };
 
 enum queue_type { QUEUE_CLASSIC, QUEUE_QUORUM, QUEUE_STREAM };

@@ -48,5 +48,6 @@ queue_rules_equal(const struct queue_rules *a, const struct queue_rules *b)
            a->max_priority == b->max_priority && a->overflow == b->overflow &&
            a->dead_strategy == b->dead_strategy && a->durability == b->durability &&
            a->has_dead_exchange == b->has_dead_exchange && a->has_dead_key == b->has_dead_key &&
-           slice_eq(a->dead_exchange, b->dead_exchange) && slice_eq(a->dead_key, b->dead_key);
+           a->is_delay == b->is_delay && slice_eq(a->dead_exchange, b->dead_exchange) &&
+           slice_eq(a->dead_key, b->dead_key);
 }

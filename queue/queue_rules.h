@@ -38,6 +38,8 @@ struct queue_rules {
     uint8_t dead_strategy;                 // enum queue_dead_strategy
     uint8_t durability;                    // enum rule_durability
     bool has_dead_exchange, has_dead_key;
+    bool
+        is_delay; // of a delayed exchange: what expires is routed by that (dead_exchange), as it was published
     struct slice dead_exchange, dead_key; // bytes behind this struct
     struct slice policy, operator_policy; // names of those that have a part in it, for reasons; empty: none
 };

@@ -38,7 +38,9 @@ struct exchange_properties {
 struct exchange;
 bool arguments_same_exchange(const struct exchange *existing, const struct exchange_properties *properties,
                              struct slice arguments, struct fault *ret_fault);
-// The arguments that a type has: hash-header and hash-property of x-consistent-hash (406).
+// How an exchange routes: its type, or the one that x-delayed-type names (direct when that was not checked, and is none).
+enum exchange_type arguments_router_type(enum exchange_type type, struct slice arguments);
+// The arguments that a type has: hash-header and hash-property of x-consistent-hash, x-delayed-type (406, 503).
 bool arguments_check_exchange_type(enum exchange_type type, struct slice arguments, struct fault *ret_fault);
 // queue.bind and exchange.bind, by the source's way of routing (406): headers: x-match must be one of the four;
 // x-consistent-hash: the key is a weight, an integer above 0.

@@ -133,9 +133,42 @@ check_hash_on(struct slice arguments, struct fault *f)
     return false;
 }
 
+// RabbitMQ's plugin takes itself for an inner type, and does not come back.
+static bool
+check_delayed_type(struct slice arguments, enum exchange_type *ret_type, struct fault *f)
+{
+    struct slice name;
+    bool is_there = table_find_longstr(arguments, SLICE_LIT("x-delayed-type"), &name);
+    if (is_there && exchange_type_parse(name, ret_type) != 0) {
+        fault_set(f, FAULT_COMMAND_INVALID,
+                  name.len == 0 ? "invalid exchange type '%.*s'" : "unknown exchange type '%.*s'",
+                  SLICE_FMT(name));
+        return false;
+    }
+    if (is_there && *ret_type != EXCHANGE_DELAYED)
+        return true;
+    fault_set(f, FAULT_PRECONDITION_FAILED,
+              "Invalid argument, 'x-delayed-type' must be an existing exchange type");
+    return false;
+}
+
+enum exchange_type
+arguments_router_type(enum exchange_type type, struct slice arguments)
+{
+    struct slice name;
+    if (type != EXCHANGE_DELAYED)
+        return type;
+    if (table_find_longstr(arguments, SLICE_LIT("x-delayed-type"), &name) &&
+        exchange_type_parse(name, &type) == 0 && type != EXCHANGE_DELAYED)
+        return type;
+    return EXCHANGE_DIRECT;
+}
+
 bool
 arguments_check_exchange_type(enum exchange_type type, struct slice arguments, struct fault *ret_fault)
 {
+    if (type == EXCHANGE_DELAYED && !check_delayed_type(arguments, &type, ret_fault))
+        return false;
     return type != EXCHANGE_CONSISTENT_HASH || check_hash_on(arguments, ret_fault);
 }
 

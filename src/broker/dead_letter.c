@@ -10,6 +10,7 @@
 #include "amqp/wire/props.h"
 #include "src/base/mem.h"
 #include "src/broker/death.h"
+#include "src/broker/delay.h"
 #include "src/broker/session_impl.h"
 
 // One operation that was sent.
@@ -32,14 +33,16 @@ struct dead_pending {
 struct target {
     lv_handle handle;
     uint64_t id;
+    bool is_delay; // of a delayed exchange: it gets the message with the delay
 };
 
 // Where it goes. All copied: who is called while it is sent may change what there is.
 struct targets {
     struct target *items;
     size_t count;
-    bool has_cycle; // one was left out because the message died there
-    size_t had;     // so many were left out because they have it
+    bool has_cycle;         // one was left out because the message died there
+    size_t had;             // so many were left out because they have it
+    struct message *parked; // the letter for those of delayed exchanges; NULL: it has no delay
 };
 
 // --- answers ---
@@ -126,7 +129,9 @@ send_some(struct dead_pending *p, struct dead_call *call, struct message *letter
     lv_handle few[64];
     size_t n = 1, most = p->had != NULL ? 1 : LV_ARRAY_LEN(few);
     few[0] = targets[0].handle;
-    for (; n < count && n < most && handle_worker(targets[n].handle) == handle_worker(few[0]); n++)
+    for (; n < count && n < most && handle_worker(targets[n].handle) == handle_worker(few[0]) &&
+           targets[n].is_delay == targets[0].is_delay;
+         n++)
         few[n] = targets[n].handle;
     *call = (struct dead_call){.pending = p, .target = p->had != NULL ? targets[0].id : 0};
     p->left++;
@@ -143,7 +148,8 @@ send_all(struct broker_worker *b, const struct dead_letter *d, const struct targ
         return false;
     size_t calls = 0;
     for (size_t i = 0; i < t->count;)
-        i += send_some(p, &p->calls[calls++], letter, t->items + i, t->count - i);
+        i += send_some(p, &p->calls[calls++], t->items[i].is_delay ? t->parked : letter, t->items + i,
+                       t->count - i);
     pending_done(p);
     return true;
 }
@@ -166,7 +172,7 @@ choose(const struct dead_letter *d, struct slice headers, const struct route_res
 {
     struct death_trail trail = {0};
     // A rejection is somebody's decision: it never makes a circle.
-    if (d->reason != DEATH_REJECTED && !death_trail_init(&trail, headers))
+    if (d->reason != DEATH_REJECTED && !d->rules->is_delay && !death_trail_init(&trail, headers))
         return false;
     ret->items = mem_alloc((route->count + 1) * sizeof(*ret->items));
     for (size_t i = 0; ret->items != NULL && i < route->count; i++) {
@@ -176,7 +182,7 @@ choose(const struct dead_letter *d, struct slice headers, const struct route_res
         else if (has_had(d->had, def->id))
             ret->had++;
         else
-            ret->items[ret->count++] = (struct target){def->handle, def->id};
+            ret->items[ret->count++] = (struct target){def->handle, def->id, (def->flags & QUEUE_DELAY) != 0};
     }
     death_trail_fini(&trail);
     return ret->items != NULL;
@@ -190,17 +196,26 @@ find_targets(struct broker_worker *b, const struct vhost *v, const struct exchan
     struct publish_keys keys;
     struct route_result route = {0};
     struct fault ignored;
-    if (amqp_props_decode_trusted(message_properties(letter), &props) != 0)
+    // What was delayed is routed by what it was published with: BCC is in that alone.
+    const struct message *routed = d->rules->is_delay ? d->msg : letter;
+    if (amqp_props_decode_trusted(message_properties(routed), &props) != 0)
         return false;
     // Its own key alone when one was set for it, and when its headers are none that a publish would have been let in with.
-    if (d->rules->has_dead_key || !publish_keys_of(letter, props.headers, &keys, &ignored)) {
-        keys.keys[0] = message_routing_key(letter);
+    if (d->rules->has_dead_key || !publish_keys_of(routed, props.headers, &keys, &ignored)) {
+        keys.keys[0] = message_routing_key(routed);
         keys.count = 1;
     }
     struct route_graph graph = vhost_route_graph(v);
-    struct route_request request = {
-        .exchange = x, .keys = keys.keys, .key_count = keys.count, .headers = props.headers};
-    return route_resolve(b->route, &graph, &request, &route) == 0 && choose(d, props.headers, &route, ret);
+    uint32_t delay_ms = d->rules->is_delay || v->delay_queues.count == 0 ? 0 : delay_of(props.headers);
+    struct route_request request = {.exchange = x,
+                                    .keys = keys.keys,
+                                    .key_count = keys.count,
+                                    .headers = props.headers,
+                                    .props = &props,
+                                    .is_delayed = delay_ms > 0};
+    if (route_resolve(b->route, &graph, &request, &route) != 0 || !choose(d, props.headers, &route, ret))
+        return false;
+    return delay_ms == 0 || (ret->parked = delay_parked(letter, delay_ms)) != NULL;
 }
 
 static unsigned
@@ -221,25 +236,28 @@ dead_letter_offer(struct worker *owner, const struct dead_letter *d)
     const struct vhost *v = topology_vhost(topology_of(owner), d->def->vhost);
     const struct exchange *x = v != NULL ? vhost_exchange(v, d->rules->dead_exchange) : NULL;
     if (x == NULL)
-        return answer_at_once(d, DEAD_NO_EXCHANGE);
+        return answer_at_once(d, d->rules->is_delay ? DEAD_TAKEN : DEAD_NO_EXCHANGE);
     struct death death = {.queue = d->def->name,
                           .reason = d->reason,
                           .time_s = d->died_ms / 1000,
                           .exchange = d->rules->dead_exchange,
                           .key = d->rules->has_dead_key ? &d->rules->dead_key : NULL};
-    struct message *letter = death_message(d->msg, &death);
+    struct message *letter = d->rules->is_delay ? delay_released(d->msg) : death_message(d->msg, &death);
     struct targets t = {0};
     enum dead_outcome outcome = DEAD_NO_MEMORY;
     size_t cost = 1;
     if (letter != NULL && find_targets(b, v, x, d, letter, &t)) {
         cost += t.count;
         letter->published_ms = owner->now_ms;
-        if (t.count == 0)
+        if (t.count == 0 && d->rules->is_delay)
+            outcome = DEAD_TAKEN; // nobody wants it: as if it was published now
+        else if (t.count == 0)
             outcome = t.had > 0 ? DEAD_TAKEN : t.has_cycle ? DEAD_CYCLE : DEAD_NO_ROUTE;
         else if (send_all(b, d, &t, letter))
             outcome = DEAD_OUTCOME_COUNT; // it is answered when they have answered
     }
     mem_free(t.items);
+    message_unref(t.parked);
     message_unref(letter);
     if (outcome != DEAD_OUTCOME_COUNT)
         answer_at_once(d, outcome);

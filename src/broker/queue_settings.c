@@ -136,6 +136,15 @@ queue_settings_object(const struct queue_def *def)
     return objects[def->type];
 }
 
+// A message that its targets refuse when its time has come is offered to them again.
+static void
+set_delay(struct queue_rules *r)
+{
+    r->is_delay = true;
+    r->overflow = OVERFLOW_REJECT_PUBLISH;
+    r->dead_strategy = DEAD_AT_LEAST_ONCE;
+}
+
 int
 queue_settings_rules(const struct queue_def *def, const struct policy_pair *policies,
                      struct queue_rules **ret)
@@ -145,6 +154,10 @@ queue_settings_rules(const struct queue_def *def, const struct policy_pair *poli
     struct field f;
     bool has_delivery_limit = policies != NULL && policy_effective(policies, POLICY_DELIVERY_LIMIT) != NULL;
     *ret = NULL;
+    if ((def->flags & QUEUE_DELAY) != 0) {
+        policies = NULL; // no policy is about what no client sees
+        set_delay(&r);
+    }
     if (policies != NULL)
         apply_policies(&r, policies);
     for (struct table_iter it = table_iter_of(def->arguments); table_iter_next(&it, &key, &f);) {

@@ -407,7 +407,17 @@ void publish_return(struct session *s,
 void publish_fini(struct publish *p);
 void publish_note_unroutable(struct session *s,
                              struct publish *p); // nobody got it: counts, and whether it is to be returned
+// Hands it to the queues, one operation a worker.
+void publish_send(struct session *s, struct message *msg, const lv_handle *queues, size_t count,
+                  uint64_t number);
+LV_MUST_USE int publish_strip_bcc(struct publish *p); // BCC is for routing alone: it goes on without it
 void publish_begin(struct session *s);
+
+// session_delay.c: publish_distribute for a message that has a delay, in a vhost with delayed exchanges. *ret_count:
+// queues that got it or keep it.
+LV_MUST_USE int publish_delayed(struct session *s, const struct route_graph *graph,
+                                struct route_request *request, struct publish *p, uint32_t delay_ms,
+                                size_t *ret_count);
 
 // session_confirm.c
 // Makes room for the next number.

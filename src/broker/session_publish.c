@@ -12,6 +12,7 @@
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
 #include "src/broker/dead_letter.h"
+#include "src/broker/delay.h"
 #include "src/broker/session_impl.h"
 
 void
@@ -34,6 +35,20 @@ client_published(struct worker *w, lv_handle session, uint64_t number, unsigned 
     }
 }
 
+void
+publish_send(struct session *s, struct message *msg, const lv_handle *queues, size_t count, uint64_t number)
+{
+    for (size_t i = 0, next; i < count; i = next) {
+        for (next = i + 1; next < count && handle_worker(queues[next]) == handle_worker(queues[i]);)
+            next++;
+        s->sync_left++;
+        if (number == TX_NUMBER)
+            commit_publish(s, msg, queues + i, (unsigned)(next - i));
+        else
+            queue_publish(msg, queues + i, (unsigned)(next - i), number == 0 ? 0 : s->handle, number);
+    }
+}
+
 // Hands the message to the queues. 0 or -LE_NOMEM: nothing was sent.
 static int
 send_to_queues(struct session *s, struct message *msg, const struct route_result *route, uint64_t number)
@@ -42,21 +57,12 @@ send_to_queues(struct session *s, struct message *msg, const struct route_result
     lv_handle few[64], *handles = few;
     if (route->count > LV_ARRAY_LEN(few) && (handles = mem_alloc(route->count * sizeof(*handles))) == NULL)
         return -LE_NOMEM;
-    size_t count = route->count, next;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < route->count; i++)
         handles[i] = route->queues[i]->handle;
-    for (size_t i = 0; number == TX_NUMBER && i < count; i++)
+    for (size_t i = 0; number == TX_NUMBER && i < route->count; i++)
         if (route->queues[i]->type == QUEUE_QUORUM)
             commit_set_logged(s); // it stores transient ones too
-    for (size_t i = 0; i < count; i = next) {
-        for (next = i + 1; next < count && handle_worker(handles[next]) == handle_worker(handles[i]);)
-            next++;
-        s->sync_left++;
-        if (number == TX_NUMBER)
-            commit_publish(s, msg, handles + i, (unsigned)(next - i));
-        else
-            queue_publish(msg, handles + i, (unsigned)(next - i), number == 0 ? 0 : s->handle, number);
-    }
+    publish_send(s, msg, handles, route->count, number);
     if (handles != few)
         mem_free(handles);
     return 0;
@@ -198,9 +204,8 @@ check_exchange(struct session *s, const struct vhost *v, const struct message *m
     return x;
 }
 
-// BCC is for routing alone: the message goes on without it.
-static int
-strip_bcc(struct publish *p)
+int
+publish_strip_bcc(struct publish *p)
 {
     struct message *old = p->msg;
     struct buf headers = BUF_INIT, encoded = BUF_INIT;
@@ -305,10 +310,23 @@ publish_note_unroutable(struct session *s, struct publish *p)
     reason_note(s->client->broker->worker, &reason);
 }
 
+static int
+publish_now(struct session *s, const struct route_graph *graph, const struct route_request *request,
+            struct publish *p, struct exchange_counts *counts, size_t *ret_count)
+{
+    struct route_result route = {0};
+    int err = route_resolve(s->client->broker->route, graph, request, &route);
+    if (err == 0 && p->keys->has_bcc)
+        err = publish_strip_bcc(p);
+    if (err == 0 && p->keys->count == 1)
+        memo_keep(s, p->msg, &route, counts);
+    *ret_count = route.count; // sending may route other messages
+    return err == 0 ? send_to_queues(s, p->msg, &route, p->number) : err;
+}
+
 int
 publish_distribute(struct session *s, const struct vhost *v, const struct exchange *x, struct publish *p)
 {
-    struct route_result route = {0};
     struct route_graph graph = vhost_route_graph(v);
     struct route_request request = {.exchange = x,
                                     .keys = p->keys->keys,
@@ -317,14 +335,10 @@ publish_distribute(struct session *s, const struct vhost *v, const struct exchan
                                     .props = p->props};
     struct broker_worker *b = s->client->broker;
     struct exchange_counts *counts = counters_exchange(&b->counters, topology_of(b->worker), x);
-    int err = route_resolve(b->route, &graph, &request, &route);
-    if (err == 0 && p->keys->has_bcc)
-        err = strip_bcc(p);
-    if (err == 0 && p->keys->count == 1)
-        memo_keep(s, p->msg, &route, counts);
-    size_t count = route.count; // sending may route other messages
-    if (err == 0)
-        err = send_to_queues(s, p->msg, &route, p->number);
+    uint32_t delay_ms = LV_UNLIKELY(v->delay_queues.count > 0) ? delay_of(p->props->headers) : 0;
+    size_t count = 0;
+    int err = LV_UNLIKELY(delay_ms > 0) ? publish_delayed(s, &graph, &request, p, delay_ms, &count)
+                                        : publish_now(s, &graph, &request, p, counts, &count);
     if (err != 0)
         return err;
     counts->in++;

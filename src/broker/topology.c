@@ -53,6 +53,12 @@ topology_eq_exchange_id(const void *value, const void *key)
 }
 
 bool
+topology_eq_queue_id(const void *value, const void *key)
+{
+    return ((const struct queue_def *)value)->id == *(const uint64_t *)key;
+}
+
+bool
 topology_eq_queue(const void *value, const void *key)
 {
     return slice_eq(((const struct queue_def *)value)->name, *(const struct slice *)key);

@@ -48,6 +48,7 @@ struct vhost {
     struct pmap exchanges;               // name → const struct exchange
     struct pmap exchanges_by_id;         // id → const struct exchange
     struct pmap queues;                  // name → const struct queue_def
+    struct pmap delay_queues; // id → const struct queue_def: of delayed exchanges; clients cannot name them
     const struct policy_list *policies[POLICY_KINDS];
 };
 

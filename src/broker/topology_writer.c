@@ -284,6 +284,8 @@ topology_writer_work(struct worker *w, void *ctx)
 {
     struct topology_writer *tw = ctx;
     settle_adopted(tw);
+    if (!tw->has_swept)
+        delay_sweep(tw);
     if (has_work(tw))
         turn_run(tw);
     return false;
@@ -365,9 +367,12 @@ free_newest(struct topology_writer *tw)
     pmap_edit_begin(&edit);
     pmap_iter_init(&it, &t->vhosts);
     for (struct vhost *v; (v = pmap_iter_next(&it)) != NULL;) {
-        pmap_iter_init(&queues, &v->queues);
-        for (struct queue_def *def; (def = pmap_iter_next(&queues)) != NULL;)
-            mem_free(queue_entry_of(def));
+        const struct pmap *maps[] = {&v->queues, &v->delay_queues};
+        for (size_t i = 0; i < LV_ARRAY_LEN(maps); i++) {
+            pmap_iter_init(&queues, maps[i]);
+            for (struct queue_def *def; (def = pmap_iter_next(&queues)) != NULL;)
+                mem_free(queue_entry_of(def));
+        }
         vhost_entry_free(tw, LV_CONTAINER_OF(v, struct vhost_version, v)->entry);
     }
     pmap_clear(&t->vhosts, &edit);

@@ -128,9 +128,10 @@ struct exchange_version {
 struct exchange_entry {
     struct exchange_version *now; // newest version, or the draft's
     struct vhost_entry *vhost;
-    struct list incoming;   // struct binding.dest_node
-    struct list vhost_node; // vhost_entry.exchange_list
-    bool has_own_alternate; // by its arguments: no policy changes it
+    struct list incoming;      // struct binding.dest_node
+    struct list vhost_node;    // vhost_entry.exchange_list
+    bool has_own_alternate;    // by its arguments: no policy changes it
+    struct queue_entry *delay; // its queue of delayed messages; NULL: none
 };
 
 struct queue_entry {
@@ -138,10 +139,11 @@ struct queue_entry {
     struct list conn_node;  // exclusive: conn_entry.queues
     struct list vhost_node; // vhost_entry.queue_list
     struct vhost_entry *vhost;
-    struct deletion *deletion;   // NULL: none under way
-    uint32_t told[POLICY_KINDS]; // serials of the policies its owner lives by; 0: none
-    bool is_new;                 // made in this turn: its owner has not heard of it
-    struct queue_def def;        // last: its bytes are behind
+    struct exchange_entry *delays; // QUEUE_DELAY: the exchange it belongs to; NULL once that is gone
+    struct deletion *deletion;     // NULL: none under way
+    uint32_t told[POLICY_KINDS];   // serials of the policies its owner lives by; 0: none
+    bool is_new;                   // made in this turn: its owner has not heard of it
+    struct queue_def def;          // last: its bytes are behind
 };
 
 struct conn_entry {
@@ -255,6 +257,7 @@ struct topology_writer {
     void (*vhost_deleted)(void *ctx, struct slice name);
     void (*user_deleted)(void *ctx, struct slice name);
     void *callback_ctx;
+    bool has_swept;        // delay_sweep was done
     bool is_ending;        // topology_stop: the workers' tables are gone
     struct meta *meta;     // NULL: nothing is kept
     struct list inbox;     // struct task.node
@@ -312,6 +315,7 @@ bool topology_eq_user(const void *value, const void *key);
 bool topology_eq_exchange(const void *value, const void *key);
 bool topology_eq_exchange_id(const void *value, const void *key);
 bool topology_eq_queue(const void *value, const void *key);
+bool topology_eq_queue_id(const void *value, const void *key);
 bool topology_eq_permission(const void *value, const void *key);
 bool topology_eq_topic_permission(const void *value, const void *key);
 bool topology_eq_parameter(const void *value, const void *key);
@@ -399,6 +403,12 @@ struct queue_args {
     int64_t created_ms;
     struct worker *home; // the declarer's worker, or NULL
 };
+// Where a vhost shows a queue: clients' queues by name, those of delayed exchanges by id.
+void queue_map(struct topology_writer *tw, struct vhost *v, struct queue_entry *q);
+void queue_unmap(struct topology_writer *tw, struct vhost *v, struct queue_entry *q);
+void queue_store(struct topology_writer *tw, const struct queue_def *def);
+// Removes it with what is in it; nobody is told.
+void queue_drop(struct topology_writer *tw, struct queue_entry *q);
 struct queue_entry *queue_entry_add(struct topology_writer *tw, const struct queue_args *args);
 void queue_entry_free(struct topology_writer *tw, struct queue_entry *q);
 void queue_entry_unlink(struct topology_writer *tw, struct queue_entry *q); // from its connection and worker
@@ -427,6 +437,23 @@ bool binding_add(struct topology_writer *tw, struct exchange_entry *source, stru
 struct list *binding_dest_list(struct vhost_entry *v, const struct binding *b);
 // Removes all bindings of a list (a destination that goes), and auto-delete exchanges left without any.
 void bindings_remove_all(struct topology_writer *tw, struct vhost_entry *v, struct list *bindings);
+
+// topology_writer_delay.c
+// Of a new exchange that delays, or one that begins to by policy: makes its queue, if it has none. `id`: id_take; 0: none is to
+// be had, it delays nothing.
+void delay_begin(struct topology_writer *tw, struct exchange_entry *e, uint64_t id);
+// At the start: makes the queues that a vhost's exchanges lack.
+void delay_complete(struct topology_writer *tw, struct vhost_entry *ve);
+// It delays no more (policy): what waits goes out in its time. For exchanges of another type.
+void delay_end(struct topology_writer *tw, struct exchange_entry *e);
+// The exchange is gone for good: what waits is dropped.
+void delay_exchange_gone(struct topology_writer *tw, struct exchange_entry *e);
+void delay_queue_gone(struct topology_writer *tw, struct queue_entry *q);
+// A queue from the store is one of these; *ret_exchange: the id of its exchange.
+bool delay_is_queue(struct slice name, uint64_t *ret_exchange);
+void delay_attach(struct topology_writer *tw, struct exchange_entry *e, struct queue_entry *q);
+// After a start: queues whose exchange was deleted just before the end.
+void delay_sweep(struct topology_writer *tw);
 
 // topology_writer_access.c
 void task_vhost_put(struct topology_writer *tw, struct task *task);

@@ -154,10 +154,11 @@ exchange_entry_add(struct topology_writer *tw, const struct exchange_args *args)
                  SLICE_FMT(x->name), SLICE_FMT(x->vhost), fault.text);
         x->alternate = SLICE_EMPTY;
     }
-    if (args->type == EXCHANGE_CONSISTENT_HASH)
+    enum exchange_type router = arguments_router_type(args->type, x->arguments);
+    if (router == EXCHANGE_CONSISTENT_HASH)
         (void)hash_on_parse(x->arguments, &x->hash_on); // checked where it came in
     e->has_own_alternate = x->alternate.len > 0;
-    router_init(&x->router, args->type);
+    router_init(&x->router, router);
     exchange_map(tw, e);
     list_push_back(&args->vhost->exchange_list, &e->vhost_node);
     struct slice alternate = e->has_own_alternate ? SLICE_EMPTY : policy_alternate(tw, e->vhost, x);
@@ -310,7 +311,7 @@ undo_vhost_new(struct topology_writer *tw, struct vhost_entry *e)
 {
     void *there =
         pmap_remove(&tw->turn.draft.vhosts, &tw->turn.edit, slice_hash(e->name), topology_eq_vhost, &e->name);
-    LV_ASSERT(there == &e->now->v && e->now->v.queues.count == 0);
+    LV_ASSERT(there == &e->now->v && e->now->v.queues.count == 0 && e->now->v.delay_queues.count == 0);
     vhost_entry_free(tw, e);
 }
 
@@ -341,10 +342,10 @@ undo_exchange_gone(struct topology_writer *tw, struct exchange_entry *e)
 static void
 undo_queue_new(struct topology_writer *tw, struct queue_entry *q)
 {
-    struct vhost *v = vhost_edit(tw, q->vhost);
-    void *there =
-        pmap_remove(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name);
-    LV_ASSERT(there == &q->def && list_is_empty(&q->bindings));
+    LV_ASSERT(list_is_empty(&q->bindings));
+    queue_unmap(tw, vhost_edit(tw, q->vhost), q);
+    if (q->delays != NULL)
+        delay_queue_gone(tw, q);
     queue_entry_unlink(tw, q);
     queue_entry_free(tw, q);
 }
@@ -418,7 +419,10 @@ journal_finish(struct topology_writer *tw)
             break;
         case JOURNAL_VHOST_GONE: retire(tw, RETIRED_VHOST, r->a); break;
         case JOURNAL_VHOST_SETTING: retire(tw, RETIRED_BLOCK, r->b); break;
-        case JOURNAL_EXCHANGE_GONE: retire(tw, RETIRED_EXCHANGE, r->a); break;
+        case JOURNAL_EXCHANGE_GONE:
+            delay_exchange_gone(tw, r->a);
+            retire(tw, RETIRED_EXCHANGE, r->a);
+            break;
         case JOURNAL_QUEUE_GONE: retire(tw, RETIRED_QUEUE, r->a); break;
         case JOURNAL_UNBOUND: retire(tw, RETIRED_BINDING, r->b); break;
         case JOURNAL_POLICY: policy_finish(tw, r->b); break;
@@ -495,6 +499,7 @@ vhost_entry_free(struct topology_writer *tw, struct vhost_entry *e)
     pmap_clear(&v->exchanges, &edit);
     pmap_clear(&v->exchanges_by_id, &edit);
     pmap_clear(&v->queues, &edit);
+    pmap_clear(&v->delay_queues, &edit);
     pmap_retired_free(pmap_edit_end(&edit));
     group_free(e->deleting);
     sweep_forget(tw, e);

@@ -212,11 +212,15 @@ exchange_create(struct topology_writer *tw, struct task *task, struct vhost_entr
         .is_auto_delete = (r->flags & CHANGE_AUTO_DELETE) != 0,
         .is_internal = (r->flags & CHANGE_INTERNAL) != 0,
     };
-    if (args.id == 0) {
+    uint64_t delay_id = type == EXCHANGE_DELAYED ? id_take(tw) : 1;
+    if (args.id == 0 || delay_id == 0) {
         fault_set(&r->fault, FAULT_INTERNAL_ERROR, "the metadata store gave no object id");
         return;
     }
-    store_exchange(tw, &exchange_entry_add(tw, &args)->now->x);
+    struct exchange_entry *e = exchange_entry_add(tw, &args);
+    store_exchange(tw, &e->now->x);
+    if (type == EXCHANGE_DELAYED)
+        delay_begin(tw, e, delay_id);
     r->is_created = true;
 }
 

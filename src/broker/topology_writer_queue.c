@@ -100,16 +100,38 @@ queue_entry_add(struct topology_writer *tw, const struct queue_args *args)
     list_init(&q->bindings);
     list_init(&q->conn_node);
     list_init(&q->vhost_node);
-    list_push_back(&args->vhost->queue_list, &q->vhost_node);
+    if ((args->flags & QUEUE_DELAY) == 0)
+        list_push_back(&args->vhost->queue_list, &q->vhost_node);
     tw->queues_of[owner->index]++;
     if (args->owner_conn != 0)
         list_push_back(&conn_entry_get(tw, args->owner_conn)->queues, &q->conn_node);
-    struct vhost *v = vhost_edit(tw, args->vhost);
-    void *old = pmap_put(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name,
-                         &q->def);
-    LV_ASSERT(old == NULL);
+    queue_map(tw, vhost_edit(tw, args->vhost), q);
     journal_add(tw, JOURNAL_QUEUE_NEW, q, NULL);
     return q;
+}
+
+void
+queue_map(struct topology_writer *tw, struct vhost *v, struct queue_entry *q)
+{
+    struct queue_def *def = &q->def;
+    struct pmap_edit *e = &tw->turn.edit;
+    void *old =
+        (def->flags & QUEUE_DELAY) != 0
+            ? pmap_put(&v->delay_queues, e, topology_hash_id(def->id), topology_eq_queue_id, &def->id, def)
+            : pmap_put(&v->queues, e, slice_hash(def->name), topology_eq_queue, &def->name, def);
+    LV_ASSERT(old == NULL);
+}
+
+void
+queue_unmap(struct topology_writer *tw, struct vhost *v, struct queue_entry *q)
+{
+    struct queue_def *def = &q->def;
+    struct pmap_edit *e = &tw->turn.edit;
+    void *there =
+        (def->flags & QUEUE_DELAY) != 0
+            ? pmap_remove(&v->delay_queues, e, topology_hash_id(def->id), topology_eq_queue_id, &def->id)
+            : pmap_remove(&v->queues, e, slice_hash(def->name), topology_eq_queue, &def->name);
+    LV_ASSERT(there == def);
 }
 
 void
@@ -218,6 +240,13 @@ deletion_start(struct topology_writer *tw, struct queue_entry *q, uint32_t condi
     list_init(&d->waiting);
     q->deletion = d;
     deletion_send(tw, d, conditions);
+}
+
+void
+queue_drop(struct topology_writer *tw, struct queue_entry *q)
+{
+    if (q->deletion == NULL)
+        deletion_start(tw, q, 0, NULL);
 }
 
 void
@@ -333,10 +362,9 @@ static void
 queue_remove(struct topology_writer *tw, struct queue_entry *q)
 {
     bindings_remove_all(tw, q->vhost, &q->bindings);
-    struct vhost *v = vhost_edit(tw, q->vhost);
-    void *there =
-        pmap_remove(&v->queues, &tw->turn.edit, slice_hash(q->def.name), topology_eq_queue, &q->def.name);
-    LV_ASSERT(there == &q->def);
+    queue_unmap(tw, vhost_edit(tw, q->vhost), q);
+    if (q->delays != NULL)
+        delay_queue_gone(tw, q);
     queue_entry_unlink(tw, q);
     if (queue_is_kept(&q->def))
         store_drop_row(tw, q->def.id, true);
@@ -473,8 +501,8 @@ check_name(struct topology_request *r)
     return true;
 }
 
-static void
-store_queue(struct topology_writer *tw, const struct queue_def *def)
+void
+queue_store(struct topology_writer *tw, const struct queue_def *def)
 {
     if (!queue_is_kept(def) || !store_is_open(tw))
         return;
@@ -520,7 +548,7 @@ task_queue_declare(struct topology_writer *tw, struct task *task)
         };
         check_redeclare(task, def, &p);
     } else if (check_declare(tw, task, v, &args)) {
-        store_queue(tw, &queue_entry_add(tw, &args)->def);
+        queue_store(tw, &queue_entry_add(tw, &args)->def);
         r->is_created = true;
     }
     task_done(tw, task);
@@ -600,10 +628,13 @@ bool
 vhost_empty(struct topology_writer *tw, struct vhost_entry *ve, struct task *task)
 {
     ve->deleting = group_new(task, ve);
-    struct pmap_iter it;
-    pmap_iter_init(&it, &ve->now->v.queues);
-    for (const struct queue_def *def; (def = pmap_iter_next(&it)) != NULL;)
-        deletion_join(tw, queue_entry_of(def), ve->deleting, GROUP_VHOST);
+    const struct pmap *maps[] = {&ve->now->v.queues, &ve->now->v.delay_queues};
+    for (size_t i = 0; i < LV_ARRAY_LEN(maps); i++) {
+        struct pmap_iter it;
+        pmap_iter_init(&it, maps[i]);
+        for (const struct queue_def *def; (def = pmap_iter_next(&it)) != NULL;)
+            deletion_join(tw, queue_entry_of(def), ve->deleting, GROUP_VHOST);
+    }
     if (ve->deleting->pending > 0)
         return false;
     ve->deleting->task = NULL;
@@ -613,11 +644,14 @@ vhost_empty(struct topology_writer *tw, struct vhost_entry *ve, struct task *tas
 bool
 vhost_has_new_queue(const struct vhost_entry *ve)
 {
-    struct pmap_iter it;
-    pmap_iter_init(&it, &ve->now->v.queues);
-    for (const struct queue_def *def; (def = pmap_iter_next(&it)) != NULL;) {
-        if (queue_entry_of(def)->is_new)
-            return true;
+    const struct pmap *maps[] = {&ve->now->v.queues, &ve->now->v.delay_queues};
+    for (size_t i = 0; i < LV_ARRAY_LEN(maps); i++) {
+        struct pmap_iter it;
+        pmap_iter_init(&it, maps[i]);
+        for (const struct queue_def *def; (def = pmap_iter_next(&it)) != NULL;) {
+            if (queue_entry_of(def)->is_new)
+                return true;
+        }
     }
     return false;
 }

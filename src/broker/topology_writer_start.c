@@ -196,6 +196,8 @@ load_queue(void *ctx, const struct meta_queue *row)
                  SLICE_FMT(row->vhost));
         return 0;
     }
+    uint64_t exchange_id = 0;
+    bool is_delay = delay_is_queue(row->name, &exchange_id);
     // Rules may have become stricter since it was declared: that is no reason to lose it.
     if (!arguments_check_queue(row->vhost, row->name, row->arguments, &p, &args.type, &args.flags, &fault)) {
         log_warn(LOG_STORE, "queue '%.*s' in vhost '%.*s': %s: keeping it as a classic queue",
@@ -204,7 +206,13 @@ load_queue(void *ctx, const struct meta_queue *row)
         args.flags = 0;
     }
     args.flags |= (uint32_t)QUEUE_DURABLE | (row->is_auto_delete ? (uint32_t)QUEUE_AUTO_DELETE : 0);
-    return remember(l, &l->queues, row->id, queue_entry_add(l->tw, &args));
+    if (is_delay)
+        args.flags |= QUEUE_DELAY;
+    struct queue_entry *q = queue_entry_add(l->tw, &args);
+    struct exchange_entry *delays = is_delay ? inttab_get(&l->exchanges, exchange_id) : NULL;
+    if (delays != NULL && delays->delay == NULL)
+        delay_attach(l->tw, delays, q);
+    return remember(l, &l->queues, row->id, q);
 }
 
 static int
@@ -350,6 +358,7 @@ complete_vhosts(struct topology_writer *tw)
         }
         vhost_edit(tw, all[i])->id = id_take(tw);
         exchange_add_system(tw, all[i]);
+        delay_complete(tw, all[i]);
     }
     mem_free(all);
     return result;

@@ -110,7 +110,8 @@ measure(struct world *w, const char *what, size_t exchange, const char *key, str
 {
     struct route_graph graph = {w, exchange_by_id, exchange_by_name, queue_by_name};
     struct slice keys[1] = {slice_str(key)};
-    struct route_request request = {&w->exchanges[exchange], keys, 1, headers, NULL};
+    struct route_request request = {
+        .exchange = &w->exchanges[exchange], .keys = keys, .key_count = 1, .headers = headers};
     struct route_result result = {0};
     struct route_ctx *ctx = route_ctx_new();
     if (ctx == NULL)

@@ -331,6 +331,14 @@ tf_delete_queue(int member, const char *name, uint32_t flags, uint64_t conn)
                                                     .owner_conn = conn});
 }
 
+// {"x-delayed-type": "topic"}
+static LV_UNUSED struct slice
+tf_delayed_topic(void)
+{
+    static const uint8_t table[] = "\x0ex-delayed-typeS\0\0\0\5topic";
+    return slice_of(table, sizeof table - 1);
+}
+
 static LV_UNUSED struct tf_answer
 tf_exchange(const char *name, const char *type, uint32_t flags)
 {
@@ -338,6 +346,9 @@ tf_exchange(const char *name, const char *type, uint32_t flags)
                                                ROOT,
                                                .name = slice_str(name),
                                                .type = slice_str(type),
+                                               .arguments = slice_eq_str(slice_str(type), "x-delayed-message")
+                                                                ? tf_delayed_topic()
+                                                                : SLICE_EMPTY,
                                                .flags = flags});
 }
 
@@ -502,7 +513,7 @@ tf_check(void)
     pmap_iter_init(&vhosts, &tw->newest->vhosts);
     for (const struct vhost *v; (v = pmap_iter_next(&vhosts)) != NULL;) {
         struct tf_count count = {v, 0};
-        size_t listed = 0;
+        size_t listed = 0, delays = 0;
         assert_int_equal(v->exchanges.count, v->exchanges_by_id.count);
         exchanges += v->exchanges.count;
         pmap_iter_init(&it, &v->exchanges);
@@ -510,6 +521,11 @@ tf_check(void)
             size_t before = count.bindings;
             assert_ptr_equal(vhost_exchange_by_id(v, x->id), x);
             assert_ptr_equal(&exchange_entry_of(x)->now->x, x);
+            struct queue_entry *delay = exchange_entry_of(x)->delay;
+            assert_ptr_equal(x->delay_queue, delay != NULL ? &delay->def : NULL);
+            assert_true(delay == NULL || delay->delays == exchange_entry_of(x));
+            assert_int_equal(x->is_delayed, x->type == EXCHANGE_DELAYED);
+            delays += delay != NULL;
             router_each(&x->router, tf_check_binding, &count);
             assert_int_equal(count.bindings - before, x->router.count);
             listed += tf_list_len(&exchange_entry_of(x)->incoming);
@@ -523,7 +539,10 @@ tf_check(void)
         }
         assert_int_equal(listed, count.bindings);
         if (tf_is_quiet())
+            assert_int_equal(v->delay_queues.count, delays);
+        if (tf_is_quiet())
             tf_check_policies(v);
+        queues += v->delay_queues.count;
     }
     uint64_t placed = 0;
     for (int i = 0; i < tf.crew->n_workers; i++)

@@ -120,7 +120,8 @@ static struct route_result
 resolve(struct world *w, size_t exchange, const struct slice *keys, size_t key_count, struct slice headers)
 {
     struct route_result ret;
-    struct route_request request = {&w->exchanges[exchange], keys, key_count, headers, NULL};
+    struct route_request request = {
+        .exchange = &w->exchanges[exchange], .keys = keys, .key_count = key_count, .headers = headers};
     assert_int_equal(route_resolve(w->ctx, &w->graph, &request, &ret), 0);
     bool is_done[256] = {false};
     for (size_t i = 0; i < ret.count; i++) {
@@ -401,7 +402,7 @@ no_memory_is_reported_and_survived(void **state)
     to_exchange(w, 1, "", 2);
     to_queue(w, 2, "#", 50);
     struct slice key = SLICE_LIT("k");
-    struct route_request request = {&w->exchanges[1], &key, 1, SLICE_EMPTY, NULL};
+    struct route_request request = {.exchange = &w->exchanges[1], .keys = &key, .key_count = 1};
     unsigned failed = 0;
     int ret = -1;
     struct route_result result;
@@ -434,7 +435,7 @@ absurd_slots_are_refused(void **state)
     w->queues[0]->slot = UINT32_MAX;
     to_queue(w, 1, "", 0);
     struct slice key = SLICE_EMPTY;
-    struct route_request request = {&w->exchanges[1], &key, 1, SLICE_EMPTY, NULL};
+    struct route_request request = {.exchange = &w->exchanges[1], .keys = &key, .key_count = 1};
     struct route_result result;
     assert_int_equal(route_resolve(w->ctx, &w->graph, &request, &result), -LE_NOMEM);
 }

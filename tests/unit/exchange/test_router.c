@@ -343,7 +343,7 @@ static void
 types_have_names(void **state)
 {
     enum exchange_type type;
-    for (int i = 0; i < EXCHANGE_ROUTER_COUNT; i++) {
+    for (int i = 0; i < EXCHANGE_TYPE_COUNT; i++) {
         assert_int_equal(exchange_type_parse(slice_str(exchange_type_name((enum exchange_type)i)), &type), 0);
         assert_int_equal(type, i);
     }
