@@ -171,7 +171,7 @@ struct broker_config {
     struct rate_limit rates[RATE_SCOPES];
     uint64_t rate_number; // of these rates: each change has a higher one
     enum intercept set_timestamp, set_routing_node;
-    struct slice node_name; // for the latter; lives as long as the workers
+    struct slice node_name; // for the latter, and the firehose; lives as long as the workers
 };
 void broker_worker_init(struct worker *w, const struct broker_config *config);
 void broker_worker_fini(struct worker *w);

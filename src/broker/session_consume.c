@@ -12,6 +12,7 @@
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
 #include "src/broker/session_impl.h"
+#include "src/broker/trace.h"
 
 struct session_consumer *
 session_consumer_by_id(struct session *s, uint32_t id)
@@ -320,6 +321,8 @@ client_deliver(struct worker *w, const struct delivery *d)
                                    .msg = d->msg,
                                    .is_redelivered = d->is_redelivered,
                                    .shown_count = d->is_counted ? d->delivery_count : 0};
+    if (LV_UNLIKELY(trace_is_on(s->client->broker)))
+        trace_deliver(s, c->queue_name, d->msg, d->is_redelivered);
     s->events->deliver(s->ctx, &out);
     message_unref(d->msg);
 }
@@ -644,6 +647,8 @@ get_answer(struct session *s, struct queue_request *r)
         s->stats.got += !s->op_no_ack;
         s->stats.got_no_ack += s->op_no_ack;
         s->stats.redelivered += r->is_redelivered;
+        if (trace_is_on(s->client->broker))
+            trace_deliver(s, kept_name_get(&s->op_name), r->msg, r->is_redelivered);
     }
     session_answer(s, &result);
 }

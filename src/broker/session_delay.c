@@ -6,8 +6,10 @@
 // A mandatory message is decided about now, by a dry run: as if there was no delay. One that nobody would get is returned and not kept;
 // otherwise it is kept, and is not returned whatever becomes of the bindings.
 #include "src/base/mem.h"
+#include "src/broker/announce.h"
 #include "src/broker/delay.h"
 #include "src/broker/session_impl.h"
+#include "src/broker/trace.h"
 
 // Where it goes; copied, as sending may change what there is.
 struct delayed_route {
@@ -59,26 +61,29 @@ send_delayed(struct session *s, struct publish *p, const struct delayed_route *r
 }
 
 int
-publish_delayed(struct session *s, const struct route_graph *graph, struct route_request *request,
-                struct publish *p, uint32_t delay_ms, size_t *ret_count)
+publish_delayed(struct session *s, const struct vhost *v, struct route_request *request, struct publish *p,
+                uint32_t delay_ms, size_t *ret_count)
 {
+    struct route_graph graph = vhost_route_graph(v);
     struct route_ctx *ctx = s->client->broker->route;
     struct route_result result = {0};
     struct delayed_route route;
     *ret_count = 0;
     if (p->is_mandatory) {
-        int err = route_resolve(ctx, graph, request, &result);
+        int err = route_resolve(ctx, &graph, request, &result);
         if (err != 0 || result.count == 0)
             return err;
     }
     request->is_delayed = true;
-    int err = route_resolve(ctx, graph, request, &result);
+    int err = route_resolve(ctx, &graph, request, &result);
     if (err == 0)
         err = split(&result, &route);
     if (err != 0)
         return err;
     *ret_count = result.count;
+    struct message *traced = v->is_tracing ? trace_publish(s, v, p, result.queues, result.count) : NULL;
     err = send_delayed(s, p, &route, delay_ms);
+    announce(s->client->broker, v, traced);
     mem_free(route.now);
     return err;
 }

@@ -47,8 +47,10 @@ struct broker_worker {
     bool has_interceptors;              // config.set_timestamp or set_routing_node
     struct counters counters;
     struct reasons *reasons;
-    ev_timer rate_timer;  // wakes the worker when the first of the publishers held by a rate may go on
-    uint64_t rate_due_ns; // when it is due; 0: it does not run
+    ev_timer rate_timer;    // wakes the worker when the first of the publishers held by a rate may go on
+    uint64_t rate_due_ns;   // when it is due; 0: it does not run
+    uint64_t trace_version; // topology.auth_version of `is_tracing` (trace.h)
+    bool is_tracing;
 };
 
 struct session_slot {
@@ -415,9 +417,8 @@ void publish_begin(struct session *s);
 
 // session_delay.c: publish_distribute for a message that has a delay, in a vhost with delayed exchanges. *ret_count:
 // queues that got it or keep it.
-LV_MUST_USE int publish_delayed(struct session *s, const struct route_graph *graph,
-                                struct route_request *request, struct publish *p, uint32_t delay_ms,
-                                size_t *ret_count);
+LV_MUST_USE int publish_delayed(struct session *s, const struct vhost *v, struct route_request *request,
+                                struct publish *p, uint32_t delay_ms, size_t *ret_count);
 
 // session_confirm.c
 // Makes room for the next number.

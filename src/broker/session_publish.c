@@ -10,10 +10,12 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/broker/announce.h"
 #include "src/broker/arguments.h"
 #include "src/broker/dead_letter.h"
 #include "src/broker/delay.h"
 #include "src/broker/session_impl.h"
+#include "src/broker/trace.h"
 
 void
 client_published(struct worker *w, lv_handle session, uint64_t number, unsigned accepted, unsigned refused)
@@ -311,23 +313,29 @@ publish_note_unroutable(struct session *s, struct publish *p)
 }
 
 static int
-publish_now(struct session *s, const struct route_graph *graph, const struct route_request *request,
-            struct publish *p, struct exchange_counts *counts, size_t *ret_count)
+publish_now(struct session *s, const struct vhost *v, const struct route_request *request, struct publish *p,
+            struct exchange_counts *counts, size_t *ret_count)
 {
     struct route_result route = {0};
-    int err = route_resolve(s->client->broker->route, graph, request, &route);
+    struct route_graph graph = vhost_route_graph(v);
+    int err = route_resolve(s->client->broker->route, &graph, request, &route);
     if (err == 0 && p->keys->has_bcc)
         err = publish_strip_bcc(p);
-    if (err == 0 && p->keys->count == 1)
+    if (err != 0)
+        return err;
+    if (p->keys->count == 1 && !v->is_tracing)
         memo_keep(s, p->msg, &route, counts);
+    struct message *traced =
+        LV_UNLIKELY(v->is_tracing) ? trace_publish(s, v, p, route.queues, route.count) : NULL;
     *ret_count = route.count; // sending may route other messages
-    return err == 0 ? send_to_queues(s, p->msg, &route, p->number) : err;
+    err = send_to_queues(s, p->msg, &route, p->number);
+    announce(s->client->broker, v, traced);
+    return err;
 }
 
 int
 publish_distribute(struct session *s, const struct vhost *v, const struct exchange *x, struct publish *p)
 {
-    struct route_graph graph = vhost_route_graph(v);
     struct route_request request = {.exchange = x,
                                     .keys = p->keys->keys,
                                     .key_count = p->keys->count,
@@ -337,8 +345,8 @@ publish_distribute(struct session *s, const struct vhost *v, const struct exchan
     struct exchange_counts *counts = counters_exchange(&b->counters, topology_of(b->worker), x);
     uint32_t delay_ms = LV_UNLIKELY(v->delay_queues.count > 0) ? delay_of(p->props->headers) : 0;
     size_t count = 0;
-    int err = LV_UNLIKELY(delay_ms > 0) ? publish_delayed(s, &graph, &request, p, delay_ms, &count)
-                                        : publish_now(s, &graph, &request, p, counts, &count);
+    int err = LV_UNLIKELY(delay_ms > 0) ? publish_delayed(s, v, &request, p, delay_ms, &count)
+                                        : publish_now(s, v, &request, p, counts, &count);
     if (err != 0)
         return err;
     counts->in++;

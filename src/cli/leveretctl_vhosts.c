@@ -73,6 +73,36 @@ run_set_vhost_tags(struct ctl *c)
     return status;
 }
 
+// rabbitmqctl says the same of a vhost that does not exist; we say that it does not.
+static int
+set_tracing(struct ctl *c, bool is_on)
+{
+    const char *vhost = ctl_vhost(c);
+    ctl_banner(c, "%s tracing for vhost \"%s\" ...", is_on ? "Starting" : "Stopping", vhost);
+    if (c->options.is_dry_run)
+        return CTL_OK;
+    json_t *body = json_pack("{s:b, s:s}", "tracing", is_on, "only", "existing");
+    int status = ctl_call(c, "PUT", body, "vhosts", vhost, NULL);
+    if (status == 0 && c->answer.status == 404)
+        return ctl_fail(c, CTL_DATA, "Virtual host \"%s\" does not exist", vhost);
+    if (status != 0 || c->answer.status >= 300)
+        return ctl_finish(c, status);
+    ctl_say(c, NULL, "Trace %s for vhost %s", is_on ? "enabled" : "disabled", vhost);
+    return CTL_OK;
+}
+
+static int
+run_trace_on(struct ctl *c)
+{
+    return set_tracing(c, true);
+}
+
+static int
+run_trace_off(struct ctl *c)
+{
+    return set_tracing(c, false);
+}
+
 // --- limits ---------------------------------------------------------------------------------------------------------------------
 
 // Whose limits a command is about, and rabbitmqctl's words for them.
@@ -352,6 +382,9 @@ const struct ctl_command ctl_commands_vhosts[] = {
     {"set_vhost_tags", GROUP_VHOSTS, "<vhost> <tag> [...]", "Sets a virtual host's tags",
      VHOST_DETAIL "<tag>\n\tany word; none: all are removed\n\n", 1, CTL_ARGS_ANY, 0, NULL,
      run_set_vhost_tags, NULL},
+    {"trace_on", GROUP_VHOSTS, "[--vhost <vhost>]",
+     "Copies what is published and delivered to amq.rabbitmq.trace", NULL, 0, 0, 0, NULL, run_trace_on, NULL},
+    {"trace_off", GROUP_VHOSTS, "[--vhost <vhost>]", "Ends that", NULL, 0, 0, 0, NULL, run_trace_off, NULL},
     {"set_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>] <definition>", "Sets the limits of a virtual host",
      LIMITS_DETAIL(
          "max-connections, max-queues, max-publish-rate (messages a second), max-publish-bytes-rate"),

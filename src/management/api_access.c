@@ -225,8 +225,11 @@ put_vhost_request(struct api_request *r)
 {
     struct buf tags = BUF_INIT;
     struct topology_request args = {.change = CHANGE_VHOST_PUT, .name = r->segments[2]};
+    bool is_tracing;
     if (!api_only(r, &args.flags))
         return;
+    if (api_bool(r, "tracing", &is_tracing))
+        args.flags |= is_tracing ? (uint32_t)CHANGE_TRACING_ON : (uint32_t)CHANGE_TRACING_OFF;
     api_string(r, "description", &args.text);
     api_string(r, "default_queue_type", &args.default_queue_type);
     if (api_tags(r, &tags))

@@ -146,6 +146,7 @@ def test_the_life_of_a_user(ctl, name):
      "{:invalid_regexp, \"[\", {'missing terminating ] for character class', 1}}"),
     (("set_vhost_tags", "nosuch", "x"), 65, 'Setting tags for virtual host "nosuch" to [x] ...',
      'Virtual host "nosuch" does not exist'),
+    (("trace_on", "-p", "nosuch"), 65, 'Starting tracing for vhost "nosuch" ...', 'Virtual host "nosuch" does not exist'),
     (("clear_vhost_limits", "-p", "nosuch"), 69, 'Clearing vhost "nosuch" limits ...', "Parameter does not exist"),
     (("set_vhost_limits", "{"), 69, 'Setting vhost limits to "{" for vhost "/" ...', "JSON decoding error. Reason: badarg"),
     (("set_vhost_limits", '{"max-foo":10}'), 69, 'Setting vhost limits to "{"max-foo":10}" for vhost "/" ...',
@@ -278,6 +279,10 @@ def test_vhosts(ctl, name):
             "cluster_state": {ctl.node: "running"}} in ctl("list_vhosts", *columns, "--formatter", "json").json
     expect(ctl("set_vhost_tags", vhost, "x", "y"), 0, f'Setting tags for virtual host "{vhost}" to [x, y] ...\n')
     assert [vhost, "[x, y]", "what for"] in ctl("list_vhosts", "name", "tags", "description").rows
+    expect(ctl("trace_on", "-p", vhost), 0, f'Starting tracing for vhost "{vhost}" ...\nTrace enabled for vhost {vhost}\n')
+    assert [vhost, "true", "what for"] in ctl("list_vhosts", "name", "tracing", "description").rows
+    expect(ctl("trace_off", "-p", vhost), 0, f'Stopping tracing for vhost "{vhost}" ...\nTrace disabled for vhost {vhost}\n')
+    assert [vhost, "false", "what for"] in ctl("list_vhosts", "name", "tracing", "description").rows
     expect(ctl("delete_vhost", vhost), 0, f'Deleting vhost "{vhost}" ...\n')
     assert [vhost] not in ctl("list_vhosts").rows
 
