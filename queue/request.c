@@ -72,7 +72,8 @@ run_create(struct queue_worker *qw, struct queue_request *r)
     if (q == NULL)
         return QUEUE_NO_MEMORY;
     // They come with the declaration alone, no policy changes them.
-    if (r->rules != NULL && r->rules->max_priority > 0 &&
+    // What waits for a time of its own leaves from anywhere: it has to have an entry in memory, which is what levels do, if only one.
+    if (r->rules != NULL && (r->rules->max_priority > 0 || r->rules->is_delay) &&
         (q->levels = levels_new(r->rules->max_priority)) == NULL) {
         mem_free(q);
         return QUEUE_NO_MEMORY;

@@ -104,6 +104,7 @@ enum topology_change {
     CHANGE_PARAMETER_DELETE,
     CHANGE_EXCHANGE_DECLARE, // vhost, name, type, flags, arguments, user
     CHANGE_EXCHANGE_DELETE,  // if_unused
+    CHANGE_EXCHANGE_DELAY, // vhost, name: the writer's own, when policies say another thing about delaying than before
     CHANGE_QUEUE_DECLARE, // vhost, name, queue_flags, arguments, owner_conn, user; placed on `prefer` or the least loaded
     CHANGE_QUEUE_DELETE, // if_unused, if_empty, owner_conn (the asking connection: 405 when another's exclusive queue)
     CHANGE_BIND, // vhost, name (source), dest_name, is_dest_queue, key, arguments, owner_conn

@@ -94,6 +94,7 @@ task_apply(struct topology_writer *tw, struct task *task)
     case CHANGE_PARAMETER_DELETE: task_parameter(tw, task); return;
     case CHANGE_EXCHANGE_DECLARE: task_exchange_declare(tw, task); return;
     case CHANGE_EXCHANGE_DELETE: task_exchange_delete(tw, task); return;
+    case CHANGE_EXCHANGE_DELAY: task_exchange_delay(tw, task); return;
     case CHANGE_QUEUE_DECLARE: task_queue_declare(tw, task); return;
     case CHANGE_QUEUE_DELETE: task_queue_delete(tw, task); return;
     case CHANGE_BIND: task_bind(tw, task); return;

@@ -444,8 +444,9 @@ void bindings_remove_all(struct topology_writer *tw, struct vhost_entry *v, stru
 void delay_begin(struct topology_writer *tw, struct exchange_entry *e, uint64_t id);
 // At the start: makes the queues that a vhost's exchanges lack.
 void delay_complete(struct topology_writer *tw, struct vhost_entry *ve);
-// It delays no more (policy): what waits goes out in its time. For exchanges of another type.
-void delay_end(struct topology_writer *tw, struct exchange_entry *e);
+// An exchange that policies have become, or no longer are, about: it begins or ends to delay with a request of its own.
+void delay_policy_changed(struct topology_writer *tw, struct exchange_entry *e);
+void task_exchange_delay(struct topology_writer *tw, struct task *task); // CHANGE_EXCHANGE_DELAY
 // The exchange is gone for good: what waits is dropped.
 void delay_exchange_gone(struct topology_writer *tw, struct exchange_entry *e);
 void delay_queue_gone(struct topology_writer *tw, struct queue_entry *q);
@@ -502,6 +503,8 @@ void policy_finish(struct topology_writer *tw, struct policy_change *change);
 void policy_lists_free(struct vhost_entry *e); // with the policies in them
 // The rules of a queue by the draft's policies, and a note of which these are. NULL: none. Out of memory aborts.
 struct queue_rules *policy_queue_rules(struct topology_writer *tw, struct queue_entry *q);
+// Whether policies make it delay messages.
+bool policy_delays(struct topology_writer *tw, const struct vhost_entry *ve, const struct exchange *x);
 // The alternate exchange that policies give an exchange; empty: none.
 struct slice policy_alternate(struct topology_writer *tw, const struct vhost_entry *ve,
                               const struct exchange *x);

@@ -37,7 +37,6 @@ delay_attach(struct topology_writer *tw, struct exchange_entry *e, struct queue_
     q->delays = e;
     e->delay = q;
     x->delay_queue = &q->def;
-    x->is_delayed |= x->type == EXCHANGE_DELAYED;
 }
 
 static struct queue_entry *
@@ -80,7 +79,7 @@ find_without_queue(const struct vhost *v)
     struct pmap_iter it;
     pmap_iter_init(&it, &v->exchanges);
     for (const struct exchange *x; (x = pmap_iter_next(&it)) != NULL;) {
-        if (x->type == EXCHANGE_DELAYED && x->delay_queue == NULL)
+        if (x->is_delayed && x->delay_queue == NULL)
             return exchange_entry_of(x);
     }
     return NULL;
@@ -101,12 +100,54 @@ delay_complete(struct topology_writer *tw, struct vhost_entry *ve)
     }
 }
 
-void
-delay_end(struct topology_writer *tw, struct exchange_entry *e)
+// --- by policy ----------------------------------------------------------------------------------------------------------------
+
+static bool
+should_delay(struct topology_writer *tw, const struct exchange_entry *e)
 {
-    LV_ASSERT(e->now->x.type != EXCHANGE_DELAYED);
-    exchange_edit(tw, e)->is_delayed = false;
+    return e->now->x.type == EXCHANGE_DELAYED || policy_delays(tw, e->vhost, &e->now->x);
 }
+
+static void
+delay_told(struct topology_request *r)
+{
+    if (r->fault.code != FAULT_NONE)
+        log_error(LOG_QUEUE, "exchange '%.*s' in vhost '%.*s' cannot delay messages as its policy says: %s",
+                  SLICE_FMT(r->name), SLICE_FMT(r->vhost), r->fault.text);
+    topology_request_free(r);
+}
+
+void
+delay_policy_changed(struct topology_writer *tw, struct exchange_entry *e)
+{
+    if (should_delay(tw, e) == e->now->x.is_delayed)
+        return;
+    struct topology_request args = {
+        .change = CHANGE_EXCHANGE_DELAY, .vhost = e->vhost->name, .name = e->now->x.name, .done = delay_told};
+    struct topology_request *r = topology_request_new(&args);
+    LV_ASSERT(r != NULL); // topology objects: out of memory aborts (mem.h)
+    topology_submit(r);
+}
+
+// What waits when it ends goes out in its time.
+void
+task_exchange_delay(struct topology_writer *tw, struct task *task)
+{
+    struct topology_request *r = &task->req;
+    struct vhost_entry *ve = vhost_entry_find(tw, r->vhost);
+    const struct exchange *x = ve != NULL ? vhost_exchange(&ve->now->v, r->name) : NULL;
+    struct exchange_entry *e = x != NULL ? exchange_entry_of(x) : NULL;
+    if (e != NULL && ve->deleting == NULL && should_delay(tw, e) != x->is_delayed) {
+        bool is_on = !x->is_delayed, needs_queue = is_on && e->delay == NULL;
+        if (!is_on)
+            exchange_edit(tw, e)->is_delayed = false;
+        else if (!needs_queue || !x->is_durable || store_may_change(tw, task))
+            delay_begin(tw, e, needs_queue ? id_take(tw) : 0);
+    }
+    task_done(tw, task);
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------------------
 
 void
 delay_exchange_gone(struct topology_writer *tw, struct exchange_entry *e)
@@ -125,7 +166,9 @@ delay_queue_gone(struct topology_writer *tw, struct queue_entry *q)
 {
     struct exchange_entry *e = q->delays;
     e->delay = NULL;
-    exchange_edit(tw, e)->delay_queue = NULL;
+    struct exchange *x = exchange_edit(tw, e);
+    x->delay_queue = NULL;
+    x->is_delayed = x->type == EXCHANGE_DELAYED;
     q->delays = NULL;
 }
 

@@ -158,6 +158,7 @@ exchange_entry_add(struct topology_writer *tw, const struct exchange_args *args)
     if (router == EXCHANGE_CONSISTENT_HASH)
         (void)hash_on_parse(x->arguments, &x->hash_on); // checked where it came in
     e->has_own_alternate = x->alternate.len > 0;
+    x->is_delayed = args->type == EXCHANGE_DELAYED || policy_delays(tw, e->vhost, x);
     router_init(&x->router, router);
     exchange_map(tw, e);
     list_push_back(&args->vhost->exchange_list, &e->vhost_node);

@@ -219,8 +219,8 @@ exchange_create(struct topology_writer *tw, struct task *task, struct vhost_entr
     }
     struct exchange_entry *e = exchange_entry_add(tw, &args);
     store_exchange(tw, &e->now->x);
-    if (type == EXCHANGE_DELAYED)
-        delay_begin(tw, e, delay_id);
+    if (e->now->x.is_delayed)
+        delay_begin(tw, e, type == EXCHANGE_DELAYED ? delay_id : id_take(tw));
     r->is_created = true;
 }
 

@@ -52,6 +52,16 @@ policy_alternate(struct topology_writer *tw, const struct vhost_entry *ve, const
     return v != NULL ? v->text : SLICE_EMPTY;
 }
 
+bool
+policy_delays(struct topology_writer *tw, const struct vhost_entry *ve, const struct exchange *x)
+{
+    if (x->is_default)
+        return false;
+    struct policy_pair pair = vhost_exchange_policies(&ve->now->v, tw->matcher, x);
+    const struct policy_value *v = policy_effective(&pair, POLICY_DELAYED_MESSAGE);
+    return v != NULL && v->number != 0;
+}
+
 // --- put and clear ------------------------------------------------------------------------------------------------------------
 
 static void
@@ -300,6 +310,7 @@ tell(struct topology_writer *tw, struct policy_sweep *s, struct queue_entry *q)
 static void
 visit_exchange(struct topology_writer *tw, struct exchange_entry *e)
 {
+    delay_policy_changed(tw, e);
     if (e->has_own_alternate)
         return;
     struct slice alternate = policy_alternate(tw, e->vhost, &e->now->x);

@@ -176,13 +176,59 @@ test_failed_commits(void **state)
     tf_close();
 }
 
+static void
+set_policy(const char *pattern, const char *definition)
+{
+    LV_CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    buf_printf(&text, "{\"pattern\":\"%s\",\"apply-to\":\"exchanges\",\"priority\":0,\"definition\":%s}",
+               pattern, definition);
+    tf_ok(tf_do(0, &(struct topology_request){.change = CHANGE_PARAMETER_PUT,
+                                              ROOT,
+                                              .component = SLICE_LIT("policy"),
+                                              .name = SLICE_LIT("delay"),
+                                              .text = buf_slice(&text)}));
+    tf_settle();
+}
+
+// Any exchange delays when a policy says so, as long as it says so; its queue stays for what waits.
+static void
+test_by_policy(void **state)
+{
+    tf_open(&two);
+    tf_ok(tf_exchange("later", "topic", CHANGE_DURABLE));
+    tf_ok(tf_exchange("now", "topic", CHANGE_DURABLE));
+    set_policy("^later", "{\"delayed-message\":true}");
+    assert_true(tf_x("later")->is_delayed && tf_x("later")->type == EXCHANGE_TOPIC);
+    assert_non_null(delay_of_exchange("later"));
+    assert_true(!tf_x("now")->is_delayed && delay_of_exchange("now") == NULL);
+    tf_ok(tf_exchange("later-too", "fanout", 0)); // declared under the policy
+    assert_true(tf_x("later-too")->is_delayed && delay_of_exchange("later-too") != NULL);
+    uint64_t id = delay_of_exchange("later")->id;
+    restart();
+    assert_true(tf_x("later")->is_delayed);
+    assert_int_equal(delay_of_exchange("later")->id, id);
+    set_policy("^later", "{\"delayed-message\":false}");
+    assert_false(tf_x("later")->is_delayed);
+    assert_int_equal(delay_of_exchange("later")->id, id);
+    restart();
+    assert_false(tf_x("later")->is_delayed);
+    assert_int_equal(delay_of_exchange("later")->id, id);
+    tf_ok(tf_delete_exchange("later", 0));
+    tf_settle();
+    assert_int_equal(tf_owner_queues(), 0);
+    tf.fails_commits = false;
+    set_policy("^now", "{\"delayed-message\":true}");
+    assert_true(tf_x("now")->is_delayed);
+    tf_close();
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arguments),      cmocka_unit_test(test_made_and_gone_together),
         cmocka_unit_test(test_restart),        cmocka_unit_test(test_a_queue_left_behind),
-        cmocka_unit_test(test_failed_commits),
+        cmocka_unit_test(test_failed_commits), cmocka_unit_test(test_by_policy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
