@@ -5,6 +5,10 @@
 // FIFO ascend; the next message is the one with the lower number of the top of the heap and the first of the
 // FIFO. An empty one holds no memory beside the struct. Entries own a reference of their message, or a struct
 // stored. One thread: the owner of the queue.
+//
+// What leaves the middle of the FIFO (it expired) leaves a hole there: `count` does not count it, walks pass over it, the first of the
+// FIFO is never one, and a chunk of holes alone goes back to its pool wherever it stands: a long-lived head holds no memory of those
+// that went behind it. A directory of the chunks, made when something in the middle is looked for, finds it by its number.
 #pragma once
 
 #include "queue/message.h"
@@ -15,7 +19,9 @@ enum ready_flags {
     READY_STORED = 1u << 0,      // it is, or will be, on disk: `stored` counts, not `msg`
     READY_REDELIVERED = 1u << 1, // was delivered to a client before
     READY_PERSISTENT = 1u << 2,
-    // 1u << 3 … 1u << 5 are free; from 1u << 6 on, up to bit 7: enum unacked_extra_flags of queue.h.
+    READY_HOLE = 1u << 3,    // in the FIFO: nothing, with the number of what was there
+    READY_EXPIRES = 1u << 4, // the queue's expiry knows when
+    // 1u << 5 … 1u << 7: enum unacked_extra_flags of queue.h.
 };
 
 struct ready_entry {
@@ -74,9 +80,12 @@ enum { READY_CHUNK_SMALL = 8, READY_CHUNK_LARGE = 255 };
 
 struct ready_chunk {
     struct ready_chunk *next;
-    uint32_t cap; // entries
+    uint16_t cap;   // entries
+    uint16_t holes; // among those that are in use
     struct ready_entry entries[];
 };
+
+struct ready_dir; // ready_find's
 
 // Chunks of all queues of one worker.
 struct ready_pools {
@@ -91,8 +100,9 @@ struct ready {
     struct ready_chunk *head, *tail; // FIFO; both NULL when it is empty
     uint16_t head_pos, tail_pos;     // first entry in head; entries used in tail
     uint32_t reserved;               // heap places promised by ready_reserve_return
-    uint64_t count;                  // entries, FIFO and heap
-    struct ready_entry *heap;        // heap_cap of them; NULL when empty
+    uint64_t count;                  // entries, FIFO and heap, without holes
+    struct ready_dir *dir;    // its chunks, in order; NULL: nothing was looked for in it, or it is empty
+    struct ready_entry *heap; // heap_cap of them; NULL when empty
     uint32_t heap_count, heap_cap;
 };
 
@@ -105,6 +115,9 @@ ready_reserve_push(struct ready *r, struct ready_pools *p)
 {
     return LV_LIKELY(r->tail != NULL && r->tail_pos < r->tail->cap) || ready_grow(r, p);
 }
+
+// After a ready_reserve_push that no push followed.
+void ready_cancel_push(struct ready *r, struct ready_pools *p);
 
 // Appends a fresh message: its sequence number is the highest so far. False when out of memory (nothing
 // changed).
@@ -160,6 +173,12 @@ ready_walk_next(const struct ready *r, struct ready_walk *at)
 void ready_pop_fifo(struct ready *r, struct ready_pools *p);
 // Takes one out of the middle of the heap.
 void ready_remove_heap(struct ready *r, uint32_t at);
+// Finds a number in the FIFO: true, and where it is, until the next change. Of `n` chunks it looks at log n.
+LV_MUST_USE bool ready_find(struct ready *r, uint64_t seq, struct ready_cursor *ret);
+// Takes out what ready_find or ready_next has found.
+void ready_punch(struct ready *r, struct ready_pools *p, const struct ready_cursor *at);
+// Takes out of the heap what `takes` says yes to; it may not change it itself. O(heap).
+void ready_filter_heap(struct ready *r, bool (*takes)(void *ctx, const struct ready_entry *e), void *ctx);
 // Moves the FIFO from where `at` stands on to `to`, whose FIFO is empty. False when out of memory (nothing changed).
 LV_MUST_USE bool ready_cut_fifo(struct ready *from, const struct ready_cursor *at, struct ready *to,
                                 struct ready_pools *p);
@@ -178,7 +197,7 @@ void ready_pop_slow(struct ready *r, struct ready_pools *p);
 static inline void
 ready_pop(struct ready *r, struct ready_pools *p)
 {
-    if (LV_UNLIKELY(r->heap_count > 0 || r->head_pos + 1u == r->head->cap ||
+    if (LV_UNLIKELY(r->heap_count > 0 || r->head->holes > 0 || r->head_pos + 1u == r->head->cap ||
                     (r->head == r->tail && r->head_pos + 1u == r->tail_pos))) {
         ready_pop_slow(r, p);
         return;
