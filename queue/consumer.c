@@ -5,6 +5,7 @@
 // more, because the client may have cancelled it.
 #include "queue/consumer.h"
 
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 
@@ -270,6 +271,8 @@ consumer_remove(struct queue_worker *qw, struct consumer *c)
     pool_give(&qw->consumer_pool, c);
     if (was_active && (q->def->flags & QUEUE_SINGLE_ACTIVE) != 0)
         promote_next(q);
+    if (q->consumer_count == 0)
+        expiry_used(qw, q);
     if (unused > 0)
         notify_unused(qw, session, consumer_id, unused);
 }

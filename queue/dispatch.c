@@ -8,6 +8,7 @@
 // for the answer.
 #include "queue/durable.h"
 #include "queue/dying.h"
+#include "queue/expiry.h"
 #include "queue/limit.h"
 #include "queue/queue_worker.h"
 #include "src/base/clock.h"
@@ -80,6 +81,8 @@ static bool
 run_step(struct queue_worker *qw, struct queue *q)
 {
     struct consumer_group *top = q->top;
+    if (!expiry_clear_front(qw, q, qw->w->now_ms))
+        return false;
     enum next_message next = queue_next(q);
     if (LV_UNLIKELY(next == NEXT_ABSENT))
         next = durable_load(qw, q); // without memory it is tried again in the next turn

@@ -107,9 +107,10 @@ struct queue_disk {
     uint32_t jobs;        // of the mover, under way
     bool is_split;
     bool is_loading, is_appending;
-    bool is_read_held;      // the device failed to read: tried again at durable.reread_ns
-    uint8_t block_tries;    // of the block that comes next, that failed so
-    struct left_span *left; // in the files and left out until the next start
+    uint64_t moving_first, moving_last; // is_appending, to the chain: numbers from here to there
+    bool is_read_held;                  // the device failed to read: tried again at durable.reread_ns
+    uint8_t block_tries;                // of the block that comes next, that failed so
+    struct left_span *left;             // in the files and left out until the next start
     size_t left_count, left_cap;
     bool has_folder; // there may be files
     bool is_gone;    // the queue is dead; the struct goes with its last job
@@ -220,8 +221,14 @@ enum push_result { PUSH_DONE, PUSH_WAITS, PUSH_REFUSED };
 LV_MUST_USE enum push_result durable_push(struct queue_worker *qw, struct queue *q, struct message *msg,
                                           const struct publish_asker *asker);
 // Puts a message into the batch; false when out of memory. asker NULL: nobody asks.
-LV_MUST_USE bool durable_log_message(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored *s,
-                                     uint64_t tx, const struct publish_asker *asker);
+struct durable_record {
+    uint64_t seq;
+    struct stored *stored;
+    uint64_t tx;        // 0: none
+    int64_t expires_ms; // wall clock; 0: never
+};
+LV_MUST_USE bool durable_log_message(struct queue_worker *qw, struct queue *q, const struct durable_record *r,
+                                     const struct publish_asker *asker);
 // Writes that `count` messages from seq on are gone.
 void durable_log_ack(struct queue_worker *qw, struct queue *q, uint64_t seq, uint64_t count, uint64_t tx);
 // Writes how often message `seq` came back by now. Not waited for: the next sync of the log makes it durable.
@@ -290,6 +297,8 @@ struct durable_excess {
 };
 // Drops the block of the chain that comes next, unread, when all of it has to go: returns how many messages that were. 0: it has to be read.
 uint64_t durable_skip_block(struct queue_worker *qw, struct queue *q, const struct durable_excess *excess);
+void durable_load_chain(struct queue_worker *qw,
+                        struct queue *q); // the next block, whatever lies in front of it
 void durable_read_ahead(struct queue_worker *qw, struct queue *q); // after some were taken
 void durable_reread(struct durable *d); // what the device failed to read, when it is time
 void

@@ -5,6 +5,7 @@
 // dropped: the queue goes on with the next one. What the device failed to read is tried again a few times, while the queue waits; then the
 // queue goes on without it, but no ack says that it is gone: the next start finds it, if it can be read then (and the ring has not come round).
 #include "queue/durable.h"
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 #include "src/base/bug.h"
 #include "src/base/err.h"
@@ -232,6 +233,7 @@ durable_leave_out(struct queue_worker *qw, struct queue *q, const struct ready_e
 void
 durable_drop_lost(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
 {
+    expiry_forget(q, e);
     if (stored_is(e->stored, STORED_LEFT))
         durable_leave_out(qw, q, e);
     else
@@ -276,12 +278,17 @@ enter_record(struct queue_worker *qw, struct queue *q, const struct backlog_bloc
     bool is_stored = is_persistent && q->durability != DURABILITY_NONE;
     struct message *msg = r->content.bytes != NULL ? message_of_content(&r->content) : NULL;
     struct stored *s = is_stored && (msg != NULL || r->large_file != 0) ? stored_new(qw->durable, msg) : NULL;
-    bool is_kept = s == NULL || backlog_keep(&k->backlog, block->file, 1) == 0;
     struct ready_entry e = {.seq = r->seq, .body_len = r->content.body_bytes};
     e.count_flags = r->flags & READY_PRIORITY_MASK;
     struct ready *to = queue_ready_of(q, &e);
-    if ((is_stored ? s == NULL : msg == NULL) || !is_kept || to == NULL ||
-        !ready_reserve_push(to, &qw->ready_pools)) {
+    // Due already? Then it leaves from here, as the others do.
+    bool is_known = (is_stored ? s != NULL : msg != NULL) && expiry_note(qw, q, &e, r->expires_ms);
+    bool is_kept = is_known && (s == NULL || backlog_keep(&k->backlog, block->file, 1) == 0);
+    if (!is_kept || to == NULL || !ready_reserve_push(to, &qw->ready_pools)) {
+        if (is_known)
+            expiry_forget(q, &e);
+        if (is_kept && s != NULL)
+            backlog_unkeep(&k->backlog, block->file);
         message_unref(msg);
         if (s != NULL) {
             s->msg = NULL;
@@ -394,6 +401,7 @@ block_done(struct mover_job *job)
         if (k->is_split)
             take_late(k);
         durable_settle_split(k);
+        expiry_chain_changed(d->qw, q);
         queue_gets_continue(d->qw, q);
     }
     queue_disk_leave(d, k);
@@ -420,6 +428,7 @@ durable_skip_block(struct queue_worker *qw, struct queue *q, const struct durabl
     q->ready_sum.persistent -= (uint32_t)all.persistent;
     take_late(k);
     durable_settle_split(k);
+    expiry_chain_changed(qw, q);
     durable_unlink_unneeded(qw->durable, k);
     return all.count;
 }
@@ -484,6 +493,14 @@ durable_load(struct queue_worker *qw, struct queue *q)
             return NEXT_ABSENT; // no memory for it now
     }
     return next;
+}
+
+void
+durable_load_chain(struct queue_worker *qw, struct queue *q)
+{
+    struct queue_disk *k = q->disk;
+    if (!k->is_loading && !k->is_read_held && backlog_peek(&k->backlog) != NULL)
+        (void)block_start(qw->durable, k); // without memory it is tried again
 }
 
 void

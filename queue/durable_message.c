@@ -4,6 +4,7 @@
 // Out: an ack in a later batch. A message that is gone before the log has given it back is STORED_DEAD until then.
 // Bodies: while the worker's bytes are over their limit, what is written is let go of as soon as it is.
 #include "queue/durable.h"
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
@@ -125,10 +126,11 @@ durable_fill_content(struct msglog_content *c, const struct message *msg)
 }
 
 bool
-durable_log_message(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stored *s, uint64_t tx,
+durable_log_message(struct queue_worker *qw, struct queue *q, const struct durable_record *r,
                     const struct publish_asker *asker)
 {
     struct log_item *item;
+    struct stored *s = r->stored;
     struct msglog_entry *e = durable_entry(qw->durable, &item);
     if (e == NULL)
         return false;
@@ -138,9 +140,10 @@ durable_log_message(struct queue_worker *qw, struct queue *q, uint64_t seq, stru
         .kind = MSGLOG_MESSAGE,
         .epoch = EPOCH_ALONE,
         .queue = q->def->id,
-        .seq = seq,
-        .tx = tx,
-        .is_relaxed = q->durability != DURABILITY_FSYNC && tx == 0,
+        .seq = r->seq,
+        .tx = r->tx,
+        .expires_ms = r->expires_ms,
+        .is_relaxed = q->durability != DURABILITY_FSYNC && r->tx == 0,
         .flags = queue_level_flags(q, s->msg),
         .content = &item->content,
     };
@@ -173,21 +176,26 @@ durable_push(struct queue_worker *qw, struct queue *q, struct message *msg, cons
     struct stored *s = stored_new(d, message_ref(msg));
     if (s == NULL) {
         message_unref(msg);
+        ready_cancel_push(r, &qw->ready_pools);
         return PUSH_REFUSED;
     }
     queue_worker_add_bytes(qw, message_weight(msg));
     if (QUEUE_BUG(QUEUE_BUG_CONFIRM_EARLY))
         asker = NULL;
-    if (!durable_log_message(qw, q, q->next_seq, s, 0, asker)) {
-        stored_gone(qw, s);
-        return PUSH_REFUSED;
-    }
     struct ready_entry e = {
-        .seq = q->next_seq++,
+        .seq = q->next_seq,
         .stored = s,
         .body_len = msg->body_len,
         .count_flags = READY_STORED | READY_PERSISTENT | queue_level_flags(q, msg),
     };
+    struct durable_record record = {.seq = e.seq, .stored = s, .expires_ms = expiry_of(qw, q, msg)};
+    if (!expiry_note(qw, q, &e, record.expires_ms) || !durable_log_message(qw, q, &record, asker)) {
+        expiry_forget(q, &e);
+        stored_gone(qw, s);
+        ready_cancel_push(r, &qw->ready_pools);
+        return PUSH_REFUSED;
+    }
+    q->next_seq++;
     queue_enter_entry(qw, q, &e, message_weight(msg));
     return asker != NULL && q->durability != DURABILITY_MEMORY ? PUSH_WAITS : PUSH_DONE;
 }

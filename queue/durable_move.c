@@ -4,6 +4,7 @@
 // lives on by its address. Failure: a move that cannot be written leaves everything as it was.
 #include "queue/durable_move.h"
 
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
@@ -60,7 +61,10 @@ append_add(struct append_job *a, const struct ready_entry *e)
         return false;
     size_t at = a->count++;
     a->bytes += bytes;
-    a->items[at] = (struct backlog_item){.seq = e->seq, .epoch = EPOCH_ALONE, .flags = e->count_flags};
+    a->items[at] = (struct backlog_item){.seq = e->seq,
+                                         .epoch = EPOCH_ALONE,
+                                         .flags = e->count_flags,
+                                         .expires_ms = expiry_at(a->disk->queue, e)};
     a->stored[at] = s;
     if (s != NULL) {
         s->busy++;
@@ -101,6 +105,7 @@ let_go_of_front(struct append_job *a, uint64_t last_seq, uint64_t *ret_from, str
             i++;
         LV_ASSERT(i < a->count && a->items[i].seq == e.seq); // the FIFO's front was taken without a gap
         ready_pop_fifo(r, &d->qw->ready_pools);
+        expiry_forget(q, &e);
         struct message *msg = ready_entry_message(&e);
         q->ready_sum.weight -= msg != NULL ? message_weight(msg) : 0;
         if (a->items[i].result == 0) {
@@ -226,9 +231,12 @@ append_done(struct mover_job *job)
         if (QUEUE_BUG(QUEUE_BUG_COUNT_TWICE))
             k->backlog.count += wait.count;
         durable_settle_split(k);
+        expiry_chain_changed(d->qw, k->queue);
         queue_touch(d->qw, k->queue);
         durable_unlink_unneeded(d, k);
     }
+    if (k->queue != NULL)
+        expiry_move_done(d->qw, k->queue, k->moving_first, k->moving_last);
     append_free(a);
     queue_disk_leave(d, k);
 }
@@ -254,6 +262,8 @@ append_submit(struct durable *d, struct queue_disk *k, struct append_job *a, boo
     a->is_vacating = is_vacating;
     k->has_folder = true;
     k->is_appending = true;
+    k->moving_first = a->is_chain ? a->items[0].seq : UINT64_MAX;
+    k->moving_last = a->is_chain ? a->items[a->count - 1].seq : 0;
     k->jobs++;
     d->vacate_moves += is_vacating;
     mover_submit(d->port, &a->job);

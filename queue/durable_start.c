@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "queue/durable.h"
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 #include "src/base/bug.h"
 #include "src/base/crc.h"
@@ -346,6 +347,10 @@ adopt_entry(struct adoption *a, const struct msglog_live_entry *from, bool is_in
         s->flags |= STORED_BACKLOG;
     stored_set_large(a->qw->durable, s, from->large_file);
     e.stored = s;
+    if (!expiry_note(a->qw, q, &e, from->expires_ms)) {
+        stored_gone(a->qw, s);
+        return -LE_NOMEM;
+    }
     if (is_late)
         ready_push_reserved(r, &e);
     else
@@ -365,6 +370,7 @@ adopt_kept(struct adoption *a, const struct backlog_kept *kept)
     struct msglog_live_entry e = {.seq = r->seq,
                                   .place = {.file = kept->file, .offset = r->offset, .len = r->len},
                                   .large_file = r->large_file,
+                                  .expires_ms = r->expires_ms,
                                   .flags = r->flags,
                                   .body_bytes = r->content.body_bytes};
     int err = adopt_entry(a, &e, true);
@@ -488,6 +494,7 @@ adopt(struct adoption *a, const struct msglog_live_queue *lq, bool has_folder)
     mem_free(a->block_bytes);
     if (err != 0)
         return err;
+    expiry_chain_changed(a->qw, a->q);
     if (lq != NULL) {
         a->k->moved_upto = moved_upto(lq);
         a->q->next_seq = LV_MAX(a->q->next_seq, lq->last_seq + 1);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "queue/durable_move.h"
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 #include "queue/tx.h"
 #include "src/base/clock.h"
@@ -97,6 +98,7 @@ rewrite(struct durable *d, struct queue *q, const struct ready_entry *e)
                                    .queue = q->def->id,
                                    .seq = e->seq,
                                    .flags = e->count_flags & (READY_HISTORY_MASK | READY_PRIORITY_MASK),
+                                   .expires_ms = expiry_at(q, e),
                                    .place = stored_place(s)};
     item->queue = q->handle;
     item->stored = s;

@@ -8,6 +8,7 @@
 // has to be delivered at least once, so that the next start finds it.
 #include "queue/dying.h"
 
+#include "queue/expiry.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
@@ -173,6 +174,7 @@ dying_add_record(struct queue_worker *qw, struct queue *q, struct unacked_record
 static void
 drop(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
 {
+    expiry_forget(q, e);
     if (ready_entry_is(e, READY_STORED))
         durable_drop(qw, q, e->seq, e->stored);
     else
@@ -221,10 +223,12 @@ queue_bury_entry(struct queue_worker *qw, struct queue *q, const struct ready_en
     struct dying_entry *e = unacked_reserve(&q->unacked, &qw->unacked_tables) ? entry_new(qw, q) : NULL;
     if (e == NULL) {
         count_lost(qw, q, DEAD_NO_MEMORY);
-        if (is_at_least_once(q) && ready_entry_is(from, READY_STORED))
+        if (is_at_least_once(q) && ready_entry_is(from, READY_STORED)) {
+            expiry_forget(q, from);
             durable_leave_out(qw, q, from);
-        else
+        } else {
             drop(qw, q, from);
+        }
         return;
     }
     const struct message *msg = ready_entry_message(from);

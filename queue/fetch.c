@@ -1,6 +1,7 @@
 // fetch.c: basic.get, which may have to wait for its message to come into memory (durable_load.c brings it).
 #include "queue/consumer_timeout.h"
 #include "queue/durable.h"
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 
 enum next_message
@@ -78,6 +79,11 @@ void
 queue_get(struct queue_worker *qw, struct queue *q, struct queue_request *r)
 {
     q->active_ms = qw->w->now_ms;
+    expiry_used(qw, q);
+    if (!expiry_clear_front(qw, q, qw->w->now_ms + 1)) {
+        request_answer(qw->w, r, QUEUE_GONE);
+        return;
+    }
     enum queue_outcome outcome = QUEUE_EMPTY;
     enum next_message next = q->get_first != NULL ? NEXT_COMING : queue_next(q);
     if (next == NEXT_ABSENT)

@@ -111,6 +111,9 @@ enum consumer_flags {
 enum queue_delete_condition {
     DELETE_IF_UNUSED = 1u << 0, // no consumers
     DELETE_IF_EMPTY = 1u << 1,  // no ready messages
+    DELETE_IF_OVER =
+        1u
+        << 2, // what its owner asked the writer for is still true: auto-delete without consumers, or x-expires
 };
 
 enum queue_outcome {
@@ -129,7 +132,7 @@ enum death_reason { DEATH_REJECTED, DEATH_EXPIRED, DEATH_MAXLEN, DEATH_DELIVERY_
 // Counters of one queue since it was made; read by copy (QUEUE_REQUEST_STATS).
 struct queue_stats {
     uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
-        returned, purged, delivery_limited, consumer_timeouts;
+        returned, purged, expired, delivery_limited, consumer_timeouts;
     uint64_t maxlen_dropped, refused_maxlen; // by length limits: from the head; published and refused
     uint64_t ready, ready_bytes, unacked, unacked_bytes, persistent, consumers, memory_bytes;
     uint64_t dying, dying_bytes; // on their way to the dead-letter exchange: neither ready nor unacked

@@ -12,6 +12,7 @@
 #include "queue/delivery_limit.h"
 #include "queue/durable.h"
 #include "queue/dying.h"
+#include "queue/expiry.h"
 #include "queue/limit.h"
 #include "queue/queue_worker.h"
 #include "queue/tx.h"
@@ -71,6 +72,7 @@ queue_set_rules(struct queue_worker *qw, struct queue *q, struct queue_rules *ru
     if (consumer_timeout_of(q) != timeout_ms)
         consumer_timeout_changed(qw, q);
     q->is_counted = delivery_limit_is_on(q);
+    expiry_used(qw, q);
     queue_touch(qw, q);
 }
 
@@ -134,12 +136,18 @@ queue_push(struct queue_worker *qw, struct queue *q, struct message *msg)
     if (LV_UNLIKELY(r == NULL) || !ready_reserve_push(r, &qw->ready_pools))
         return false;
     struct ready_entry e = {
-        .seq = q->next_seq++,
-        .msg = message_ref(msg),
+        .seq = q->next_seq,
+        .msg = msg,
         .body_len = msg->body_len,
         .count_flags =
             ((msg->flags & MESSAGE_PERSISTENT) != 0 ? READY_PERSISTENT : 0u) | queue_level_flags(q, msg),
     };
+    if (!expiry_note(qw, q, &e, expiry_of(qw, q, msg))) {
+        ready_cancel_push(r, &qw->ready_pools);
+        return false;
+    }
+    q->next_seq++;
+    message_ref(msg);
     uint64_t weight = message_weight(msg);
     queue_worker_add_bytes(qw, weight);
     queue_enter_entry(qw, q, &e, weight);
@@ -168,6 +176,7 @@ queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned f
     q->active_ms = qw->w->now_ms;
     if (is_no_ack) {
         *(is_get ? &q->counters.got_no_ack : &q->counters.delivered_no_ack) += 1;
+        expiry_forget(q, &e);
         if (LV_UNLIKELY(ready_entry_is(&e, READY_STORED))) {
             message_ref(msg);
             durable_drop(qw, q, e.seq, e.stored);
@@ -209,6 +218,7 @@ put_back(struct queue_worker *qw, struct queue *q, const struct ready_entry *fro
     ready_push_reserved(r, &e);
     queue_ready_added(q, r);
     sum_add(&q->ready_sum, &e, weight);
+    expiry_came_back(qw, q, &e);
     return true;
 }
 
@@ -255,6 +265,7 @@ discard(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struct 
     struct ready_entry e = record->entry;
     unacked_remove(&q->unacked, &qw->unacked_tables, record);
     sum_sub(&q->unacked_sum, &e, entry_weight(&e));
+    expiry_forget(q, &e);
     if (ready_entry_is(&e, READY_STORED))
         durable_drop(qw, q, e.seq, e.stored);
     else
@@ -343,6 +354,7 @@ queue_purge(struct queue_worker *qw, struct queue *q)
         levels_emptied(q->levels);
     if (q->ready.count > 0)
         queue_drop_later(qw, &q->ready);
+    expiry_purged(qw, q);
     queue_touch(qw, q);
     return count;
 }
@@ -409,6 +421,7 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
     if (q->unacked.count > 0)
         return false;
     unacked_fini(&q->unacked, &qw->unacked_tables);
+    expiry_end(qw, q);
     list_remove(&q->run);
     limit_fini(q);
     levels_free(q->levels);
@@ -440,6 +453,7 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .refused_maxlen = q->limit != NULL ? q->limit->refused.count : 0,
         .delivery_limited = n->delivery_limited,
         .consumer_timeouts = n->consumer_timeouts,
+        .expired = n->expired,
         .ready = queue_ready_count(q),
         .ready_bytes = q->ready_sum.bytes,
         .unacked = q->unacked.count,
@@ -447,7 +461,7 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .persistent = (uint64_t)q->ready_sum.persistent + q->unacked_sum.persistent,
         .consumers = q->consumer_count,
         .memory_bytes = sizeof(*q) + ready_memory(&q->ready) + unacked_memory(&q->unacked) +
-                        q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q) +
+                        q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q) + expiry_memory(q) +
                         (q->levels != NULL ? levels_memory(q->levels) : 0),
         .idle_since_ms = idle_ms >= IDLE_AFTER_MS ? q->active_ms : 0,
         .is_refusing = limit_is_refusing(q, 0),

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "queue/consumer.h"
+#include "queue/deadline.h"
 #include "queue/levels.h"
 #include "queue/queue_rules.h"
 #include "queue/ready.h"
@@ -29,7 +30,7 @@ enum queue_durability {
 
 struct queue_counters {
     uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
-        returned, purged;
+        returned, purged, expired;
     uint32_t delivery_limited, consumer_timeouts; // few: each is logged
 };
 
@@ -54,6 +55,7 @@ struct queue {
     struct ready *tail;                         // where publishes go: `ready`, or disk->behind
     struct queue_disk *disk;                    // NULL: nothing of it was ever stored
     struct dying *dying;                        // NULL: nothing of it was ever dead-lettered
+    struct expiry *expiry;                      // NULL: nothing in it ever expired
     struct queue_request *get_first, *get_last; // basic.get's that wait for a message to come into memory
     union {
         uint64_t next_seq;    // of the next publish
@@ -61,15 +63,17 @@ struct queue {
     };
     int64_t active_ms; // wall clock of the last operation
     uint32_t consumer_count;
-    uint32_t offers;    // grants asked for or held: no more than there are messages
-    uint32_t returning; // unacked records with UNACKED_RETURNING
-    uint32_t holds;     // queue_hold: nothing is delivered to consumers while there are any
-    uint16_t busy;      // functions that call back and go on with this queue
-    uint8_t durability; // enum queue_durability
+    uint32_t offers;         // grants asked for or held: no more than there are messages
+    uint32_t returning;      // unacked records with UNACKED_RETURNING
+    uint32_t holds;          // queue_hold: nothing is delivered to consumers while there are any
+    uint32_t deadline_place; // deadline.h
+    uint16_t busy;           // functions that call back and go on with this queue
+    uint8_t durability;      // enum queue_durability
     bool is_dead;
     bool is_all_stored;    // a durable quorum queue: messages without delivery-mode 2 are stored too
     bool is_counted;       // delivery counts are limited, shown and kept (delivery_limit.h)
     bool has_exclusive;    // its one consumer is exclusive
+    bool has_deadline;     // there is room for one
     struct levels *levels; // what waits, of a queue with priorities: `ready` is empty then; NULL: it has none
     struct queue_limit *limit; // limit.h; NULL: no length limit
     struct queue_sum ready_sum, unacked_sum;

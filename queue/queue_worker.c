@@ -42,6 +42,7 @@ queue_worker_init(struct worker *w, const struct queue_worker_config *config)
     list_init(&qw->purged);
     list_init(&qw->txs);
     list_init(&qw->limited);
+    queue_deadlines_init(qw);
     ready_pools_init(&qw->ready_pools);
     unacked_pool_init(&qw->unacked_tables);
     pool_init(&qw->consumer_pool, sizeof(struct consumer), KEEP_CONSUMERS);
@@ -51,6 +52,7 @@ queue_worker_init(struct worker *w, const struct queue_worker_config *config)
     if (config->durable != NULL)
         durable_init(qw, config->durable);
     worker_add_hook(w, PHASE_DISPATCH, queue_dispatch_hook, qw);
+    worker_add_hook(w, PHASE_DISPATCH, queue_deadline_hook, qw);
     worker_add_hook(w, PHASE_REAP, reap_hook, qw);
 }
 
@@ -113,6 +115,7 @@ queue_worker_fini(struct worker *w)
     handle_slots_fini(&qw->consumers);
     handle_numbers_fini(&qw->consumer_numbers);
     handle_numbers_fini(&qw->numbers);
+    queue_deadlines_fini(qw);
     ready_pools_fini(&qw->ready_pools);
     pool_fini(&qw->unacked_tables);
     pool_fini(&qw->consumer_pool);

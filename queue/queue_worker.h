@@ -35,7 +35,8 @@ struct queue_worker {
     struct dying_worker dying;
     struct list limited;      // queue_limit.node: perhaps over their limit, looked at in the dispatch
     uint64_t dispatched_turn; // worker.turn of the last PHASE_DISPATCH
-    bool is_untimed;          // tests: a dispatch has no limit of time, so that a seed repeats
+    struct queue_deadlines deadlines;
+    bool is_untimed; // tests: a dispatch has no limit of time, so that a seed repeats
     struct ready_pools ready_pools;
     struct pool unacked_tables, consumer_pool, group_pool;
     bool is_waiting_topology;                                              // inside worker_drain_from

@@ -4,6 +4,7 @@
 // answered where they are carried out. A request for a handle that names nothing is answered with QUEUE_GONE.
 #include "queue/consumer_timeout.h"
 #include "queue/durable.h"
+#include "queue/expiry.h"
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
@@ -128,6 +129,9 @@ run_delete(struct queue_worker *qw, struct queue *q, struct queue_request *r)
         return QUEUE_NOT_EMPTY;
     if ((r->delete_conditions & DELETE_IF_UNUSED) != 0 && r->consumer_count > 0)
         return QUEUE_IN_USE;
+    bool is_over = (q->def->flags & QUEUE_AUTO_DELETE) != 0 || expiry_is_unused(qw, q);
+    if ((r->delete_conditions & DELETE_IF_OVER) != 0 && !is_over)
+        return QUEUE_IN_USE;
     queue_kill(qw, q, "queue deleted", r); // answers when that is durable
     return QUEUE_OK;
 }
@@ -169,7 +173,10 @@ run_on_queue(struct queue_worker *qw, struct queue *q, struct queue_request *r)
     if (r->kind != QUEUE_REQUEST_STATS && r->kind != QUEUE_REQUEST_RULES)
         q->active_ms = qw->w->now_ms;
     switch (r->kind) {
-    case QUEUE_REQUEST_STATUS: fill_counts(q, r); return QUEUE_OK;
+    case QUEUE_REQUEST_STATUS:
+        expiry_used(qw, q);
+        fill_counts(q, r);
+        return QUEUE_OK;
     case QUEUE_REQUEST_CONSUME: return run_consume(qw, q, r);
     case QUEUE_REQUEST_CANCEL: return run_cancel(qw, q, r);
     case QUEUE_REQUEST_PURGE:

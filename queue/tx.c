@@ -6,6 +6,7 @@
 
 #include "queue/durable.h"
 #include "queue/dying.h"
+#include "queue/expiry.h"
 #include "queue/limit.h"
 #include "queue/queue_worker.h"
 #include "queue/refusal.h"
@@ -81,7 +82,7 @@ hold(struct queue_worker *qw, struct tx_work *work, struct queue *q, struct mess
         work->items = items;
         work->cap = cap;
     }
-    struct tx_item item = {.queue = q->handle, .seq = q->next_seq};
+    struct tx_item item = {.queue = q->handle, .seq = q->next_seq, .expires_ms = expiry_of(qw, q, msg)};
     if (is_stored) {
         item.stored = queue_disk_get(qw, q) != NULL ? stored_new(qw->durable, msg) : NULL;
         if (item.stored == NULL)
@@ -91,7 +92,8 @@ hold(struct queue_worker *qw, struct tx_work *work, struct queue *q, struct mess
         item.msg = message_ref(msg);
     }
     queue_worker_add_bytes(qw, message_weight(msg));
-    if (is_stored && !durable_log_message(qw, q, item.seq, item.stored, work->tx, NULL)) {
+    struct durable_record r = {item.seq, item.stored, work->tx, item.expires_ms};
+    if (is_stored && !durable_log_message(qw, q, &r, NULL)) {
         stored_gone(qw, item.stored);
         return false;
     }
@@ -231,8 +233,12 @@ let_in(struct queue_worker *qw, struct tx_item *item)
     } else {
         e.msg = msg;
     }
-    if (!queue_enter_late(qw, q, &e, message_weight(msg)))
+    if (!expiry_note(qw, q, &e, item->expires_ms))
         return false;
+    if (!queue_enter_late(qw, q, &e, message_weight(msg))) {
+        expiry_forget(q, &e);
+        return false;
+    }
     limit_unhold(q, e.body_len);
     return true;
 }

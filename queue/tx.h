@@ -21,6 +21,7 @@ struct tx_item {
     uint64_t seq;
     struct stored *stored; // NULL: it is not written
     struct message *msg;   // a reference; NULL when there is `stored`
+    int64_t expires_ms;    // fixed at the publish: the record says it; 0: never
 };
 
 struct tx_ack {

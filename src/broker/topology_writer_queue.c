@@ -255,7 +255,7 @@ deletion_want_unused(struct topology_writer *tw, struct queue_entry *q)
     if (q->deletion != NULL)
         q->deletion->is_unused_again = true;
     else
-        deletion_start(tw, q, DELETE_IF_UNUSED, NULL);
+        deletion_start(tw, q, DELETE_IF_UNUSED | DELETE_IF_OVER, NULL);
 }
 
 void

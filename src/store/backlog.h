@@ -32,7 +32,8 @@ struct backlog_block {
     uint32_t persistent; // of them
     uint32_t large;      // of them, with a body in a file of its own
     uint32_t file, offset, bytes;
-    uint8_t kind; // enum backlog_kind
+    uint8_t kind;   // enum backlog_kind
+    uint32_t due_s; // the first of them expires in this second of the wall clock; 0: none does
 };
 static_assert(sizeof(struct backlog_block) <= 64, "50 million waiting messages cost a few MiB");
 

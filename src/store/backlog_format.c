@@ -73,6 +73,7 @@ block_header_encode(const struct block_header *h, uint8_t to[BLOCK_HEADER_BYTES]
     put_u32(to + 92, h->large);
     put_u32(to + 96, h->kind);
     put_u64(to + 104, h->reported_end);
+    put_u32(to + 112, h->due_s);
     put_u32(to + BLOCK_HEADER_BYTES - 4, crc32c(0, to, BLOCK_HEADER_BYTES - 4));
 }
 
@@ -114,6 +115,7 @@ block_header_decode(const uint8_t from[BLOCK_HEADER_BYTES], const struct file_he
         .large = get_u32(from + 92),
         .kind = (uint8_t)get_u32(from + 96),
         .reported_end = get_u64(from + 104),
+        .due_s = get_u32(from + 112),
     };
     if (h.queue != file->queue || h.file != file->file || h.salt != file->salt || h.offset != offset ||
         !is_sane(&h))
@@ -137,6 +139,7 @@ block_of_header(const struct block_header *h, struct backlog_block *ret)
         .offset = h->offset,
         .bytes = BLOCK_HEADER_BYTES + h->payload_bytes,
         .kind = h->kind,
+        .due_s = h->due_s,
     };
 }
 

@@ -42,7 +42,7 @@ struct block_header {
     uint32_t file, offset;
     uint32_t payload_bytes; // records, the padding of the last one included
     uint32_t count, persistent, large;
-
+    uint32_t due_s; // second of the earliest instant of expiry; 0: none
     uint8_t kind;
 };
 

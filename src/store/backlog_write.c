@@ -183,6 +183,10 @@ count_in(struct block_header *b, const struct backlog_item *item, const struct m
     b->persistent += is_persistent;
     b->persistent_bytes += is_persistent ? m->body_bytes : 0;
     b->large += m->large_file != 0;
+    if (item->expires_ms > 0) {
+        uint32_t due_s = (uint32_t)LV_MAX(INT64_C(1), LV_MIN(item->expires_ms / 1000, (int64_t)UINT32_MAX));
+        b->due_s = b->due_s == 0 ? due_s : LV_MIN(b->due_s, due_s);
+    }
     b->payload_bytes += align_up(len, RECORD_ALIGN_BYTES);
 }
 

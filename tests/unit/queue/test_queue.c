@@ -537,7 +537,7 @@ create_on_the_way(void **state)
 static void
 idle_queue_is_small(void **state)
 {
-    assert_true(sizeof(struct queue) + sizeof(struct handle_slot) + sizeof(struct handle_number) <= 420);
+    assert_true(sizeof(struct queue) + sizeof(struct handle_slot) + sizeof(struct handle_number) <= 464);
     fx_open_plain(1);
     lv_handle q = fx_queue(0, 0);
     size_t empty = fx_stats(q).memory_bytes;
