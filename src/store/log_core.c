@@ -84,7 +84,8 @@ refuse(struct core *c, unsigned writer, struct msglog_entry *e, int err)
         (err == -LE_NOSPACE || err == -LE_NOMEM)) // not: cannot be read, which does not change
         c->has_failed_move[writer] = true;
     if (e->tx != 0) {
-        struct core_tx *tx = tx_get(c, e->tx);
+        // Looked up, not made: of a group that cannot be written the parts come behind their COMMIT, which has ended it.
+        struct core_tx *tx = inttab_get(&c->txs, e->tx);
         if (tx != NULL)
             tx->error = err;
         if (e->kind == MSGLOG_COMMIT || e->kind == MSGLOG_ABORT)
