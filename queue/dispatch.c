@@ -80,12 +80,16 @@ queue_touch(struct queue_worker *qw, struct queue *q)
 static bool
 run_step(struct queue_worker *qw, struct queue *q)
 {
+    enum expiry_front front = expiry_clear_front(qw, q, qw->w->now_ms);
+    if (LV_UNLIKELY(front != FRONT_IS_CLEAR))
+        return front == FRONT_HAS_MORE && q->top != NULL;
     struct consumer_group *top = q->top;
-    if (!expiry_clear_front(qw, q, qw->w->now_ms))
-        return false;
-    enum next_message next = queue_next(q);
-    if (LV_UNLIKELY(next == NEXT_ABSENT))
+    enum next_message next = top != NULL ? queue_next(q) : NEXT_NONE;
+    if (LV_UNLIKELY(next == NEXT_ABSENT)) {
         next = durable_load(qw, q); // without memory it is tried again in the next turn
+        if (next == NEXT_HERE)
+            return true; // another one is in front now, and may have expired
+    }
     if (next != NEXT_HERE)
         return false;
     if (may_ask(q)) {

@@ -35,6 +35,10 @@ enum {
     QUEUE_BUG_FORGET_COUNTS = 1u << 9,
     QUEUE_BUG_COUNT_IN_MEMORY = 1u << 10,
     QUEUE_BUG_LIMIT_LATE = 1u << 11,
+    QUEUE_BUG_MOVE_FORGETS_TTL = 1u << 12,
+    QUEUE_BUG_FRONT_UNSEEN = 1u << 13,
+    QUEUE_BUG_EXPIRE_MOVING = 1u << 14,
+    QUEUE_BUG_EXPIRE_EARLY = 1u << 15,
 };
 extern unsigned queue_planted_bugs;
 #define QUEUE_BUG(bug) ((queue_planted_bugs & (bug)) != 0)

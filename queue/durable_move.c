@@ -65,6 +65,8 @@ append_add(struct append_job *a, const struct ready_entry *e)
                                          .epoch = EPOCH_ALONE,
                                          .flags = e->count_flags,
                                          .expires_ms = expiry_at(a->disk->queue, e)};
+    if (QUEUE_BUG(QUEUE_BUG_MOVE_FORGETS_TTL))
+        a->items[at].expires_ms = 0;
     a->stored[at] = s;
     if (s != NULL) {
         s->busy++;

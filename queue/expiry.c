@@ -16,6 +16,7 @@
 #include "src/base/mem.h"
 
 enum {
+    FRONT_A_TIME = 16,      // LIMIT: messages that one look at the front takes away
     LATE_MAX = 4096,        // LIMIT: of `late`
     LATE_EVERY = 32768,     // entries of a heap for each millisecond between two passes over it
     RETRY_WAIT_MS = 10,     // until dead letters have room, or a load has ended
@@ -153,20 +154,30 @@ leave(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
     queue_bury_entry(qw, q, e, DEATH_EXPIRED);
 }
 
-bool
+static bool
+is_past(const struct queue *q, const struct ready_entry *e, int64_t at_ms)
+{
+    return e != NULL && ready_entry_is(e, READY_EXPIRES) && expiry_at(q, e) < at_ms &&
+           !QUEUE_BUG(QUEUE_BUG_FRONT_UNSEEN);
+}
+
+enum expiry_front
 expiry_clear_front_slow(struct queue_worker *qw, struct queue *q, int64_t at_ms)
 {
+    const struct ready_entry *first = queue_front(q);
+    if (!is_past(q, first, at_ms))
+        return FRONT_IS_CLEAR;
     queue_enter(q);
-    for (const struct ready_entry *first; !q->is_dead && (first = queue_front(q)) != NULL;) {
+    bool has_more = true;
+    for (int i = 0; i < FRONT_A_TIME && has_more; i++) {
         struct ready_entry e = *first;
-        if (!ready_entry_is(&e, READY_EXPIRES) || expiry_at(q, &e) >= at_ms)
-            break;
         queue_pop_front(qw, q);
         leave(qw, q, &e);
+        has_more = !q->is_dead && is_past(q, first = queue_front(q), at_ms);
     }
-    bool is_alive = !q->is_dead;
+    enum expiry_front front = q->is_dead ? FRONT_IS_DEAD : has_more ? FRONT_HAS_MORE : FRONT_IS_CLEAR;
     queue_leave(qw, q);
-    return is_alive;
+    return front;
 }
 
 // The append that is under way has it: its block will say that it waits.
@@ -174,6 +185,8 @@ static bool
 is_moving(const struct queue *q, uint64_t seq)
 {
     const struct queue_disk *k = q->disk;
+    if (QUEUE_BUG(QUEUE_BUG_EXPIRE_MOVING))
+        return false;
     return k != NULL && k->is_appending && seq >= k->moving_first && seq <= k->moving_last;
 }
 
@@ -377,6 +390,8 @@ expiry_due(struct queue_worker *qw, struct queue *q, size_t *budget)
     if (x == NULL)
         return DEADLINE_NONE;
     int64_t now_ms = qw->w->now_ms, next = unused_due(qw, q);
+    if (QUEUE_BUG(QUEUE_BUG_EXPIRE_EARLY))
+        now_ms += 5;
     bool has_room = true;
     while (*budget > 0 && !q->is_dead && (has_room = dying_has_room(q)) &&
            expiry_index_pop(&x->index, now_ms, &due)) {

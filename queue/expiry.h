@@ -42,12 +42,13 @@ expiry_forget(struct queue *q, const struct ready_entry *e)
 }
 // It was out and is ready again.
 void expiry_came_back(struct queue_worker *qw, struct queue *q, const struct ready_entry *e);
-// Takes away what stands first and was to be gone before `at_ms`. It may call back: false when the queue is dead then.
-bool expiry_clear_front_slow(struct queue_worker *qw, struct queue *q, int64_t at_ms);
-static inline bool
+// Takes away what stands first and was to be gone before `at_ms`, a few at a time. It may call back: whoever else is in the queue may have changed.
+enum expiry_front { FRONT_IS_CLEAR, FRONT_HAS_MORE, FRONT_IS_DEAD };
+enum expiry_front expiry_clear_front_slow(struct queue_worker *qw, struct queue *q, int64_t at_ms);
+static inline enum expiry_front
 expiry_clear_front(struct queue_worker *qw, struct queue *q, int64_t at_ms)
 {
-    return LV_LIKELY(q->expiry == NULL) || expiry_clear_front_slow(qw, q, at_ms);
+    return LV_LIKELY(q->expiry == NULL) ? FRONT_IS_CLEAR : expiry_clear_front_slow(qw, q, at_ms);
 }
 // What was ready is gone, what is out is still there.
 void expiry_purged(struct queue_worker *qw, struct queue *q);

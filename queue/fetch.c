@@ -80,14 +80,20 @@ queue_get(struct queue_worker *qw, struct queue *q, struct queue_request *r)
 {
     q->active_ms = qw->w->now_ms;
     expiry_used(qw, q);
-    if (!expiry_clear_front(qw, q, qw->w->now_ms + 1)) {
-        request_answer(qw->w, r, QUEUE_GONE);
-        return;
-    }
     enum queue_outcome outcome = QUEUE_EMPTY;
-    enum next_message next = q->get_first != NULL ? NEXT_COMING : queue_next(q);
-    if (next == NEXT_ABSENT)
-        next = durable_load(qw, q);
+    enum next_message next;
+    bool is_new_front;
+    do {
+        enum expiry_front front;
+        while ((front = expiry_clear_front(qw, q, qw->w->now_ms + 1)) == FRONT_HAS_MORE)
+            continue;
+        if (front == FRONT_IS_DEAD) {
+            request_answer(qw->w, r, QUEUE_GONE);
+            return;
+        }
+        next = q->get_first != NULL ? NEXT_COMING : queue_next(q);
+        is_new_front = next == NEXT_ABSENT && (next = durable_load(qw, q)) == NEXT_HERE;
+    } while (is_new_front && q->expiry != NULL);
     if (next == NEXT_COMING) {
         wait_for_message(q, r);
         return;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/base/clock.h"
+
 struct entry *
 model_find(struct model *m, uint32_t queue, uint64_t id)
 {
@@ -49,6 +51,40 @@ model_publish(struct model *m, uint32_t queue, uint64_t id, int session, bool is
                         .is_persistent = is_persistent,
                         .is_count_known = true};
     return e;
+}
+
+static uint64_t
+mono_ns(void *ctx)
+{
+    return (uint64_t)((const struct model *)ctx)->now_ms * 1000000;
+}
+
+static int64_t
+wall_ms(void *ctx)
+{
+    return ((const struct model *)ctx)->now_ms;
+}
+
+void
+model_clock(struct model *m)
+{
+    clock_set_source(&(struct clock_source){.mono_ns = mono_ns, .wall_ms = wall_ms, .ctx = m});
+}
+
+static bool
+is_due(const struct model *m, const struct entry *e)
+{
+    return e->at_ms != 0 && e->at_ms <= m->now_ms;
+}
+
+void
+model_time(struct model *m, int64_t ms)
+{
+    m->now_ms += ms;
+    for (uint32_t i = 0; i < m->entry_count; i++) {
+        struct entry *e = &m->entries[i];
+        e->is_maybe |= e->state == ENTRY_QUEUED && is_due(m, e);
+    }
 }
 
 uint32_t
@@ -140,6 +176,7 @@ model_arrived(struct model *m, uint32_t queue, const struct message *msg, uint64
     if (e == NULL)
         return NULL;
     MODEL_CHECK(m, e->state != ENTRY_GONE, id, "a message came back");
+    MODEL_CHECK(m, e->at_ms == 0 || e->at_ms >= m->now_ms, id, "a message was handed out that had expired");
     if (e->state == ENTRY_HELD) { // owners let messages in before the session hears of it
         MODEL_CHECK(m, m->txs[e->tx].is_ended && !m->txs[e->tx].is_abort, id,
                     "a message of an open transaction was delivered");
@@ -252,6 +289,7 @@ model_tx_decided(struct model *m, uint32_t tx, bool is_committed)
         if (e->ack_tx == tx && !is_committed)
             e->ack_tx = 0;
     }
+    model_time(m, 0);
 }
 
 // --- the end of a life ---
@@ -335,6 +373,7 @@ model_check_txs(struct model *m)
         struct entry *e = &m->entries[i];
         bool is_there = e->state != ENTRY_GONE,
              counts = is_stored(m, e) && !m->queues[e->queue].is_deleted && !may_drop(m, e->queue);
+        counts &= !is_due(m, e);
         if (e->tx != 0 && counts && !m->queues[e->queue].is_delete_open)
             *(is_there ? &there[e->tx] : &away[e->tx]) += 1;
         // What was not synced yet may be missing without having been acknowledged.
@@ -357,13 +396,12 @@ model_print(const struct model *m, uint64_t id)
             continue;
         const struct sim_queue *q = &m->queues[e->queue];
         printf("message %llu, number %llu of queue %llu (flags %u, worker %d%s%s): %s%s%s%s%s%s, session %d, "
-               "seq %llu, tx %u, "
-               "acked by tx %u, count %u\n",
+               "seq %llu, tx %u, acked by tx %u, count %u, expires in %lld ms\n",
                (unsigned long long)e->id, (unsigned long long)e->order, (unsigned long long)q->id, q->flags,
                q->worker, q->is_deleted ? ", deleted" : "", q->is_delete_open ? ", being deleted" : "",
                states[e->state], e->is_persistent ? ", persistent" : "", e->is_confirmed ? ", confirmed" : "",
                e->is_maybe ? ", not sure" : "", e->is_redelivered ? ", redelivered" : "",
                e->was_tx ? ", by a transaction" : "", e->session, (unsigned long long)e->seq, e->tx,
-               e->ack_tx, e->count);
+               e->ack_tx, e->count, e->at_ms == 0 ? -1 : (long long)(e->at_ms - m->now_ms));
     }
 }

@@ -15,6 +15,7 @@ struct entry {
     uint64_t id, order; // in its queue
     uint64_t seq;       // OUT: for settling
     uint64_t op;        // when its publish, or (GONE) what took it, was sent
+    int64_t at_ms;      // when it expires; 0: never. From then on it may be gone, and must not be handed out
     uint32_t count, tx, ack_tx, arrivals;
     uint32_t count_sure; // in a queue with a limit: no crash makes it less
     uint64_t count_op;   // when it became what it is
@@ -70,6 +71,7 @@ struct model {
     struct answered answers[256]; // confirms since all mail had arrived
     uint32_t answer_count;
     uint64_t next_id, next_order, next_op;
+    int64_t now_ms;
     uint64_t durable_op[SIM_SESSIONS][SIM_WORKERS];
     bool has_faults; // of this life: acks may have been refused
     bool was_full;   // of this life: acks may have had to wait for room, behind what came later
@@ -83,6 +85,8 @@ struct model {
 
 struct entry *model_find(struct model *m, uint32_t queue, uint64_t id); // NULL: never published
 struct entry *model_publish(struct model *m, uint32_t queue, uint64_t id, int session, bool is_persistent);
+void model_clock(struct model *m);                                // its time is the time of the process
+void model_time(struct model *m, int64_t ms);                     // so much goes by
 uint32_t model_queue_of(const struct model *m, lv_handle handle); // aborts when there is none
 // A publish is answered; `number` is the message's.
 void model_answered(struct model *m, int session, uint64_t id, bool is_accepted);

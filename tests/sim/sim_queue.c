@@ -127,7 +127,7 @@ random_queue(void)
 }
 
 static struct message *
-new_message(uint64_t id, bool is_persistent)
+new_message(uint64_t id, bool is_persistent, int64_t ttl_ms)
 {
     uint64_t kind = dice(40);
     uint32_t len = kind == 0  ? 3000 + (uint32_t)dice(9000) // a file of its own
@@ -136,7 +136,25 @@ new_message(uint64_t id, bool is_persistent)
     struct message *msg = fx_message(id, len);
     assert_non_null(msg);
     msg->flags = is_persistent ? MESSAGE_PERSISTENT : 0;
+    if (ttl_ms >= 0) {
+        msg->flags |= MESSAGE_HAS_EXPIRY;
+        msg->expiry_ms = (uint32_t)ttl_ms;
+    }
     return msg;
+}
+
+// How long the next message lives; -1: for ever.
+static int64_t
+random_ttl(void)
+{
+    return dice(3) != 0 ? -1 : (int64_t)dice(dice(4) == 0 ? 20 : 2000);
+}
+
+static void
+expires(struct entry *e, int64_t ttl_ms)
+{
+    e->at_ms = ttl_ms < 0 ? 0 : sim.model.now_ms + ttl_ms;
+    e->is_maybe |= ttl_ms == 0; // at once
 }
 
 static void
@@ -150,15 +168,16 @@ publish(int session)
     if (m->entry_count + 4 > SIM_ENTRIES || handles[0] == 0)
         return;
     uint64_t id = m->next_id++;
-    model_publish(m, first, id, session, is_persistent);
+    int64_t ttl_ms = random_ttl();
+    expires(model_publish(m, first, id, session, is_persistent), ttl_ms);
     for (int i = 0; i < SLOTS && count < 3 && dice(6) == 0; i++) {
         uint32_t q = sim.slots[i];
         if (q == first || m->queues[q].worker != m->queues[first].worker || m->queues[q].handle == 0)
             continue;
         handles[count++] = m->queues[q].handle;
-        model_publish(m, q, id, session, is_persistent);
+        expires(model_publish(m, q, id, session, is_persistent), ttl_ms);
     }
-    struct message *msg = new_message(id, is_persistent);
+    struct message *msg = new_message(id, is_persistent, ttl_ms);
     as_session(session);
     queue_publish(msg, handles, count, fx->sessions[session].handle, id);
     message_unref(msg);
@@ -190,6 +209,7 @@ settle(int session)
         }
         if (kind == SETTLE_RETURN || model_requeued(m, e, session))
             e->state = ENTRY_QUEUED;
+        e->is_maybe |= e->state == ENTRY_QUEUED && e->at_ms != 0 && e->at_ms <= m->now_ms;
     }
     as_session(session);
     if (count > 0)
@@ -355,7 +375,9 @@ tx_publish(int session, uint32_t tx)
     e->state = ENTRY_HELD;
     e->was_tx = true;
     e->tx = tx;
-    struct message *msg = new_message(id, is_persistent);
+    int64_t ttl_ms = random_ttl();
+    expires(e, ttl_ms);
+    struct message *msg = new_message(id, is_persistent, ttl_ms);
     m->txs[tx].waiting++;
     m->txs[tx].is_logged |= is_persistent;
     m->txs[tx].workers |= UINT64_C(1) << m->queues[queue].worker;
@@ -504,6 +526,8 @@ step(void)
 {
     int session = (int)dice(SIM_SESSIONS);
     uint64_t what = dice(1000);
+    model_time(&sim.model, (int64_t)dice(8));
+    mail(); // and all have seen it
     if (what < (sim.is_trickle ? 600 : 350))
         publish(session);
     else if (what < 700)
@@ -546,6 +570,7 @@ drain_all(void)
         if (e->state != ENTRY_OUT)
             continue;
         e->state = ENTRY_QUEUED;
+        e->is_maybe |= e->at_ms != 0 && e->at_ms <= m->now_ms;
         queue_settle(m->queues[e->queue].handle, SETTLE_RETURN, &e->seq, 1);
         m->recovered++;
     }
@@ -677,6 +702,8 @@ one_life(bool is_first, bool is_last)
     }
     powercut_clear_plan(sim.disk);
     fill_slots();
+    model_time(m, (int64_t)dice(500));
+    mail();
     bool is_drained = is_last || dice(2) == 0 || getenv("LV_SIM_DRAIN") != NULL;
     if (!is_first && is_drained)
         drain_all();
@@ -701,6 +728,7 @@ run_seed(uint64_t seed)
     sim.model.recovered = recovered;
     sim.model.next_id = seed * 1000000;
     sim.model.next_op = 1;
+    sim.model.now_ms = INT64_C(1700000000000);
     rng_init(&sim.rng, seed);
     sim.disk = powercut_new(seed ^ 0x5eed);
     sim.config = (struct fx_config){
@@ -746,6 +774,7 @@ main(int argc, char **argv)
     if (getenv("LV_SIM_LOG") == NULL && log_configure(&quiet) != 0)
         return 2;
     int status = 0;
+    model_clock(&sim.model);
     atexit(say_seed);
     for (uint64_t seed = first; seed < first + count && status == 0; seed++) {
         seed_at_work = seed;

@@ -2,42 +2,9 @@
 #include "fixture.h"
 
 #include "queue/expiry.h"
-#include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
-
-// --- time ---
-
-static int64_t sim_ms;
-
-static uint64_t
-sim_mono_ns(void *ctx)
-{
-    return (uint64_t)sim_ms * 1000000;
-}
-
-static int64_t
-sim_wall_ms(void *ctx)
-{
-    return sim_ms;
-}
-
-static const struct clock_source sim_clock = {.mono_ns = sim_mono_ns, .wall_ms = sim_wall_ms};
-
-static int
-start_clock(void **state)
-{
-    sim_ms = INT64_C(1700000000000);
-    clock_set_source(&sim_clock);
-    return 0;
-}
-
-static int
-stop_clock(void **state)
-{
-    clock_set_source(NULL);
-    return 0;
-}
+#include "tests/unit/queue/sim_clock.h"
 
 static void
 wait_ms(int64_t ms)
@@ -55,11 +22,7 @@ set_rules(lv_handle queue, uint64_t message_ttl_ms, uint64_t expires_ms)
     struct queue_rules rules = queue_rules_none;
     rules.message_ttl_ms = message_ttl_ms;
     rules.expires_ms = expires_ms;
-    struct queue_request *r = queue_request_new(QUEUE_REQUEST_RULES, queue);
-    r->rules = queue_rules_copy(&rules);
-    r = fx_request(-1, r);
-    assert_int_equal(r->outcome, QUEUE_OK);
-    queue_request_free(r);
+    fx_rules(queue, &rules);
 }
 
 // ttl_ms < 0: none of its own.
@@ -478,6 +441,43 @@ exact_on_disk(void **state)
     }
 }
 
+// Each level on its own: nobody waits for a higher or lower one to leave.
+static void
+levels_expire_case(void)
+{
+    enum { MANY = 2000 };
+    struct queue_rules rules = queue_rules_none;
+    rules.max_priority = 10;
+    fx->rules = &rules;
+    fx->priorities = 10;
+    lv_handle q = fx_queue(0, 0);
+    fx->rules = NULL;
+    for (uint64_t id = 1; id <= MANY; id++) {
+        publish(0, q, id, id % 5 == 0 ? -1 : 1 + (int64_t)(id * 7919 % 300));
+        if (id % 200 == 0)
+            wait_ms(0);
+    }
+    struct fx_delivery out[100]; // some come back, into the heaps of their levels
+    for (size_t i = 0; i < LV_ARRAY_LEN(out); i++)
+        assert_int_not_equal(fx_get(0, q, false, &out[i]), 0);
+    for (size_t i = 0; i < LV_ARRAY_LEN(out); i++)
+        fx_settle(0, q, SETTLE_REQUEUE, out[i].seq);
+    wait_ms(0);
+    for (int64_t ms = 1; ms <= 301; ms++) {
+        wait_ms(1);
+        uint64_t left = 0;
+        for (uint64_t id = 1; id <= MANY; id++)
+            left += id % 5 == 0 || 1 + (int64_t)(id * 7919 % 300) > ms;
+        assert_int_equal(ready_count(q), left);
+    }
+    for (uint64_t i = 0; i < MANY / 5; i++)
+        assert_int_equal(fx_get(0, q, true, NULL) % 5, 0);
+    assert_int_equal(fx_get(0, q, true, NULL), 0);
+    fx->priorities = 0;
+    fx_delete(q);
+}
+FX_PLACED(levels_expire)
+
 // --- the chain of backlog files ---
 
 // One TTL for all: exact, however deep they lie.
@@ -774,6 +774,7 @@ main(void)
         cmocka_unit_test(many_that_came_back),
         cmocka_unit_test(exact_in_memory),
         cmocka_unit_test(exact_on_disk),
+        cmocka_unit_test(levels_expire),
         cmocka_unit_test(one_ttl_is_exact_at_depth),
         cmocka_unit_test(never_handed_out_at_depth),
         cmocka_unit_test(instants_survive),
