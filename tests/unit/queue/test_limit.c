@@ -250,6 +250,11 @@ durable(void **state)
     powercut_free(disk);
 }
 
+static void
+tx_done(struct queue_tx *t)
+{
+}
+
 // Messages in backlog files: whole blocks go unread, the rest is read; nothing is delivered twice or left.
 static void
 in_files(void **state)
@@ -283,6 +288,112 @@ in_files(void **state)
     fx_quiet();
     assert_holds(q, 19501, 20500);
     fx_assert_nothing_left();
+    fx_close();
+}
+
+// What was dropped unread is gone after a crash too.
+static void
+in_files_and_gone(void **state)
+{
+    struct powercut *disk = powercut_new(3);
+    struct fx_config config = {.workers = 1,
+                               .store_seed = 3,
+                               .disk = disk,
+                               .segment_bytes = 16384,
+                               .segment_max = 7,
+                               .rewrite_max = 512};
+    fx_open(&config);
+    lv_handle q = fx_queue(0, 0);
+    uint64_t id = fx_queue_id(q);
+    for (uint64_t n = 1; n <= 10000; n++) {
+        fx_publish(0, q, n);
+        if (n % 100 == 0)
+            fx_quiet();
+    }
+    struct queue_rules r = rules_of(100, RULE_NONE, OVERFLOW_DROP_HEAD);
+    fx_rules(q, &r);
+    fx_quiet();
+    fx_crash(FX_CUT);
+    config.is_restart = true;
+    fx_open(&config);
+    q = fx_queue_back(0, QUEUE_DURABLE, id); // without the limit: so all that is there shows
+    assert_int_equal(fx_recovered(), 0);
+    assert_holds(q, 9901, 10000);
+    fx_close();
+    powercut_free(disk);
+}
+
+// More messages of one queue with priorities in each segment than one move takes: all are there after a crash, in their order.
+static void
+deep_levels(void **state)
+{
+    enum { DEEP = 160000, LEVELS = 3 };
+    struct powercut *disk = powercut_new(5);
+    struct fx_config config = {.workers = 1,
+                               .store_seed = 5,
+                               .disk = disk,
+                               .segment_bytes = 3 << 20,
+                               .segment_max = 5,
+                               .rewrite_max = 512};
+    struct queue_rules r = queue_rules_none;
+    r.max_priority = LEVELS - 1;
+    fx_open(&config);
+    fx->rules = &r;
+    fx->priorities = LEVELS;
+    lv_handle q = fx_queue(0, 0);
+    uint64_t id = fx_queue_id(q);
+    for (uint64_t n = 1; n <= DEEP; n++) {
+        fx_publish(0, q, n);
+        if (n % 1000 == 0)
+            fx_quiet();
+    }
+    fx_quiet();
+    assert_int_equal(fx->sessions[0].accepted, DEEP);
+    assert_true(fx_queue_of(q)->disk->backlog.file_count > 0);
+    fx_crash(FX_CUT);
+    config.is_restart = true;
+    fx_open(&config);
+    fx->rules = &r;
+    fx->priorities = LEVELS;
+    q = fx_queue_back(0, QUEUE_DURABLE, id);
+    assert_int_equal(fx_recovered(), 0);
+    assert_int_equal(fx_stats(q).ready, DEEP);
+    fx_consumer(&(struct fx_consume){.session = 1, .queue = q, .flags = CONSUMER_NO_ACK});
+    fx_quiet();
+    assert_int_equal(fx->sessions[1].count, DEEP);
+    for (size_t i = 1; i < DEEP; i++) {
+        uint64_t before = fx->sessions[1].deliveries[i - 1].id, now = fx->sessions[1].deliveries[i].id;
+        assert_true(fx_priority_of(before) > fx_priority_of(now) ||
+                    (fx_priority_of(before) == fx_priority_of(now) && before < now));
+    }
+    fx_close();
+    powercut_free(disk);
+}
+
+// Transactions that have no verdict yet have their places.
+static void
+held(void **state)
+{
+    fx_open_plain(1);
+    lv_handle q = limited_queue(2, RULE_NONE, OVERFLOW_REJECT_PUBLISH);
+    fx_as(fx_member(0));
+    uint64_t tx = queue_tx_new();
+    for (uint64_t id = 1; id <= 3; id++) {
+        struct message *msg = fx_message(id, 16);
+        queue_tx_publish(tx, msg, &q, 1, fx->sessions[0].handle, 1);
+        message_unref(msg);
+    }
+    assert_int_equal(fx->sessions[0].accepted, 2);
+    fx_publish(0, q, 4);
+    assert_int_equal(fx->sessions[0].refused, 2);
+    static struct queue_tx t;
+    t = (struct queue_tx){.tx = tx, .workers = 1, .is_abort = true, .done = tx_done};
+    fx_as(fx_member(0));
+    queue_tx_end(&t);
+    fx_quiet();
+    publish_upto(q, 5, 7);
+    assert_int_equal(fx->sessions[0].refused, 3);
+    assert_holds(q, 5, 6);
     fx_close();
 }
 
@@ -454,11 +565,19 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_oldest_go),   cmocka_unit_test(the_newest_are_refused),
-        cmocka_unit_test(what_comes_back), cmocka_unit_test(consumers_have_it_first),
-        cmocka_unit_test(consumers_go),    cmocka_unit_test(rules_change),
-        cmocka_unit_test(holds),           cmocka_unit_test(durable),
-        cmocka_unit_test(in_files),        cmocka_unit_test(random_sequences),
+        cmocka_unit_test(the_oldest_go),
+        cmocka_unit_test(the_newest_are_refused),
+        cmocka_unit_test(what_comes_back),
+        cmocka_unit_test(consumers_have_it_first),
+        cmocka_unit_test(consumers_go),
+        cmocka_unit_test(rules_change),
+        cmocka_unit_test(holds),
+        cmocka_unit_test(durable),
+        cmocka_unit_test(in_files),
+        cmocka_unit_test(in_files_and_gone),
+        cmocka_unit_test(held),
+        cmocka_unit_test(deep_levels),
+        cmocka_unit_test(random_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
