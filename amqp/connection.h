@@ -277,7 +277,9 @@ void handshake_method(struct connection *c, uint32_t id, const union amqp_method
 int connection_make_name(struct connection *c, const struct sockaddr_storage *peer,
                          const struct sockaddr_storage *local);
 bool endpoint_is_loopback(const struct endpoint *e);
-void connection_describe(void *ctx, struct buf *out); // client_args.describe
+void connection_describe(void *ctx, struct buf *out);
+void connection_traffic(void *ctx, uint64_t *ret_received,
+                        uint64_t *ret_sent); // bytes // client_args.describe
 
 // --- channel.c ---------------------------------------------------------------------------------------------
 

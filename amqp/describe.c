@@ -109,3 +109,11 @@ connection_describe(void *ctx, struct buf *out)
     json_put_member_int(out, "send_cnt", (int64_t)c->send_cnt);
     json_put_member_int(out, "send_pend", (int64_t)output_size(&c->out));
 }
+
+void
+connection_traffic(void *ctx, uint64_t *ret_received, uint64_t *ret_sent)
+{
+    const struct connection *c = ctx;
+    *ret_received = c->recv_oct;
+    *ret_sent = c->send_oct;
+}

@@ -357,6 +357,7 @@ open_vhost(struct connection *c, const struct amqp_connection_open *m)
         .events = &client_event_table,
         .ctx = c,
         .describe = connection_describe,
+        .traffic = connection_traffic,
     };
     if (is_node_full(c, &f) || (c->client = client_open(c->aw->worker, &args, &f)) == NULL) {
         f.is_connection = true;

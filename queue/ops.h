@@ -129,6 +129,22 @@ enum queue_outcome {
 // Why a message leaves its queue other than by an ack.
 enum death_reason { DEATH_REJECTED, DEATH_EXPIRED, DEATH_MAXLEN, DEATH_DELIVERY_LIMIT, DEATH_REASON_COUNT };
 
+// What is sampled of a queue (sampler.h), in this order.
+enum queue_series {
+    QUEUE_SERIES_PUBLISHED,
+    QUEUE_SERIES_DELIVERED,
+    QUEUE_SERIES_DELIVERED_NO_ACK,
+    QUEUE_SERIES_GOT,
+    QUEUE_SERIES_GOT_NO_ACK,
+    QUEUE_SERIES_REDELIVERED,
+    QUEUE_SERIES_ACKED,
+    QUEUE_SERIES_READY,
+    QUEUE_SERIES_UNACKED,
+    QUEUE_SERIES_COUNT
+};
+
+struct samples;
+
 // Counters of one queue since it was made; read by copy (QUEUE_REQUEST_STATS).
 struct queue_stats {
     uint64_t published, delivered, delivered_no_ack, got, got_no_ack, redelivered, acked, requeued, rejected,
@@ -137,9 +153,10 @@ struct queue_stats {
     uint64_t ready, ready_bytes, unacked, unacked_bytes, persistent, consumers, memory_bytes;
     uint64_t dying, dying_bytes; // on their way to the dead-letter exchange: neither ready nor unacked
     uint64_t dead_lettered[DEATH_REASON_COUNT], dead_confirmed, dead_lost;
-    int64_t idle_since_ms;    // wall clock; 0: not idle
-    uint32_t active_consumer; // index among the consumers with single-active, for listings
-    bool is_refusing;         // full, with overflow reject-publish
+    int64_t idle_since_ms;            // wall clock; 0: not idle
+    double rates[QUEUE_SERIES_COUNT]; // change per second, of the last sample; 0 when it is not sampled
+    uint32_t active_consumer;         // index among the consumers with single-active, for listings
+    bool is_refusing;                 // full, with overflow reject-publish
 };
 
 // One consumer as listings show it.
@@ -172,6 +189,8 @@ struct queue_request {
     uint64_t consumer_timeout_ms; // consume, get: out: as in struct queue_rules
     // get: in
     bool is_no_ack;
+    // stats: in
+    bool wants_samples;
     // delete: in
     uint32_t delete_conditions; // enum queue_delete_condition
     // create: in
@@ -188,6 +207,7 @@ struct queue_request {
     bool is_counted;                 // get: as in struct delivery
     struct queue_stats stats;        // stats
     struct consumer_info *consumers; // stats: heap array of stats.consumers entries, freed with the request
+    struct samples *samples;         // stats, if wanted: heap, freed with the request; NULL: there are none
     struct queue_request *next;      // the owner's: gets that wait for a message to come into memory
 };
 
@@ -279,6 +299,7 @@ struct queue_client {
 struct queue_worker_config {
     const struct queue_client *client;    // must outlive the crew
     const struct durable_config *durable; // durable.h; NULL: everything stays in memory
+    uint32_t sample_ms;                   // interval of samples (sampler.h); 0: none are taken
 };
 
 // Start-up: makes w->queue_state and hooks PHASE_DISPATCH. Every crew member that uses queues needs it
@@ -305,3 +326,10 @@ void queue_worker_dead_totals(const struct worker *w, struct dead_totals *ret); 
 // The next free handle on worker `w`: called by the topology writer alone, before QUEUE_REQUEST_CREATE.
 lv_handle queue_handle_alloc(struct worker *w);
 void queue_handle_release(lv_handle h); // writer alone, after the delete was answered
+// The queues of this worker from slot *from on, at most `max` slots of the table; *from is then where to go on, 0 at the end.
+struct queue_totals {
+    uint64_t ready, unacked, consumers;
+};
+void queue_worker_each(const struct worker *w, uint32_t *from, uint32_t max,
+                       void (*visit)(void *ctx, const struct queue_def *def, const struct queue_totals *t),
+                       void *ctx);

@@ -427,6 +427,7 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
     levels_free(q->levels);
     mem_free((void *)q->rules);
     mem_free(q->dying);
+    sampler_forget(qw, q);
     mem_free(q);
     return true;
 }
@@ -467,4 +468,5 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
         .is_refusing = limit_is_refusing(q, 0),
     };
     dying_fill_stats(q, ret_stats);
+    sampler_fill_rates(qw, q, ret_stats->rates);
 }

@@ -78,6 +78,7 @@ struct queue {
     struct queue_limit *limit; // limit.h; NULL: no length limit
     struct queue_sum ready_sum, unacked_sum;
     struct queue_counters counters;
+    struct samples *samples; // sampler.c; NULL: it is not sampled
 };
 
 uint64_t queue_disk_waiting(const struct queue_disk *k); // messages that are ready, but not in `ready`

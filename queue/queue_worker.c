@@ -51,6 +51,7 @@ queue_worker_init(struct worker *w, const struct queue_worker_config *config)
     dying_init(qw);
     if (config->durable != NULL)
         durable_init(qw, config->durable);
+    sampler_init(qw, config->sample_ms);
     worker_add_hook(w, PHASE_DISPATCH, queue_dispatch_hook, qw);
     worker_add_hook(w, PHASE_DISPATCH, queue_deadline_hook, qw);
     worker_add_hook(w, PHASE_REAP, reap_hook, qw);
@@ -111,6 +112,7 @@ queue_worker_fini(struct worker *w)
             end_queue(qw, qw->queues.items[i].object);
     }
     LV_ASSERT(atomic_load_explicit(&qw->message_bytes, memory_order_relaxed) == 0);
+    sampler_fini(qw);
     handle_slots_fini(&qw->queues);
     handle_slots_fini(&qw->consumers);
     handle_numbers_fini(&qw->consumer_numbers);
@@ -200,4 +202,23 @@ queue_handle_release(lv_handle h)
     struct worker *self = worker_self;
     LV_ASSERT(self != NULL && (int)handle_worker(h) < self->crew->n_workers);
     handle_numbers_give(&queue_worker_of(self->crew->members[handle_worker(h)])->numbers, h);
+}
+
+void
+queue_worker_each(const struct worker *w, uint32_t *from, uint32_t max,
+                  void (*visit)(void *ctx, const struct queue_def *def, const struct queue_totals *t),
+                  void *ctx)
+{
+    const struct queue_worker *qw = queue_worker_of(w);
+    LV_ON_WORKER(w);
+    uint32_t at = *from, end = qw->queues.cap - LV_MIN(at, qw->queues.cap) > max ? at + max : qw->queues.cap;
+    for (; at < end; at++) {
+        const struct queue *q = qw->queues.items[at].object;
+        if (q == NULL)
+            continue;
+        struct queue_totals t = {
+            .ready = queue_ready_count(q), .unacked = q->unacked.count, .consumers = q->consumer_count};
+        visit(ctx, q->def, &t);
+    }
+    *from = end < qw->queues.cap ? end : 0;
 }

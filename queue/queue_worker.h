@@ -9,6 +9,7 @@
 
 #include "queue/handles.h"
 #include "queue/queue.h"
+#include "queue/sampler.h"
 
 // Of dying.c.
 struct dying_worker {
@@ -39,6 +40,7 @@ struct queue_worker {
     bool is_untimed; // tests: a dispatch has no limit of time, so that a seed repeats
     struct ready_pools ready_pools;
     struct pool unacked_tables, consumer_pool, group_pool;
+    struct sampler sampler;
     bool is_waiting_topology;                                              // inside worker_drain_from
     _Atomic uint64_t queue_count;                                          // readers: any thread, relaxed
     _Atomic uint64_t message_bytes;                                        // readers: any thread, relaxed

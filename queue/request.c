@@ -8,6 +8,7 @@
 #include "queue/queue_worker.h"
 #include "src/base/err.h"
 #include "src/base/mem.h"
+#include "src/base/samples.h"
 
 struct queue_request *
 queue_request_new(enum queue_request_kind kind, lv_handle queue)
@@ -27,6 +28,7 @@ queue_request_free(struct queue_request *r)
         return;
     message_unref(r->msg);
     mem_free(r->consumers);
+    samples_free(r->samples);
     mem_free(r->rules);
     mem_free(r);
 }
@@ -141,7 +143,10 @@ static enum queue_outcome
 run_stats(struct queue_worker *qw, struct queue *q, struct queue_request *r)
 {
     fill_counts(q, r);
+    sampler_watch(qw);
     queue_fill_stats(qw, q, &r->stats);
+    if (r->wants_samples)
+        r->samples = samples_copy(q->samples);
     if (q->consumer_count == 0)
         return QUEUE_OK;
     r->consumers = mem_calloc(q->consumer_count, sizeof(*r->consumers));

@@ -253,6 +253,7 @@ broker_start(struct daemon *d, struct buf *problem)
         .consumer_timeout_ms = c->consumer_timeout_ms == CONFIG_UNLIMITED ? 0 : c->consumer_timeout_ms,
         .default_queue_type = is_quorum ? SLICE_LIT("quorum") : SLICE_EMPTY,
         .durable = stage_store_config(),
+        .sample_ms = c->rates_mode == RATES_NONE ? 0 : LV_MAX(c->statistics_interval_ms, UINT32_C(1000)),
         .rate_number = 1,
         .set_timestamp = (enum intercept)c->intercept_timestamp,
         .set_routing_node = (enum intercept)c->intercept_routing_node,

@@ -1,4 +1,5 @@
-// stage_management.c: the control socket, and what it may ask of the process: stop, rotate logs, show the configuration.
+// stage_management.c: the HTTP API on the control socket and on its TCP port, and what the former may ask of the process: stop,
+// rotate logs, show the configuration.
 //
 // The HTTP member runs on its own thread: what concerns the process goes by mail to the main thread; a reloaded configuration
 // comes by mail from there.
@@ -16,7 +17,7 @@
 static struct api_server *server;   // main thread only
 static struct config *start_config; // the configuration at start, whose strings the server shows; a reference
 static struct config *shown_config; // the one in force; a reference. HTTP member's while the threads run
-static struct buf listeners_json, config_files_json, log_files_json;
+static struct buf listeners_json, contexts_json, config_files_json, log_files_json;
 static bool has_log_level; // main thread: set_log_level was asked for
 static enum log_level log_level;
 // Main thread's; partner: the HTTP member's relaxed load, which shows it.
@@ -94,6 +95,18 @@ on_resources(void *ctx, struct api_resources *ret)
     ret->disk_limit_bytes = stage_alarms_disk_limit_bytes();
 }
 
+// The configuration in force: a reload may change the list.
+static bool
+on_is_loopback_user(void *ctx, const char *user)
+{
+    const struct config_strings *users = &shown_config->loopback_users;
+    for (size_t i = 0; i < users->count; i++) {
+        if (strcmp(users->items[i], user) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void
 on_rotate_logs(void *ctx)
 {
@@ -117,22 +130,44 @@ on_environment(void *ctx, void *out)
 }
 
 static void
+describe_listener(const struct config *c, const char *protocol, const char *host, uint16_t port)
+{
+    buf_append_u8(&listeners_json, '{');
+    json_put_member_string(&listeners_json, "node", slice_str(c->node_name));
+    json_put_member_string(&listeners_json, "protocol", slice_str(protocol));
+    json_put_member_string(&listeners_json, "ip_address",
+                           host != NULL && host[0] != '\0' ? slice_str(host) : SLICE_LIT("::"));
+    json_put_member_int(&listeners_json, "port", port);
+    buf_append_str(&listeners_json, "\"socket_opts\":{}},");
+}
+
+static void
 describe_listeners(const struct config *c)
 {
     buf_append_u8(&listeners_json, '[');
-    for (size_t i = 0; i < c->tcp_listener_count; i++) {
-        const struct config_listener *l = &c->tcp_listeners[i];
-        buf_append_u8(&listeners_json, '{');
-        json_put_member_string(&listeners_json, "node", slice_str(c->node_name));
-        json_put_member_string(&listeners_json, "protocol", SLICE_LIT("amqp"));
-        json_put_member_string(&listeners_json, "ip_address",
-                               l->host[0] != '\0' ? slice_str(l->host) : SLICE_LIT("::"));
-        json_put_member_int(&listeners_json, "port", l->port);
-        json_drop_comma(&listeners_json);
-        buf_append_str(&listeners_json, "},");
-    }
+    for (size_t i = 0; i < c->tcp_listener_count; i++)
+        describe_listener(c, "amqp", c->tcp_listeners[i].host, c->tcp_listeners[i].port);
+    if (c->management_port > 0)
+        describe_listener(c, "http", c->management_ip, c->management_port);
     json_drop_comma(&listeners_json);
     buf_append_u8(&listeners_json, ']');
+}
+
+static void
+describe_contexts(const struct config *c)
+{
+    bool has_ip = c->management_ip != NULL && c->management_ip[0] != '\0';
+    buf_append_u8(&contexts_json, '[');
+    if (c->management_port > 0) {
+        buf_append_str(&contexts_json, "{\"ssl_opts\":[],");
+        json_put_member_string(&contexts_json, "node", slice_str(c->node_name));
+        json_put_member_string(&contexts_json, "description", SLICE_LIT("RabbitMQ Management"));
+        json_put_member_string(&contexts_json, "path", SLICE_LIT("/"));
+        json_put_member_string(&contexts_json, "ip",
+                               has_ip ? slice_str(c->management_ip) : SLICE_LIT("0.0.0.0"));
+        buf_printf(&contexts_json, "\"port\":\"%u\"}", c->management_port);
+    }
+    buf_append_u8(&contexts_json, ']');
 }
 
 static void
@@ -157,11 +192,31 @@ static void
 forget(void)
 {
     buf_fini(&listeners_json);
+    buf_fini(&contexts_json);
     buf_fini(&config_files_json);
     buf_fini(&log_files_json);
     config_unref(shown_config);
     config_unref(start_config);
     shown_config = start_config = NULL;
+}
+
+static struct http_config
+http_config_of(const struct config *c)
+{
+    return (struct http_config){
+        .control_socket = c->control_socket,
+        .ip = c->management_ip,
+        .port = c->management_port,
+        .path_prefix = c->management_path_prefix,
+        .body_bytes_max = c->management_body_bytes_max,
+        .is_without_stats = c->management_is_without_stats,
+        .has_queue_totals = c->management_has_queue_totals,
+        .has_rates = c->rates_mode != RATES_NONE,
+        .statistics_interval_ms = c->statistics_interval_ms,
+        .cors_origins = c->management_cors_origins.items,
+        .cors_origin_count = c->management_cors_origins.count,
+        .cors_max_age_s = c->management_cors_max_age_s,
+    };
 }
 
 static int
@@ -171,13 +226,16 @@ management_start(struct daemon *d, struct buf *problem)
     start_config = config_ref(d->config);
     shown_config = config_ref(d->config);
     describe_listeners(start_config);
+    describe_contexts(start_config);
     describe_files(start_config);
     struct api_node node = {
         .node_name = start_config->node_name,
         .cluster_name = start_config->cluster_name,
+        .product_name = start_config->product_name,
         .product_version = start_config->product_version,
         .data_dir = start_config->data_dir,
         .listeners = buf_cstr(&listeners_json),
+        .contexts = buf_cstr(&contexts_json),
         .config_files = buf_cstr(&config_files_json),
         .log_files = buf_cstr(&log_files_json),
         .environment = on_environment,
@@ -186,10 +244,12 @@ management_start(struct daemon *d, struct buf *problem)
         .set_log_level = on_set_log_level,
         .resources = on_resources,
         .is_operator_policy_frozen = d->config->is_operator_policy_frozen,
+        .is_loopback_user = on_is_loopback_user,
         .password_rule = stages_password_rule(),
         .ctx = d,
     };
-    int err = http_server_start(d->crew, start_config->control_socket, &node, &server, &error);
+    struct http_config http = http_config_of(start_config);
+    int err = http_server_start(d->crew, &http, &node, &server, &error);
     if (err == 0)
         return 0;
     buf_printf(problem, "%s", error != NULL ? error : err_text(err));

@@ -103,6 +103,8 @@ session_close(struct session *s)
         tx_commit_unasked(s);
 #endif
     s->is_closed = true;
+    samples_free(s->samples);
+    s->samples = NULL;
     session_consumers_close(s);
     session_counts_close(s);
 
@@ -220,6 +222,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     for (int i = 0; i < RATE_SCOPES && config->rate_number == 0; i++)
         b->config.rates[i] = rate_unlimited;
     list_init(&b->clients);
+    inttab_init(&b->clients_by_id);
     list_init(&b->confirming);
     list_init(&b->settling);
     list_init(&b->reaping);
@@ -229,9 +232,11 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     struct queue_worker_config queue_config = {
         .client = &queue_client_table,
         .durable = config->durable,
+        .sample_ms = config->sample_ms,
     };
     queue_worker_init(w, &queue_config);
     timeout_watch_init(b);
+    broker_sampler_init(b);
     worker_add_hook(w, PHASE_READ, phase_read, b);
     worker_add_hook(w, PHASE_COMPLETE, phase_complete, b);
     worker_add_hook(w, PHASE_REAP, phase_reap, b);
@@ -256,12 +261,14 @@ broker_worker_fini(struct worker *w)
         if (--c->jobs == 0)
             client_forget(c);
     }
+    broker_sampler_fini(b);
     queue_worker_fini(w);
     dead_letters_end(w);
     rates_fini(b);
     counters_fini(&b->counters);
     reasons_free(b->reasons);
     timeout_watch_fini(b);
+    inttab_fini(&b->clients_by_id);
     route_ctx_free(b->route);
     auth_cache_free(b->auth_cache);
     mem_free(b->slots);

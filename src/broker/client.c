@@ -138,7 +138,11 @@ client_open(struct worker *w, const struct client_args *args, struct fault *ret_
     if (!open_check(w, args, &v, ret_fault))
         return NULL;
     struct client *c = mem_calloc(1, sizeof(*c));
-    if (c == NULL || !client_copy_names(c, args)) {
+    if (c != NULL)
+        c->id = atomic_fetch_add_explicit(&last_client_id, 1, memory_order_relaxed) + 1;
+    if (c == NULL || !client_copy_names(c, args) || inttab_put(&b->clients_by_id, c->id, c) != 0) {
+        if (c != NULL)
+            mem_free(c->names);
         mem_free(c);
         count_add('v', args->vhost, -1, -1);
         count_add('u', args->user, -1, -1);
@@ -149,7 +153,7 @@ client_open(struct worker *w, const struct client_args *args, struct fault *ret_
     c->events = args->events;
     c->ctx = args->ctx;
     c->describe = args->describe;
-    c->id = atomic_fetch_add_explicit(&last_client_id, 1, memory_order_relaxed) + 1;
+    c->traffic = args->traffic;
     c->vhost_id = v->id;
     c->has_publish_work = b->has_interceptors;
     c->rate_version = UINT64_MAX; // looked at when it is first asked whether it must wait
@@ -222,6 +226,9 @@ client_close(struct client *c, void (*done)(void *ctx), void *ctx)
     count_add('v', c->vhost, -1, -1);
     count_add('u', c->user, -1, -1);
     list_remove(&c->node);
+    inttab_take(&c->broker->clients_by_id, c->id);
+    samples_free(c->samples);
+    c->samples = NULL;
     c->is_closed = true;
     c->done = done;
     c->done_ctx = ctx;

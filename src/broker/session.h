@@ -41,6 +41,8 @@ struct client_args {
     struct slice protocol; // "AMQP 0-9-1"
     const struct client_events *events;
     void *ctx;
+    // For listings: bytes received and sent so far. May be NULL.
+    void (*traffic)(void *ctx, uint64_t *ret_received, uint64_t *ret_sent);
     // For listings: appends this connection's details (peer, frame_max, client properties …) to `out` as the members of a JSON
     // object, without braces, each followed by a comma. On the client's worker. May be NULL.
     void (*describe)(void *ctx, struct buf *out);
@@ -166,6 +168,7 @@ struct broker_config {
     uint32_t default_prefetch;            // default_consumer_prefetch; 0: none
     uint32_t consumer_timeout_ms;         // a delivery may be unacknowledged so long; 0: for any time
     struct slice default_queue_type;      // of vhosts that have none; empty: classic. Outlives the workers
+    uint32_t sample_ms;                   // interval of samples for rates; 0: none are taken
     uint32_t settle_turn;                 // deliveries settled in a turn of a worker; 0: SETTLE_TURN_DEFAULT
     // For vhosts and users without a limit of their own, and for every connection; taken over when rate_number is not 0.
     struct rate_limit rates[RATE_SCOPES];
@@ -190,3 +193,48 @@ bool broker_close_named(struct worker *w, struct slice name, const struct fault 
 // reasons (reasons.h); LIST_COUNTERS: one object of all it has counted.
 enum broker_listing { LIST_CONNECTIONS, LIST_CHANNELS, LIST_CONSUMERS, LIST_COUNTERS, LIST_REASONS };
 void broker_list(struct worker *w, enum broker_listing what, struct buf *out);
+// The same of some of them alone; members that are 0 are no condition.
+struct broker_listed {
+    uint64_t client_id;
+    uint32_t channel;
+    lv_handle queue; // consumers of it
+};
+void broker_list_only(struct worker *w, enum broker_listing what, const struct broker_listed *only,
+                      struct buf *out);
+// What a listing is sorted and cut by, before the objects themselves are asked for: appends one key after the other to `out`.
+struct broker_key {
+    uint64_t client_id;
+    uint32_t channel; // channels, consumers; else 0
+    struct slice name, vhost, user;
+};
+void broker_list_keys(struct worker *w, enum broker_listing what, struct buf *out);
+// Takes the next key from the front of `keys`; false at the end. Slices point into it. Any thread.
+bool broker_key_next(struct slice *keys, struct broker_key *ret);
+
+// What the vhosts' clients did and what their queues hold, as far as one worker knows. Counts are since the start, of sessions and
+// connections that have closed too.
+enum broker_total {
+    TOTAL_PUBLISHED,
+    TOTAL_CONFIRMED,
+    TOTAL_RETURNED,
+    TOTAL_DELIVERED,
+    TOTAL_DELIVERED_NO_ACK,
+    TOTAL_GOT,
+    TOTAL_GOT_NO_ACK,
+    TOTAL_REDELIVERED,
+    TOTAL_ACKED,
+    TOTAL_DROPPED,     // neither routed nor returned
+    TOTAL_GOT_EMPTY,   // gets that found nothing
+    TOTAL_READY,       // now
+    TOTAL_UNACKED,     // now
+    TOTAL_CONNECTIONS, // now
+    TOTAL_CHANNELS,    // now
+    TOTAL_CONSUMERS,   // now
+    TOTAL_COUNT
+};
+// One part of it: queues from slot `from` on (0: the sessions as well). Appends one record a vhost to `out`, perhaps several of the
+// same one: add them up. Returns where the next part begins; 0: that was the last.
+LV_MUST_USE uint32_t broker_totals(struct worker *w, uint32_t from, struct buf *out);
+// Takes the next record from the front; false at the end. The name points into it. Any thread.
+bool broker_total_next(struct slice *records, struct slice *ret_vhost,
+                       uint64_t ret_totals[static TOTAL_COUNT]);

@@ -8,6 +8,7 @@
 
 #include "src/base/inttab.h"
 #include "src/base/list.h"
+#include "src/base/samples.h"
 #include "src/broker/auth.h"
 #include "src/broker/counters.h"
 #include "src/broker/rate.h"
@@ -26,13 +27,23 @@ enum { CLIENT_WINDOW_BYTES = 16 * 1024 * 1024, SESSION_WINDOW_LEAST_BYTES = 8 * 
 #define REPLY_TO_NAME   "amq.rabbitmq.reply-to"
 #define REPLY_TO_PREFIX "amq.rabbitmq.reply-to."
 
+enum { SESSION_SERIES_COUNT = sizeof(struct session_counts) / sizeof(uint64_t) }; // all counts are sampled
+// What is sampled of a client.
+enum { CLIENT_RECEIVED, CLIENT_SENT, CLIENT_SERIES_COUNT };
+
 struct broker_worker {
     struct worker *worker;
     struct broker_config config;
     struct route_ctx *route;
     struct auth_cache *auth_cache; // shared by the clients of this worker
     struct list clients;           // struct client.node
-    struct session_slot *slots;    // sessions by handle index
+    struct inttab clients_by_id;   // client.id → struct client
+    struct {
+        ev_timer timer; // runs while somebody looks
+        bool is_due;
+        int64_t watched_ms; // wall clock: the last look
+    } sampler;
+    struct session_slot *slots; // sessions by handle index
     uint32_t slot_cap;
     uint32_t slot_free;     // first free slot + 1; 0: none
     struct list confirming; // sessions with confirms to send: struct session.confirm_node
@@ -67,6 +78,8 @@ struct client {
     const struct client_events *events;
     void *ctx;
     void (*describe)(void *ctx, struct buf *out);
+    void (*traffic)(void *ctx, uint64_t *ret_received, uint64_t *ret_sent);
+    struct samples *samples; // session_sampler.c; NULL: it is not sampled
     uint64_t id;
     uint64_t vhost_id;             // id of the vhost opened
     uint64_t vhost_version;        // topology version of `vhost_now`
@@ -261,6 +274,7 @@ struct session {
     uint32_t op_flags;        // OP_QUEUE_DELETE: enum change_flags
 
     struct session_counts stats; // since it was opened
+    struct samples *samples;     // session_sampler.c; NULL: it is not sampled
 };
 
 // A delivery goes out.
@@ -331,6 +345,12 @@ void client_rate_free(struct client *c);
 bool client_rate_must_wait(struct client *c);
 void client_rate_charge(struct client *c, size_t bytes); // only with c->rate
 bool client_rate_describe(const struct client *c, struct buf *out, enum reason_kind *ret_kind);
+
+// session_sampler.c
+void broker_sampler_init(struct broker_worker *b);
+void broker_sampler_fini(struct broker_worker *b);
+void broker_sampler_watch(struct broker_worker *b); // somebody looks
+double broker_rate(const struct broker_worker *b, const struct samples *s, unsigned series);
 
 // session_settle.c
 static inline void

@@ -18,6 +18,12 @@ put_connection_state(const struct client *c, struct buf *out)
 }
 
 static void
+put_rate(struct buf *out, const char *key, double rate)
+{
+    buf_printf(out, "\"%s_details\":{\"rate\":%.1f},", key, rate);
+}
+
+static void
 list_connection(struct client *c, struct buf *out)
 {
     size_t channels = 0;
@@ -34,9 +40,32 @@ list_connection(struct client *c, struct buf *out)
     json_put_member_int(out, "channels", (int64_t)channels);
     json_put_member_int(out, "connected_at", c->connected_ms);
     json_put_member_int(out, "connection_id", (int64_t)c->id);
+    put_rate(out, "recv_oct", broker_rate(c->broker, c->samples, CLIENT_RECEIVED));
+    put_rate(out, "send_oct", broker_rate(c->broker, c->samples, CLIENT_SENT));
     put_connection_state(c, out);
     json_drop_comma(out);
     buf_append_str(out, "},");
+}
+
+// A connection's name is "ADDRESS:PORT -> ADDRESS:PORT"; of others the whole stands for the address.
+static void
+put_peer(struct buf *out, struct slice name)
+{
+    size_t end = 0, colon = 0;
+    while (end < name.len && name.ptr[end] != ' ') {
+        if (name.ptr[end] == ':')
+            colon = end;
+        end++;
+    }
+    struct slice host = slice_head(name, colon > 0 ? colon : end);
+    int64_t port = 0;
+    for (size_t i = colon + 1;
+         colon > 0 && i < end && name.ptr[i] >= '0' && name.ptr[i] <= '9' && port < 100000; i++)
+        port = port * 10 + (name.ptr[i] - '0');
+    if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']')
+        host = slice_of(host.ptr + 1, host.len - 2);
+    json_put_member_string(out, "peer_host", host);
+    json_put_member_int(out, "peer_port", port);
 }
 
 static void
@@ -48,6 +77,47 @@ put_channel_name(struct buf *out, const struct session *s)
     buf_fini(&name);
 }
 
+// The counts, each with its rate: of struct session_counts, in its order.
+static void
+put_message_stats(struct buf *out, const struct session *s)
+{
+    static const char *const names[SESSION_SERIES_COUNT] = {"publish",
+                                                            NULL,
+                                                            "confirm",
+                                                            "nack",
+                                                            "return_unroutable",
+                                                            "drop_unroutable",
+                                                            "deliver",
+                                                            "deliver_no_ack",
+                                                            "get",
+                                                            "get_no_ack",
+                                                            "get_empty",
+                                                            "redeliver",
+                                                            "ack",
+                                                            "reject",
+                                                            "requeue",
+                                                            NULL};
+    enum { FIRST_TAKEN = 6, LAST_TAKEN = 9 }; // deliver_get is the sum of them
+    uint64_t counts[SESSION_SERIES_COUNT], sum = 0;
+    double rates = 0;
+    memcpy(counts, &s->stats, sizeof counts);
+    buf_append_str(out, "\"message_stats\":{");
+    for (unsigned i = 0; i < SESSION_SERIES_COUNT; i++) {
+        double rate = broker_rate(s->client->broker, s->samples, i);
+        bool is_taken = i >= FIRST_TAKEN && i <= LAST_TAKEN;
+        sum += is_taken ? counts[i] : 0;
+        rates += is_taken ? rate : 0;
+        if (names[i] == NULL)
+            continue;
+        json_put_member_int(out, names[i], (int64_t)counts[i]);
+        put_rate(out, names[i], rate);
+    }
+    json_put_member_int(out, "deliver_get", (int64_t)sum);
+    put_rate(out, "deliver_get", rates);
+    json_drop_comma(out);
+    buf_append_u8(out, '}');
+}
+
 static void
 list_channel(struct session *s, struct buf *out)
 {
@@ -56,6 +126,7 @@ list_channel(struct session *s, struct buf *out)
     put_channel_name(out, s);
     buf_append_str(out, "\"connection_details\":{");
     json_put_member_string(out, "name", s->client->name);
+    put_peer(out, s->client->name);
     json_drop_comma(out);
     buf_append_str(out, "},");
     json_put_member_int(out, "connection_id", (int64_t)s->client->id);
@@ -75,10 +146,8 @@ list_channel(struct session *s, struct buf *out)
     json_put_member_int(out, "global_prefetch_count", s->global_limit);
     json_put_member_int(out, "replies_dropped", (int64_t)s->stats.replies_dropped);
     json_put_member_string(out, "state", s->client->is_blocked ? SLICE_LIT("flow") : SLICE_LIT("running"));
-    buf_append_str(out, "\"message_stats\":{");
-    session_counts_put(&s->stats, out);
-    json_drop_comma(out);
-    buf_append_str(out, "}},");
+    put_message_stats(out, s);
+    buf_append_str(out, "},");
 }
 
 static void
@@ -90,6 +159,7 @@ list_consumer(struct session *s, struct session_consumer *c, struct buf *out)
     json_put_member_int(out, "connection_id", (int64_t)s->client->id);
     json_put_member_int(out, "number", s->number);
     json_put_member_string(out, "user", s->client->user);
+    put_peer(out, s->client->name);
     json_drop_comma(out);
     buf_append_str(out, "},\"queue\":{");
     json_put_member_string(out, "name", c->queue_name);
@@ -109,7 +179,7 @@ list_consumer(struct session *s, struct session_consumer *c, struct buf *out)
 }
 
 static void
-list_session(struct session *s, enum broker_listing what, struct buf *out)
+list_session(struct session *s, enum broker_listing what, const struct broker_listed *only, struct buf *out)
 {
     if (what == LIST_CHANNELS) {
         list_channel(s, out);
@@ -117,7 +187,7 @@ list_session(struct session *s, enum broker_listing what, struct buf *out)
     }
     LV_LIST_EACH (it, &s->consumer_list) {
         struct session_consumer *c = LV_CONTAINER_OF(it, struct session_consumer, node);
-        if (c->id != s->reply_consumer_id)
+        if (c->id != s->reply_consumer_id && (only->queue == 0 || only->queue == c->queue))
             list_consumer(s, c, out);
     }
 }
@@ -225,8 +295,23 @@ list_counters(struct broker_worker *b, struct buf *out)
     buf_append_str(out, "},");
 }
 
+static void
+list_client(struct client *c, enum broker_listing what, const struct broker_listed *only, struct buf *out)
+{
+    if (what == LIST_CONNECTIONS) {
+        list_connection(c, out);
+        return;
+    }
+    LV_LIST_EACH (it, &c->sessions) {
+        struct session *s = LV_CONTAINER_OF(it, struct session, node);
+        if (only->channel == 0 || only->channel == s->number)
+            list_session(s, what, only, out);
+    }
+}
+
 void
-broker_list(struct worker *w, enum broker_listing what, struct buf *out)
+broker_list_only(struct worker *w, enum broker_listing what, const struct broker_listed *only,
+                 struct buf *out)
 {
     struct broker_worker *b = broker_of(w);
     if (what == LIST_COUNTERS) {
@@ -237,13 +322,96 @@ broker_list(struct worker *w, enum broker_listing what, struct buf *out)
         reasons_put_recent(b->reasons, out);
         return;
     }
+    if (what != LIST_CONSUMERS)
+        broker_sampler_watch(b);
+    if (only->client_id != 0) {
+        struct client *c = inttab_get(&b->clients_by_id, only->client_id);
+        if (c != NULL)
+            list_client(c, what, only, out);
+        return;
+    }
+    LV_LIST_EACH (it, &b->clients)
+        list_client(LV_CONTAINER_OF(it, struct client, node), what, only, out);
+}
+
+void
+broker_list(struct worker *w, enum broker_listing what, struct buf *out)
+{
+    broker_list_only(w, what, &(struct broker_listed){0}, out);
+}
+
+// --- keys -------------------------------------------------------------------------------------------------------------------------
+//
+// client id u64 · channel u32 · three names, each with its length u16 in front.
+
+static void
+put_name(struct buf *out, struct slice name)
+{
+    struct slice kept = slice_head(name, LV_MIN(name.len, (size_t)UINT16_MAX));
+    buf_append_u16be(out, (uint16_t)kept.len);
+    buf_append_slice(out, kept);
+}
+
+static void
+put_key(struct buf *out, const struct client *c, uint32_t channel, struct slice name)
+{
+    buf_append_u64be(out, c->id);
+    buf_append_u32be(out, channel);
+    put_name(out, name);
+    put_name(out, c->vhost);
+    put_name(out, c->user);
+}
+
+void
+broker_list_keys(struct worker *w, enum broker_listing what, struct buf *out)
+{
+    struct broker_worker *b = broker_of(w);
+    struct buf name = BUF_INIT;
     LV_LIST_EACH (it, &b->clients) {
-        struct client *c = LV_CONTAINER_OF(it, struct client, node);
+        const struct client *c = LV_CONTAINER_OF(it, struct client, node);
         if (what == LIST_CONNECTIONS) {
-            list_connection(c, out);
+            put_key(out, c, 0, c->name);
             continue;
         }
-        LV_LIST_EACH (node, &c->sessions)
-            list_session(LV_CONTAINER_OF(node, struct session, node), what, out);
+        LV_LIST_EACH (node, &c->sessions) {
+            const struct session *s = LV_CONTAINER_OF(node, struct session, node);
+            if (what == LIST_CONSUMERS && list_is_empty(&s->consumer_list))
+                continue;
+            buf_reset(&name);
+            buf_printf(&name, "%.*s (%u)", SLICE_FMT(c->name), s->number);
+            put_key(out, c, s->number, buf_slice(&name));
+        }
     }
+    out->failed |= name.failed;
+    buf_fini(&name);
+}
+
+static bool
+take_name(struct slice *keys, struct slice *ret)
+{
+    if (keys->len < 2)
+        return false;
+    size_t len = (size_t)(keys->ptr[0] << 8 | keys->ptr[1]);
+    if (keys->len - 2 < len)
+        return false;
+    *ret = slice_of(keys->ptr + 2, len);
+    *keys = slice_from(*keys, 2 + len);
+    return true;
+}
+
+bool
+broker_key_next(struct slice *keys, struct broker_key *ret)
+{
+    uint64_t id = 0;
+    uint32_t channel = 0;
+    if (keys->len < 12)
+        return false;
+    for (int i = 0; i < 8; i++)
+        id = id << 8 | keys->ptr[i];
+    for (int i = 8; i < 12; i++)
+        channel = channel << 8 | keys->ptr[i];
+    *keys = slice_from(*keys, 12);
+    ret->client_id = id;
+    ret->channel = channel;
+    return take_name(keys, &ret->name) && take_name(keys, &ret->vhost) && take_name(keys, &ret->user);
 }

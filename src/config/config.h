@@ -174,16 +174,20 @@ struct config {
     uint64_t message_log_index_max;     // messages whose places are in memory [1000000]
 
     // Statistics, HTTP API.
-    uint32_t statistics_interval_ms;    // collect_statistics_interval; no effect yet [5000]
-    const char *management_ip;          // management.tcp.ip, numeric address; "" every address
-    uint16_t management_port;           // management.tcp.port [15672]
-    const char *management_path_prefix; // "" or "/prefix" []
-    uint32_t management_body_bytes_max; // management.http.max_body_size [10000000]
-    enum config_rates_mode rates_mode;  // management.rates_mode [basic]
-    bool is_operator_policy_frozen;     // management.restrictions.operator_policy_changes.disabled [false]
-    const char *prometheus_path;        // [/metrics]
-    const char *prometheus_ip;          // prometheus.tcp.ip, numeric address; "" every address
-    uint16_t prometheus_port;           // prometheus.tcp.port [15692]
+    uint32_t statistics_interval_ms;               // collect_statistics_interval [5000]
+    const char *management_ip;                     // management.tcp.ip, numeric address; "" every address
+    uint16_t management_port;                      // management.tcp.port, 0: none [15672]
+    const char *management_path_prefix;            // "" or "/prefix" []
+    uint32_t management_body_bytes_max;            // management.http.max_body_size [10000000]
+    bool management_is_without_stats;              // management.disable_stats [false]
+    bool management_has_queue_totals;              // management.enable_queue_totals [false]
+    struct config_strings management_cors_origins; // management.cors.allow_origins.NAME; "*": every origin []
+    uint32_t management_cors_max_age_s;            // [1800]
+    enum config_rates_mode rates_mode;             // management.rates_mode [basic]
+    bool is_operator_policy_frozen; // management.restrictions.operator_policy_changes.disabled [false]
+    const char *prometheus_path;    // [/metrics]
+    const char *prometheus_ip;      // prometheus.tcp.ip, numeric address; "" every address
+    uint16_t prometheus_port;       // prometheus.tcp.port [15692]
 
     // The log: ready for log_configure (strings live here); reloadable.
     struct log_config log;

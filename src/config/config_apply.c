@@ -319,6 +319,8 @@ apply_lists(struct config_loader *l)
             add_listener(l, listeners, s);
     }
     collect(l, &(struct list_source){"loopback_users.$user", true}, &c->loopback_users);
+    collect(l, &(struct list_source){"management.cors.allow_origins.$name", false},
+            &c->management_cors_origins);
     collect(l, &(struct list_source){"default_user_tags.$tag", true}, &c->default_user_tags);
     collect(l, &(struct list_source){"auth_mechanisms.$name", false}, &c->auth_mechanisms);
     drop_duplicates(&c->auth_mechanisms);

@@ -460,4 +460,5 @@ config_gather(struct config_loader *l)
     gather_list_defaults(l);
     apply_none(l, "listeners.tcp");
     apply_none(l, "loopback_users");
+    apply_none(l, "management.cors.allow_origins");
 }

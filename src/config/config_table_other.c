@@ -18,7 +18,7 @@
 #define NO_TLS      "TLS is not available in this version"
 #define NO_ERLANG   "it concerns the Erlang runtime"
 #define NO_CLUSTER  "this version runs as a single node"
-#define NO_HTTP     "the HTTP API is not served on a TCP port in this version"
+#define NO_HTTP     "the HTTP server of this version has nothing like it"
 #define NO_METRICS  "metrics are not served on a TCP port in this version"
 #define NO_BACKENDS "only the internal authentication back-end is available in this version"
 #define NO_QUORUM   "a quorum queue has one member in this version, on this node"
@@ -165,32 +165,19 @@ const struct config_key config_keys_other[] = {
     {IGNORED("motd_file", TYPE_TEXT, "no banner is printed")},
 
     // Management and metrics.
-    {IGNORED("collect_statistics_interval", TYPE_INT, "statistics are counted as they arise and are not sampled in this version"), .min = 100, .max = 3600000, FIELD(statistics_interval_ms), .fallback = "5000"},
     {IGNORED("collect_statistics", TYPE_CHOICE, "statistics are always collected"), .choices = "none|coarse|fine"},
-    {IGNORED("management.tcp.port", TYPE_PORT, NO_HTTP), FIELD(management_port), .fallback = "15672"},
-    {IGNORED("management.tcp.ip", TYPE_IP, NO_HTTP), FIELD(management_ip)},
     {IGNORED("management.tcp.**", TYPE_ANY, NO_HTTP)},
     {REFUSED("management.ssl.**", TYPE_ANY, NO_TLS)},
-    {IGNORED("management.listener.port", TYPE_PORT, NO_HTTP)},
-    {IGNORED("management.listener.ip", TYPE_IP, NO_HTTP)},
     {REFUSED("management.listener.ssl", TYPE_BOOL, NO_TLS), .fine = "false,off"},
     {IGNORED("management.listener.ssl_opts", TYPE_NONE, NO_TLS), .fine = "none"},
     {REFUSED("management.listener.ssl_opts.**", TYPE_ANY, NO_TLS)},
     {IGNORED("management.listener.server.**", TYPE_ANY, NO_HTTP)},
-    {IGNORED("management.path_prefix", TYPE_TEXT, NO_HTTP), FIELD(management_path_prefix)},
-    {IGNORED("management.http.max_body_size", TYPE_INT, NO_HTTP), .min = 0, .max = 1073741824, FIELD(management_body_bytes_max), .fallback = "10000000"},
     {IGNORED("management.http.hide_allow_header", TYPE_BOOL, NO_HTTP)},
     {IGNORED("management.http_log_dir", TYPE_TEXT, NO_HTTP)},
-    {IGNORED("management.rates_mode", TYPE_CHOICE, NO_HTTP), FIELD(rates_mode), .choices = "basic|detailed|none", .fallback = "basic"},
     {IGNORED("management.sample_retention_policies.$section.$interval", TYPE_INT, NO_HTTP), INT_MAX_32},
-    {IGNORED("management.disable_stats", TYPE_BOOL, NO_HTTP)},
-    {IGNORED("management.enable_queue_totals", TYPE_BOOL, NO_HTTP)},
     {IGNORED("management.login_session_timeout", TYPE_INT, NO_HTTP), INT_MAX_32},
     {IGNORED("management.db_cache_multiplier", TYPE_INT, NO_HTTP), INT_MAX_32},
     {IGNORED("management.delegate_count", TYPE_INT, NO_ERLANG), INT_MAX_32},
-    {IGNORED("management.cors.allow_origins", TYPE_NONE, NO_HTTP), .fine = "none"},
-    {IGNORED("management.cors.allow_origins.$name", TYPE_TEXT, NO_HTTP)},
-    {IGNORED("management.cors.max_age", TYPE_INT, NO_HTTP), INT_MAX_32},
     {IGNORED("management.csp.policy", TYPE_TEXT, NO_HTTP)},
     {IGNORED("management.hsts.policy", TYPE_TEXT, NO_HTTP)},
     {IGNORED("management.headers.$name", TYPE_TEXT, NO_HTTP)},

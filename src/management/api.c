@@ -6,6 +6,7 @@
 
 #include "amqp/wire/table.h"
 #include "src/base/mem.h"
+#include "src/broker/auth.h"
 #include "src/management/http_server.h"
 
 // --- answers ------------------------------------------------------------------------------------------------------------------
@@ -29,9 +30,32 @@ api_error(struct api_request *r, unsigned status, const char *error, const char 
 }
 
 void
+api_bad_value(struct api_request *r, const char *word, json_t *value)
+{
+    json_t *answer = json_pack("{s:s, s:[s, o]}", "error", "bad_request", "reason", word, value);
+    if (answer == NULL)
+        api_no_memory(r);
+    else
+        api_reply_json(r, 400, answer);
+    json_decref(answer);
+}
+
+void
+api_key_missing(struct api_request *r, const char *key)
+{
+    api_error(r, 400, "bad_request", "[{key_missing,%s}]", key);
+}
+
+void
 api_not_found(struct api_request *r)
 {
     api_error(r, 404, "Object Not Found", "Not Found");
+}
+
+void
+api_no_memory(struct api_request *r)
+{
+    api_error(r, 500, "internal_error", "out of memory");
 }
 
 void
@@ -40,14 +64,25 @@ api_fault(struct api_request *r, const struct fault *f)
     const char *text = strstr(f->text, " - ");
     text = text != NULL ? text + 3 : f->text;
     switch (f->code) {
-    case FAULT_NOT_FOUND: api_error(r, 404, "Object Not Found", "%s", text); break;
-    case FAULT_ACCESS_REFUSED: api_error(r, 401, "not_authorised", "%s", text); break;
-    case FAULT_RESOURCE_LOCKED:
-    case FAULT_PRECONDITION_FAILED:
-    case FAULT_COMMAND_INVALID:
-    case FAULT_NOT_ALLOWED: api_error(r, 400, "bad_request", "%s", text); break;
-    default: api_error(r, 500, "internal_error", "%s", text); break;
+    case FAULT_NOT_FOUND:
+        api_error(r, 404, r->is_control ? "Object Not Found" : "not_found", "%s", text);
+        break;
+    // What exactly was refused is nothing for who may not have it; the control socket's users are told.
+    case FAULT_ACCESS_REFUSED:
+        api_error(r, 401, "not_authorised", "%s", r->is_control ? text : "Access refused.");
+        break;
+    case FAULT_INTERNAL_ERROR:
+    case FAULT_RESOURCE_ERROR: api_error(r, 500, "internal_error", "%s", text); break;
+    default: api_error(r, 400, "bad_request", "%s", text); break;
     }
+}
+
+void
+api_stream(struct api_request *r, void (*produce)(struct api_request *r))
+{
+    r->is_stream = true;
+    r->produce = produce;
+    api_reply(r, 200);
 }
 
 // --- input --------------------------------------------------------------------------------------------------------------------
@@ -83,11 +118,49 @@ api_int(const struct api_request *r, const char *key, int64_t *ret)
 }
 
 bool
+api_take_bool(struct api_request *r, const char *key, bool *ret)
+{
+    json_t *value = json_object_get(r->json, key);
+    if (value == NULL || api_bool(r, key, ret))
+        return true;
+    const char *text = json_string_value(value);
+    if (text != NULL && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)) {
+        *ret = text[0] == 't';
+        return true;
+    }
+    api_bad_value(r, "not_boolean", json_incref(value));
+    return false;
+}
+
+bool
+api_take_string(struct api_request *r, const char *key, struct slice *ret)
+{
+    if (api_string(r, key, ret))
+        return true;
+    if (json_object_get(r->json, key) == NULL)
+        api_key_missing(r, key);
+    else
+        api_error(r, 400, "bad_request", "%s must be a string", key);
+    return false;
+}
+
+bool
+api_take_arguments(struct api_request *r, struct buf *out)
+{
+    const json_t *arguments = json_object_get(r->json, "arguments");
+    if (json_is_array(arguments) && json_array_size(arguments) == 0)
+        return true; // PROTOCOL: an empty table, as RabbitMQ's own tools write it
+    if (api_table(arguments, out) == 0)
+        return true;
+    api_error(r, 400, "bad_request", "arguments is not a table");
+    return false;
+}
+
+bool
 api_flag(const struct api_request *r, const char *key)
 {
     bool is_set = false;
-    const char *query = http_query(r, key);
-    return api_bool(r, key, &is_set) ? is_set : query != NULL && strcmp(query, "true") == 0;
+    return api_bool(r, key, &is_set) ? is_set : slice_eq_str(api_query_find(&r->query, key), "true");
 }
 
 bool
@@ -203,11 +276,16 @@ api_table(const json_t *object, struct buf *out)
     return out->failed ? -LE_LIMIT : 0;
 }
 
+const struct topology *
+api_topology(const struct api_request *r)
+{
+    return topology_of(http_server_worker(r->server));
+}
+
 const struct vhost *
 api_vhost(struct api_request *r, size_t segment)
 {
-    const struct topology *t = topology_of(http_server_worker(r->server));
-    const struct vhost *v = topology_vhost(t, r->segments[segment]);
+    const struct vhost *v = topology_vhost(api_topology(r), api_segment(r, segment));
     if (v == NULL)
         api_not_found(r);
     return v;
@@ -229,16 +307,25 @@ change_done(struct topology_request *change)
 }
 
 void
-api_change(struct api_request *r, struct topology_request *args)
+api_change_then(struct api_request *r, struct topology_request *args,
+                void (*done)(struct topology_request *change))
 {
+    if (args->user.ptr == NULL)
+        args->user = api_user(r);
     struct topology_request *change = topology_request_new(args);
     if (change == NULL) {
-        api_error(r, 500, "internal_error", "out of memory");
+        api_no_memory(r);
         return;
     }
     change->ctx = r;
-    change->done = change_done;
+    change->done = done;
     topology_submit(change);
+}
+
+void
+api_change(struct api_request *r, struct topology_request *args)
+{
+    api_change_then(r, args, change_done);
 }
 
 void
@@ -255,22 +342,26 @@ api_gather_done(struct api_request *r)
         r->gathered(r);
 }
 
-struct list_mail {
+struct ask_mail {
     struct api_request *request;
     struct worker *back;
-    enum broker_listing what;
-    struct buf *part; // heap
+    api_ask_fn ask;
+    union {
+        uint8_t order[MAIL_PAYLOAD_BYTES - 3 * sizeof(void *)];
+        struct buf *part; // of the answer: heap
+        uint64_t aligned;
+    };
 };
 
 static void
-list_answered(struct worker *w, void *payload)
+ask_answered(struct worker *w, void *payload)
 {
-    struct list_mail *mail = payload;
+    struct ask_mail *mail = payload;
     struct api_request *r = mail->request;
     if (mail->part == NULL || mail->part->failed)
         r->has_failed = true;
     else
-        buf_append_slice(&r->out, buf_slice(mail->part));
+        buf_append_slice(&r->gathering, buf_slice(mail->part));
     if (mail->part != NULL)
         buf_fini(mail->part);
     mem_free(mail->part);
@@ -278,80 +369,91 @@ list_answered(struct worker *w, void *payload)
 }
 
 static void
-list_asked(struct worker *w, void *payload)
+ask_asked(struct worker *w, void *payload)
 {
-    struct list_mail mail = *(struct list_mail *)payload;
-    mail.part = mem_calloc(1, sizeof(*mail.part));
-    if (mail.part != NULL)
-        broker_list(w, mail.what, mail.part);
-    worker_post(mail.back, list_answered, &mail, sizeof mail, 0);
-}
-
-static void
-list_complete(struct api_request *r)
-{
-    if (r->has_failed) {
-        api_error(r, 500, "internal_error", "out of memory");
-        return;
-    }
-    json_drop_comma(&r->out);
-    buf_append_u8(&r->out, ']');
-    api_reply(r, 200);
-}
-
-static void
-ask_workers(struct api_request *r, enum broker_listing what, void (*gathered)(struct api_request *r))
-{
-    struct worker *w = http_server_worker(r->server);
-    struct list_mail mail = {.request = r, .back = w, .what = what};
-    buf_append_u8(&r->out, '[');
-    r->gathered = gathered;
-    for (int i = 0; i < w->crew->n_workers; i++) {
-        api_gather_add(r);
-        worker_post(w->crew->members[i], list_asked, &mail, sizeof mail, 0);
-    }
+    struct ask_mail mail = *(struct ask_mail *)payload;
+    struct buf *part = mem_calloc(1, sizeof(*part));
+    if (part != NULL)
+        mail.ask(w, mail.order, part);
+    mail.part = part;
+    worker_post(mail.back, ask_answered, &mail, sizeof mail, 0);
 }
 
 void
-api_list_workers(struct api_request *r, enum broker_listing what)
+api_ask_workers(struct api_request *r, api_ask_fn ask, const void *order, size_t size)
 {
-    ask_workers(r, what, list_complete);
+    struct worker *w = http_server_worker(r->server);
+    struct ask_mail mail = {.request = r, .back = w, .ask = ask};
+    LV_ASSERT(size <= sizeof mail.order);
+    if (size > 0)
+        memcpy(mail.order, order, size);
+    api_gather_add(r); // so that it is not complete before all are asked
+    for (int i = 0; i < w->crew->n_workers; i++) {
+        api_gather_add(r);
+        worker_post(w->crew->members[i], ask_asked, &mail, sizeof mail, 0);
+    }
+    api_gather_done(r);
+}
+
+struct list_order {
+    enum broker_listing what;
+    const struct broker_listed *only; // the request's: it waits
+};
+
+static void
+list_on_worker(struct worker *w, const void *order, struct buf *part)
+{
+    const struct list_order *o = order;
+    broker_list_only(w, o->what, o->only, part);
 }
 
 static void
 parse_complete(struct api_request *r)
 {
-    json_drop_comma(&r->out);
-    buf_append_u8(&r->out, ']');
-    if (!r->has_failed && !r->out.failed)
-        r->parsed = json_loadb((const char *)r->out.ptr, r->out.len, JSON_ALLOW_NUL, NULL);
-    buf_reset(&r->out);
+    json_drop_comma(&r->gathering);
+    buf_append_u8(&r->gathering, ']');
+    if (!r->has_failed && !r->gathering.failed)
+        r->parsed = json_loadb((const char *)r->gathering.ptr, r->gathering.len, JSON_ALLOW_NUL, NULL);
+    buf_reset(&r->gathering);
     if (r->parsed == NULL)
-        api_error(r, 500, "internal_error", "out of memory");
+        api_no_memory(r);
     else
         r->listed(r);
 }
 
 void
-api_gather_workers(struct api_request *r, enum broker_listing what, void (*listed)(struct api_request *r))
+api_gather_workers(struct api_request *r, enum broker_listing what, const struct broker_listed *only,
+                   void (*listed)(struct api_request *r))
 {
     r->listed = listed;
-    ask_workers(r, what, parse_complete);
+    r->gathered = parse_complete;
+    r->listed_only = *only;
+    struct list_order order = {.what = what, .only = &r->listed_only};
+    buf_append_u8(&r->gathering, '[');
+    api_ask_workers(r, list_on_worker, &order, sizeof order);
 }
 
-static int
-append_text(const char *text, size_t len, void *ctx)
+bool
+api_answer_begin(struct api_request *r, struct api_answer *a)
 {
-    struct buf *out = ctx;
-    buf_append(out, text, len);
-    return out->failed ? -1 : 0;
+    if (api_columns_parse(api_query_find(&r->query, "columns"), &a->columns) != 0) {
+        api_error(r, 400, "bad_request", "more than %d columns, or one of more than %d names",
+                  API_COLUMNS_MAX, API_COLUMN_DEPTH);
+        return false;
+    }
+    api_out_init(&a->out, &r->out, &a->columns);
+    return true;
 }
 
 void
 api_reply_json(struct api_request *r, unsigned status, const json_t *value)
 {
+    struct api_answer a;
     buf_reset(&r->out);
-    if (json_dump_callback(value, append_text, &r->out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
-        r->out.failed = true; // answered as 500
+    if (status >= 400)
+        api_out_init(&a.out, &r->out, NULL);
+    else if (!api_answer_begin(r, &a))
+        return;
+    api_out_json(&a.out, NULL, value);
     api_reply(r, status);
 }

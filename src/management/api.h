@@ -1,11 +1,13 @@
 // api.h: one request to the HTTP API and the handlers that answer it. Paths, fields and status codes are RabbitMQ's.
 //
 // Everything runs on the crew member CREW_HTTP. A handler either answers (api_reply*, api_error) before it returns, or starts
-// something asynchronous (a topology change, questions to queues or workers) and answers from its completion; until then the
-// connection is suspended. A request lives until it is answered and sent, also when its client has gone.
+// something asynchronous (a topology change, questions to queues or workers, an operation of a session) and answers from its
+// completion; until then the connection is suspended. A request lives until it is answered and sent, also when its client has gone.
+// An answer is one text, or a stream (api_stream) that is made bit by bit as the client takes it.
 //
-// Access: the control socket's peers are let in by the file's permissions and may do everything. What is ours and not RabbitMQ's, made
-// for leveretctl, is to be had there only (API_CONTROL, api_only).
+// Access: who comes over TCP logs in by name and password and may do what the tags and permissions say (api_access.h's rows in
+// the route table, and the broker's own checks). The control socket's peers are let in by the file's permissions and may do
+// everything. What is ours and not RabbitMQ's, made for leveretctl, is to be had there only (API_CONTROL, api_only).
 #pragma once
 
 #include <jansson.h>
@@ -15,34 +17,79 @@
 #include "src/base/worker.h"
 #include "src/broker/json.h"
 #include "src/broker/session.h"
+#include "src/management/api_out.h"
+#include "src/management/api_query.h"
 
-// LIMIT: path segments of a request, bytes of a request's body.
-enum { API_SEGMENTS_MAX = 12, API_BODY_MAX = 16 * 1024 * 1024 };
+// LIMIT: bytes of a request's body on the control socket (over TCP: management.http.max_body_size), bytes of one that is refused
+// anyway and only read to be polite.
+enum { API_BODY_MAX = 16 * 1024 * 1024, API_BODY_DISCARD_MAX = 1024 * 1024 };
 
-enum api_method { API_GET = 1, API_PUT = 2, API_POST = 4, API_DELETE = 8 };
-enum { API_CONTROL = 16 }; // in api_route.methods: over the control socket alone, a 404 elsewhere
+enum api_method {
+    API_GET = 1,
+    API_PUT = 2,
+    API_POST = 4,
+    API_DELETE = 8,
+    API_CONTROL = 16,     // in api_route.methods: over the control socket alone, a 404 elsewhere
+    API_OPTIONS_ASK = 32, // in api_request.method: answered by the router
+};
+
+// Who may use a route. The least known is the strictest, so that a row that says nothing is safe.
+enum api_access {
+    API_FOR_ADMINISTRATOR,
+    API_FOR_POLICYMAKER, // or administrator
+    API_FOR_MONITORING,  // or administrator
+    API_FOR_MANAGEMENT,  // any of the four tags
+    API_FOR_ALL,         // without a log-in
+};
+
+// ?lengths_age=60&lengths_incr=5: how far back histories are wanted, and in which steps; step 0: not.
+enum api_range_kind {
+    API_RANGE_LENGTHS,
+    API_RANGE_MESSAGES,
+    API_RANGE_DATA,
+    API_RANGE_NODE,
+    API_RANGE_COUNT
+};
+struct api_range {
+    uint32_t age_s, step_s;
+};
 
 struct api_server;
 struct api_dry_run;
 void api_dry_run_free(struct api_dry_run *d); // accepts NULL
+struct api_channel;
+struct api_list;
 
 struct api_request {
     struct api_server *server;
     void *connection; // the HTTP library's
     struct list node; // api_server.requests
     enum api_method method;
-    char *path; // heap; segments point into it, percent-decoded in place
-    struct slice segments[API_SEGMENTS_MAX];
-    size_t segment_count;
+    char *uri; // heap; the query's slices point into it
+    struct api_query query;
+    const struct api_route *route;
     struct buf body;
-    json_t *json;    // body parsed: an object; NULL: no body
-    bool is_control; // it came over the control socket
-    bool is_begun;   // its headers were seen
-    bool is_handled; // the handler was called
+    size_t body_seen;  // bytes that came, kept or not
+    uint64_t begun_ns; // monotonic: when its headers were there
+    json_t *json;      // body parsed: an object; NULL: no body
+    char *user;        // heap: who asks; NULL: the control socket, or nobody yet
+    uint32_t tags;     // enum user_tag
+    bool is_control;   // it came over the control socket
+    bool is_head;      // only the headers of the answer are wanted
+    bool is_begun;     // its headers were seen
+    bool is_handled;   // the handler was called, or the request refused
     bool is_suspended;
     bool is_answered;
-    unsigned status;                             // HTTP status of the answer
-    struct buf out;                              // body of the answer
+    unsigned status; // HTTP status of the answer
+    struct buf out;  // body of the answer; of a stream: what is to be sent next
+    size_t out_at;   // of a stream: how much of it was sent
+    void (*produce)(
+        struct api_request *r); // of a stream: makes more of it; NULL: no stream, or it is complete
+    bool is_stream;
+    bool is_producing;                           // inside or behind `produce`, until api_stream_ready
+    struct buf gathering;                        // what workers have answered
+    struct api_range ranges[API_RANGE_COUNT];    // api_take_ranges
+    struct broker_listed listed_only;            // api_gather_workers
     bool has_failed;                             // a part of a gathered answer is missing
     unsigned pending;                            // answers that a gathering handler still waits for
     void (*gathered)(struct api_request *r);     // called when `pending` comes to 0
@@ -52,33 +99,62 @@ struct api_request {
     struct api_exchange_counts *exchange_counts; // the same: of a list of exchanges
     size_t exchange_count;
     struct api_dry_run *dry_run; // the same: of a route
+    void *state;                 // a handler's own, freed with the request by:
+    void (*state_free)(void *state);
+    struct api_channel *channel; // api_session.c
     int64_t message_count;       // answered as X-Message-Count: what a deleted queue held; -1: not said
+    char *location;              // heap: answered as Location; NULL: none
+    char *allow;                 // heap or NULL: answered as Allow
+    char *cookie;                // heap or NULL: answered as Set-Cookie
 };
 
 typedef void (*api_handler)(struct api_request *r);
 
 struct api_route {
     unsigned methods;    // enum api_method, API_CONTROL
-    const char *pattern; // "/api/users/*": a '*' is one segment
+    const char *pattern; // "/api/users/*": a '*' is one segment that is not empty, a '?' one that may be
     api_handler handler;
+    enum api_access access;
+    // The segment that names a vhost, which has to exist, and on which who asks needs a permission; 0: none.
+    unsigned vhost_segment;
 };
 
 // The tables of the parts, ended by a route without pattern.
-extern const struct api_route api_routes_access[];   // users, vhosts, permissions
-extern const struct api_route api_routes_limits[];   // limits of vhosts and users
-extern const struct api_route api_routes_counters[]; // reasons
-extern const struct api_route api_routes_dry_run[];  // where a message would go
-extern const struct api_route api_routes_objects[];  // queues, exchanges, bindings
-extern const struct api_route api_routes_policies[]; // policies, operator policies
-extern const struct api_route api_routes_live[];     // connections, channels, consumers
-extern const struct api_route api_routes_node[];     // overview, nodes, control of the process
-extern const struct api_route api_routes_health[];   // health checks
+extern const struct api_route api_routes_users[];      // users, permissions
+extern const struct api_route api_routes_limits[];     // limits of vhosts and users
+extern const struct api_route api_routes_counters[];   // reasons
+extern const struct api_route api_routes_dry_run[];    // where a message would go
+extern const struct api_route api_routes_policies[];   // policies, operator policies
+extern const struct api_route api_routes_vhosts[];     // vhosts
+extern const struct api_route api_routes_queues[];     // queues
+extern const struct api_route api_routes_exchanges[];  // exchanges
+extern const struct api_route api_routes_bindings[];   // bindings
+extern const struct api_route api_routes_messages[];   // publish, get, purge
+extern const struct api_route api_routes_live[];       // connections, channels, consumers
+extern const struct api_route api_routes_parameters[]; // parameters, global parameters
+extern const struct api_route api_routes_node[];       // overview, nodes, control of the process
+extern const struct api_route api_routes_health[];     // health checks
+extern const struct api_route api_routes_other[];      // whoami, login, extensions, feature flags …
 
-// Splits the path at '/' and decodes each segment in place. False: more segments than any route has.
-LV_MUST_USE bool api_split_path(struct api_request *r);
-// Parses the body and calls the handler, or answers: 400, 404, 405.
+// Finds the route of r->query and r->method: r->route, or answers: 404, 405, OPTIONS. True: found.
+LV_MUST_USE bool api_find_route(struct api_request *r);
+// May r->user use r->route? False after answering 401.
+LV_MUST_USE bool api_check_access(struct api_request *r);
+// Parses the body and calls the handler, or answers 400.
 void api_dispatch(struct api_request *r);
-bool api_is_unix_socket(int fd); // such a connection came over the control socket
+void api_login(struct api_request *r); // POST /api/login: the one whose body is a form
+
+static inline struct slice
+api_segment(const struct api_request *r, size_t index)
+{
+    return index < r->query.segment_count ? r->query.segments[index] : SLICE_EMPTY;
+}
+
+static inline size_t
+api_segment_count(const struct api_request *r)
+{
+    return r->query.segment_count;
+}
 
 // --- answering ----------------------------------------------------------------------------------------------------------------
 
@@ -87,9 +163,19 @@ void api_reply(struct api_request *r, unsigned status);
 // {"error":…,"reason":…} as RabbitMQ writes it; error is the status' own word ("bad_request", "Object Not Found" …).
 void api_error(struct api_request *r, unsigned status, const char *error, const char *fmt, ...)
     LV_PRINTF(4, 5);
+// 400 {"error":"bad_request","reason":[word, value]}. Takes the value over.
+void api_bad_value(struct api_request *r, const char *word, json_t *value);
+void api_key_missing(struct api_request *r, const char *key); // 400 "[{key_missing,KEY}]"
 void api_not_found(struct api_request *r); // 404 {"error":"Object Not Found","reason":"Not Found"}
-// A fault as an HTTP error: 404 to 404, 403 to 401, 405/406 to 400, others 500; the text without its code's name.
+void api_no_memory(struct api_request *r); // 500
+// A fault as an HTTP error, as RabbitMQ does it where it declares and deletes: 404 to 404, 403 to 401, others 400 with the text
+// without its code's name; 541 and 506 to 500.
 void api_fault(struct api_request *r, const struct fault *f);
+// Answers 200 with what `produce` makes: called whenever r->out was sent, it appends some more, now or later, and says so by
+// api_stream_ready; when there is no more it sets r->produce to NULL before that. After the first byte there is no way to an error:
+// a stream that cannot go on sets r->has_failed and is cut off.
+void api_stream(struct api_request *r, void (*produce)(struct api_request *r));
+void api_stream_ready(struct api_request *r);
 
 // --- input --------------------------------------------------------------------------------------------------------------------
 
@@ -97,6 +183,12 @@ void api_fault(struct api_request *r, const struct fault *f);
 bool api_string(const struct api_request *r, const char *key, struct slice *ret);
 bool api_bool(const struct api_request *r, const char *key, bool *ret);
 bool api_int(const struct api_request *r, const char *key, int64_t *ret);
+// As RabbitMQ takes it: true, false, or these as text; *ret stays when it is absent. False after answering 400.
+LV_MUST_USE bool api_take_bool(struct api_request *r, const char *key, bool *ret);
+// A string that has to be there; false after answering 400.
+LV_MUST_USE bool api_take_string(struct api_request *r, const char *key, struct slice *ret);
+// "arguments" as a field table at the end of `out`; false after answering 400.
+LV_MUST_USE bool api_take_arguments(struct api_request *r, struct buf *out);
 // A flag of the body ("if-unused": true) or of the query (?if-unused=true).
 bool api_flag(const struct api_request *r, const char *key);
 // "only" of the body (ours, for leveretctl): "new" or "existing", as change flags; 0: neither. False after answering 400: it did
@@ -108,43 +200,63 @@ bool api_tags(const struct api_request *r, struct buf *out);
 LV_MUST_USE int api_table(const json_t *object, struct buf *out);
 // The vhost named by a segment in the adopted topology; NULL after answering 404.
 const struct vhost *api_vhost(struct api_request *r, size_t segment);
+const struct topology *api_topology(const struct api_request *r);
+struct slice api_user(const struct api_request *r); // "" on the control socket
+// May who asks see what is in this vhost?
+bool api_may_see_vhost(const struct api_request *r, struct slice vhost);
+bool api_is_administrator(const struct api_request *r); // or the control socket
+bool api_is_monitor(const struct api_request *r);       // monitoring, administrator or the control socket
 
-// --- lists ----------------------------------------------------------------------------------------------------------------------
+// Members of "limits".
+void api_put_vhost_limits(struct api_out *o, const struct vhost *v);
+void api_put_user_limits(struct api_out *o, const struct user *u);
 
-typedef int (*api_compare_fn)(const void *, const void *);
-typedef void (*api_put_fn)(struct buf *out, const void *item);
-// Writes the values of a map, in order, as one JSON array, and answers. `wanted` NULL: all.
-void api_reply_sorted(struct api_request *r, const struct pmap *map, api_compare_fn compare, api_put_fn put,
-                      bool (*wanted)(struct api_request *, const void *));
-int api_compare_users(const void *a, const void *b); // of pointers to struct user, by name
-int api_compare_vhosts(const void *a, const void *b);
-// Members of "limits", without a comma at the end.
-void api_put_vhost_limits(struct buf *out, const struct vhost *v);
-void api_put_user_limits(struct buf *out, const struct user *u);
-
-// After api_gather_workers(LIST_COUNTERS): what is counted by exchange, in order of ids (heap); and by vhost.
+// After api_gather_workers(LIST_COUNTERS): what is counted by exchange, in order of ids (heap).
 struct api_exchange_counts {
     uint64_t id, in, out;
 };
 LV_MUST_USE int api_exchange_counts_take(struct api_request *r, struct api_exchange_counts **ret,
                                          size_t *ret_count);
-json_t *api_vhost_counts_take(const struct api_request *r);
-// A comma and "message_stats"; nothing where nothing was counted.
-void api_put_exchange_counts(struct buf *out, const struct api_exchange_counts *all, size_t count,
-                             uint64_t id);
-void api_put_vhost_counts(struct buf *out, const json_t *counts, const struct vhost *v);
+// "message_stats"; nothing where nothing was counted.
+void api_put_exchange_counts(struct api_request *r, struct api_out *o, uint64_t id);
 
 // --- asynchronous work --------------------------------------------------------------------------------------------------------
 
 // Submits a topology change. Its answer: 201 when something was created, otherwise 204; or the fault.
 void api_change(struct api_request *r, struct topology_request *args);
-// Runs broker_list on every worker and answers with one JSON array.
-void api_list_workers(struct api_request *r, enum broker_listing what);
-// The same, but `listed` is called with the array parsed in r->parsed (-LE_NOMEM is answered for the handler).
-void api_gather_workers(struct api_request *r, enum broker_listing what,
+// The same with another answer: `done` owns the change (topology_request_free).
+void api_change_then(struct api_request *r, struct topology_request *args,
+                     void (*done)(struct topology_request *change));
+// Calls `ask` on every worker with `order` copied (at most three pointers' worth); each appends to `part`; when
+// all have answered r->gathering holds their parts one after the other, and r->gathered is called.
+typedef void (*api_ask_fn)(struct worker *w, const void *order, struct buf *part);
+void api_ask_workers(struct api_request *r, api_ask_fn ask, const void *order, size_t size);
+// Runs broker_list_only on every worker; `listed` is called with the array parsed in r->parsed (-LE_NOMEM is answered for the handler).
+void api_gather_workers(struct api_request *r, enum broker_listing what, const struct broker_listed *only,
                         void (*listed)(struct api_request *r));
-// Answers with a JSON value, which stays the caller's.
+// Answers with a JSON value, which stays the caller's; columns of the query count.
 void api_reply_json(struct api_request *r, unsigned status, const json_t *value);
+void api_put_tags(struct api_out *o, const char *key, struct slice tags); // "a, b" as an array
+void api_put_cluster_name(const struct api_request *r, struct api_out *o, const char *key);
+// A writer for one object or array as the whole answer, with the query's columns; then api_reply. False after answering 400.
+struct api_answer {
+    struct api_columns columns;
+    struct api_out out;
+};
+LV_MUST_USE bool api_answer_begin(struct api_request *r, struct api_answer *a);
 // Counts one more answer to come; api_gather_done takes it off and calls r->gathered at the last.
 void api_gather_add(struct api_request *r);
 void api_gather_done(struct api_request *r);
+
+// --- the session layer (api_session.c) ------------------------------------------------------------------------------------------
+
+// A client and a session of who asks, for one request: every check is the one that AMQP clients meet.
+// Opens them; false after answering. `done` gets the answer of each ASYNC method; it must end in api_channel_close.
+LV_MUST_USE bool api_channel_open(struct api_request *r, struct slice vhost,
+                                  void (*done)(struct api_request *r, const struct session_result *result));
+struct session *api_channel_session(const struct api_request *r);
+struct client *api_channel_client(const struct api_request *r);
+bool api_channel_was_returned(const struct api_request *r); // the last publish found no queue
+void api_channel_close(struct api_request *r);              // harmless when none is open
+// A `done` for api_channel_open: 204, or the fault.
+void api_channel_answer(struct api_request *r, const struct session_result *result);

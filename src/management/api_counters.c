@@ -1,5 +1,4 @@
-// api_counters.c: what the workers count (src/broker/counters.h, reasons.h), summed: /api/reasons, and the message_stats of exchanges,
-// virtual hosts and the node.
+// api_counters.c: what the workers count (src/broker/counters.h, reasons.h), summed: /api/reasons, and the message_stats of exchanges.
 //
 // Happy path: every worker lists its counters (LIST_COUNTERS) → their objects are added up, member by member → what asked for them
 // goes on. Nothing is kept between requests.
@@ -8,6 +7,7 @@
 
 #include "src/base/mem.h"
 #include "src/management/api.h"
+#include "src/management/api_stats.h"
 #include "src/management/http_server.h"
 
 static void
@@ -96,63 +96,20 @@ api_exchange_counts_take(struct api_request *r, struct api_exchange_counts **ret
 }
 
 void
-api_put_exchange_counts(struct buf *out, const struct api_exchange_counts *all, size_t count, uint64_t id)
+api_put_exchange_counts(struct api_request *r, struct api_out *o, uint64_t id)
 {
     const struct api_exchange_counts key = {.id = id};
     const struct api_exchange_counts *x =
-        count > 0 ? bsearch(&key, all, count, sizeof *all, compare_counts) : NULL;
-    if (x != NULL) // RabbitMQ shows none either where nothing was published
-        buf_printf(out, ",\"message_stats\":{\"publish_in\":%llu,\"publish_out\":%llu}",
-                   (unsigned long long)x->in, (unsigned long long)x->out);
-}
-
-// --- message_stats of virtual hosts ---------------------------------------------------------------------------------------------
-
-static void
-id_text(char text[static 24], uint64_t id)
-{
-    snprintf(text, 24, "%llu", (unsigned long long)id);
-}
-
-json_t *
-api_vhost_counts_take(const struct api_request *r)
-{
-    json_t *by_id = json_object();
-    for (size_t i = 0; i < json_array_size(r->parsed); i++) {
-        const json_t *vhosts = json_object_get(json_array_get(r->parsed, i), "vhosts");
-        for (size_t j = 0; j < json_array_size(vhosts); j++) {
-            const json_t *one = json_array_get(vhosts, j);
-            char id[24];
-            id_text(id, (uint64_t)json_integer_value(json_object_get(one, "id")));
-            json_t *sums = json_object_get(by_id, id);
-            if (sums == NULL) {
-                sums = json_object();
-                json_object_set_new(by_id, id, sums);
-            }
-            add_numbers(sums, one);
-        }
-    }
-    return by_id;
-}
-
-void
-api_put_vhost_counts(struct buf *out, const json_t *by_id, const struct vhost *v)
-{
-    char id[24];
-    const char *key;
-    json_t *value;
-    id_text(id, v->id);
-    json_t *sums = json_object_get(by_id, id);
-    if (sums == NULL)
-        return;
-    buf_append_str(out, ",\"message_stats\":{");
-    json_object_foreach(sums, key, value)
-    {
-        if (strcmp(key, "id") != 0)
-            json_put_member_int(out, key, json_integer_value(value));
-    }
-    json_drop_comma(out);
-    buf_append_u8(out, '}');
+        r->exchange_count > 0
+            ? bsearch(&key, r->exchange_counts, r->exchange_count, sizeof *r->exchange_counts, compare_counts)
+            : NULL;
+    if (x == NULL)
+        return; // RabbitMQ shows none either where nothing was published
+    struct api_sampled none = {.kind = API_RANGE_MESSAGES};
+    api_out_object(o, "message_stats");
+    api_put_sampled(r, o, "publish_in", (int64_t)x->in, &none);
+    api_put_sampled(r, o, "publish_out", (int64_t)x->out, &none);
+    api_out_end(o);
 }
 
 // --- reasons --------------------------------------------------------------------------------------------------------------------
@@ -223,17 +180,17 @@ sorted_by_time(const json_t *entries)
 }
 
 static bool
-is_wanted(const json_t *entry, const char *key, const char *value)
+is_wanted(const json_t *entry, const char *key, struct slice value)
 {
     const char *text = json_string_value(json_object_get(entry, key));
-    return value == NULL || (text != NULL && strcmp(text, value) == 0);
+    return value.ptr == NULL || (text != NULL && slice_eq_str(value, text));
 }
 
 // ?vhost=V&kind=K narrow it down.
 static void
 drop_unwanted(struct api_request *r, json_t *entries)
 {
-    const char *vhost = http_query(r, "vhost"), *kind = http_query(r, "kind");
+    struct slice vhost = api_query_find(&r->query, "vhost"), kind = api_query_find(&r->query, "kind");
     for (size_t i = json_array_size(entries); i-- > 0;) {
         const json_t *entry = json_array_get(entries, i);
         if (!is_wanted(entry, "vhost", vhost) || !is_wanted(entry, "kind", kind))
@@ -263,7 +220,7 @@ counters_listed(struct api_request *r)
 {
     r->kept = r->parsed;
     r->parsed = NULL;
-    api_gather_workers(r, LIST_REASONS, reasons_listed);
+    api_gather_workers(r, LIST_REASONS, &(struct broker_listed){0}, reasons_listed);
 }
 
 // GET /api/reasons (ours): {"totals":{kind: n}, "channel_errors":{code: n}, "connection_errors":{code: n}, "global":{…},
@@ -271,10 +228,10 @@ counters_listed(struct api_request *r)
 static void
 get_reasons(struct api_request *r)
 {
-    api_gather_workers(r, LIST_COUNTERS, counters_listed);
+    api_gather_workers(r, LIST_COUNTERS, &(struct broker_listed){0}, counters_listed);
 }
 
 const struct api_route api_routes_counters[] = {
-    {API_GET, "/api/reasons", get_reasons},
-    {0, NULL, NULL},
+    {API_GET, "/api/reasons", get_reasons, API_FOR_MONITORING, 0},
+    {0, NULL, NULL, 0, 0},
 };

@@ -133,10 +133,7 @@ static struct slice
 text_of(const struct api_request *r, const char *key)
 {
     struct slice text = SLICE_EMPTY;
-    const char *query = http_query(r, key);
-    if (!api_string(r, key, &text) && query != NULL)
-        text = slice_str(query);
-    return text;
+    return api_string(r, key, &text) ? text : api_query_find(&r->query, key);
 }
 
 static struct slice
@@ -151,7 +148,7 @@ think(struct api_request *r, struct buf *headers)
 {
     const json_t *properties = json_object_get(r->json, "properties");
     const json_t *given = json_object_get(properties, "headers");
-    struct slice exchange = r->segments[3];
+    struct slice exchange = api_segment(r, 3);
     if (given == NULL)
         given = json_object_get(r->json, "headers");
     if (api_table(given, headers) != 0) {
@@ -159,7 +156,7 @@ think(struct api_request *r, struct buf *headers)
         return false;
     }
     struct dry_run_args args = {
-        .vhost = r->segments[2],
+        .vhost = api_segment(r, 2),
         .exchange = slice_eq_str(exchange, "amq.default") ? SLICE_EMPTY : exchange,
         .key = text_of(r, "routing_key"),
         .props = {.flags = AMQP_PROP_HEADERS,
@@ -169,6 +166,9 @@ think(struct api_request *r, struct buf *headers)
         .user = text_of(r, "user"),
         .is_mandatory = api_flag(r, "mandatory"),
     };
+    // Only administrators learn what another user may do.
+    if (!api_is_administrator(r))
+        args.user = api_user(r);
     if (args.key.len > UINT8_MAX) {
         api_error(r, 400, "bad_request", "a routing key has at most 255 bytes");
         return false;
@@ -204,6 +204,6 @@ get_route(struct api_request *r)
 }
 
 const struct api_route api_routes_dry_run[] = {
-    {API_GET | API_POST, "/api/exchanges/*/*/route", get_route},
-    {0, NULL, NULL},
+    {API_GET | API_POST, "/api/exchanges/*/*/route", get_route, API_FOR_MANAGEMENT, 2},
+    {0, NULL, NULL, 0, 0},
 };

@@ -29,8 +29,8 @@ get_alarms(struct api_request *r)
         reply_ok(r);
         return;
     }
-    put_failed(r, slice_eq_str(r->segments[3], "alarms") ? "There are alarms in effect in the cluster"
-                                                         : "There are alarms in effect on the node");
+    put_failed(r, slice_eq_str(api_segment(r, 3), "alarms") ? "There are alarms in effect in the cluster"
+                                                            : "There are alarms in effect on the node");
     buf_append_str(&r->out, "\"alarms\":[");
     for (int i = 0; i < 2; i++) {
         if (!(i == 0 ? resources.has_memory_alarm : resources.has_disk_alarm))
@@ -97,7 +97,7 @@ reply_listener(struct api_request *r, const char *key, const char *plural, json_
 static void
 get_port_listener(struct api_request *r)
 {
-    struct slice text = r->segments[4];
+    struct slice text = api_segment(r, 4);
     int64_t port = text.len == 0 || text.len > 5 ? -1 : 0;
     for (size_t i = 0; i < text.len && port >= 0; i++)
         port = text.ptr[i] >= '0' && text.ptr[i] <= '9' ? port * 10 + (text.ptr[i] - '0') : -1;
@@ -110,7 +110,7 @@ get_port_listener(struct api_request *r)
 static void
 get_protocol_listener(struct api_request *r)
 {
-    struct slice name = r->segments[4];
+    struct slice name = api_segment(r, 4);
     // RabbitMQ has one listener for both versions of AMQP, and several names for it.
     if (slice_eq_str(name, "amqp091") || slice_eq_str(name, "amqp10"))
         name = SLICE_LIT("amqp");
@@ -137,13 +137,66 @@ get_critical(struct api_request *r)
     api_reply(r, 200);
 }
 
+// GET …/certificate-expiration/N/UNIT: there are no certificates that could expire.
+static void
+get_certificates(struct api_request *r)
+{
+    static const char *const units[] = {"days", "weeks", "months", "years"};
+    struct slice number = api_segment(r, 4), unit = api_segment(r, 5);
+    bool is_unit = false, is_number = number.len > 0 && number.len < 10;
+    for (size_t i = 0; i < number.len; i++)
+        is_number &= number.ptr[i] >= '0' && number.ptr[i] <= '9';
+    for (size_t i = 0; i < LV_ARRAY_LEN(units); i++)
+        is_unit |= slice_eq_str(unit, units[i]);
+    if (!is_unit)
+        api_error(r, 400, "bad_request",
+                  "Time unit not recognised. Supported units: days, weeks, months, years.");
+    else if (!is_number)
+        api_error(r, 400, "bad_request", "Invalid expiration value.");
+    else
+        reply_ok(r);
+}
+
+// 4.x: is the node up, and does it take clients?
+static void
+get_in_service(struct api_request *r)
+{
+    const struct api_node *n = http_server_node(r->server);
+    struct api_resources resources = {.is_running = true};
+    if (n->resources != NULL)
+        n->resources(n->ctx, &resources);
+    if (resources.is_running) {
+        reply_ok(r);
+        return;
+    }
+    put_failed(r, "the node is starting or stopping");
+    json_drop_comma(&r->out);
+    buf_append_u8(&r->out, '}');
+    api_reply(r, 503);
+}
+
+// GET /api/healthchecks/node[/N], older
+static void
+get_node_check(struct api_request *r)
+{
+    if (api_segment_count(r) == 4 && !slice_eq_str(api_segment(r, 3), http_server_node(r->server)->node_name))
+        api_not_found(r);
+    else
+        get_in_service(r);
+}
+
 const struct api_route api_routes_health[] = {
-    {API_GET, "/api/health/checks/alarms", get_alarms},
-    {API_GET, "/api/health/checks/local-alarms", get_alarms},
-    {API_GET, "/api/health/checks/port-listener/*", get_port_listener},
-    {API_GET, "/api/health/checks/protocol-listener/*", get_protocol_listener},
-    {API_GET, "/api/health/checks/virtual-hosts", get_virtual_hosts},
-    {API_GET, "/api/health/checks/node-is-mirror-sync-critical", get_critical},
-    {API_GET, "/api/health/checks/node-is-quorum-critical", get_critical},
-    {0, NULL, NULL},
+    {API_GET, "/api/health/checks/alarms", get_alarms, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/local-alarms", get_alarms, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/port-listener/*", get_port_listener, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/protocol-listener/*", get_protocol_listener, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/certificate-expiration/*/*", get_certificates, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/virtual-hosts", get_virtual_hosts, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/node-is-mirror-sync-critical", get_critical, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/node-is-quorum-critical", get_critical, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/is-in-service", get_in_service, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/health/checks/ready-to-serve-clients", get_in_service, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/healthchecks/node", get_node_check, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/healthchecks/node/*", get_node_check, API_FOR_MANAGEMENT, 0},
+    {0, NULL, NULL, 0, 0},
 };

@@ -1,159 +1,127 @@
-// api_limits.c: limits of virtual hosts and users over the HTTP API, with RabbitMQ's texts; and the sorted walks that the lists of users,
-// virtual hosts and their limits share.
+// api_limits.c: limits of virtual hosts and users over the HTTP API, with RabbitMQ's texts.
 //
 // max-publish-rate and max-publish-bytes-rate are ours: messages, and bytes of their bodies, a second (src/broker/rate.h).
 #include <limits.h>
-#include <stdlib.h>
 
 #include "src/base/mem.h"
-#include "src/management/api.h"
+#include "src/management/api_list.h"
 #include "src/management/http_server.h"
 
 static const struct topology *
 topology_now(struct api_request *r)
 {
-    return topology_of(http_server_worker(r->server));
-}
-
-// --- sorted walks -------------------------------------------------------------------------------------------------------------
-
-struct collected {
-    const void **items;
-    size_t count, cap;
-};
-
-static bool
-collect(void *value, void *ctx)
-{
-    struct collected *c = ctx;
-    if (c->count < c->cap)
-        c->items[c->count++] = value;
-    return true;
-}
-
-void
-api_reply_sorted(struct api_request *r, const struct pmap *map, api_compare_fn compare, api_put_fn put,
-                 bool (*wanted)(struct api_request *, const void *))
-{
-    struct collected c = {.items = mem_alloc((size_t)(map->count + 1) * sizeof(void *)),
-                          .cap = (size_t)map->count};
-    if (c.items == NULL) {
-        api_error(r, 500, "internal_error", "out of memory");
-        return;
-    }
-    pmap_each(map, collect, &c);
-    qsort(c.items, c.count, sizeof(void *), compare);
-    buf_append_u8(&r->out, '[');
-    for (size_t i = 0; i < c.count; i++) {
-        if (wanted != NULL && !wanted(r, c.items[i]))
-            continue;
-        put(&r->out, c.items[i]);
-        buf_append_u8(&r->out, ',');
-    }
-    json_drop_comma(&r->out);
-    buf_append_u8(&r->out, ']');
-    mem_free(c.items);
-    api_reply(r, 200);
-}
-
-int
-api_compare_users(const void *a, const void *b)
-{
-    return slice_cmp((*(const struct user *const *)a)->name, (*(const struct user *const *)b)->name);
-}
-
-int
-api_compare_vhosts(const void *a, const void *b)
-{
-    return slice_cmp((*(const struct vhost *const *)a)->name, (*(const struct vhost *const *)b)->name);
+    return api_topology(r);
 }
 
 // --- what is set ----------------------------------------------------------------------------------------------------------------
 
 static void
-put_limit(struct buf *out, const char *name, int64_t limit)
+put_limit(struct api_out *o, const char *name, int64_t limit)
 {
     if (limit >= 0)
-        json_put_member_int(out, name, limit);
+        api_out_int(o, name, limit);
 }
 
 static void
-put_rates(struct buf *out, const struct rate_limit *rate)
+put_rates(struct api_out *o, const struct rate_limit *rate)
 {
-    put_limit(out, "max-publish-rate", rate->messages);
-    put_limit(out, "max-publish-bytes-rate", rate->bytes);
-    json_drop_comma(out);
+    put_limit(o, "max-publish-rate", rate->messages);
+    put_limit(o, "max-publish-bytes-rate", rate->bytes);
 }
 
 void
-api_put_vhost_limits(struct buf *out, const struct vhost *v)
+api_put_vhost_limits(struct api_out *o, const struct vhost *v)
 {
-    put_limit(out, "max-connections", v->max_connections);
-    put_limit(out, "max-queues", v->max_queues);
-    put_rates(out, &v->rate);
+    put_limit(o, "max-connections", v->max_connections);
+    put_limit(o, "max-queues", v->max_queues);
+    put_rates(o, &v->rate);
 }
 
 void
-api_put_user_limits(struct buf *out, const struct user *u)
+api_put_user_limits(struct api_out *o, const struct user *u)
 {
-    put_limit(out, "max-connections", u->max_connections);
-    put_limit(out, "max-channels", u->max_channels);
-    put_rates(out, &u->rate);
-}
-
-static void
-put_vhost_entry(struct buf *out, const void *item)
-{
-    const struct vhost *v = item;
-    buf_append_u8(out, '{');
-    json_put_member_string(out, "vhost", v->name);
-    buf_append_str(out, "\"value\":{");
-    api_put_vhost_limits(out, v);
-    buf_append_str(out, "}}");
-}
-
-static void
-put_user_entry(struct buf *out, const void *item)
-{
-    const struct user *u = item;
-    buf_append_u8(out, '{');
-    json_put_member_string(out, "user", u->name);
-    buf_append_str(out, "\"value\":{");
-    api_put_user_limits(out, u);
-    buf_append_str(out, "}}");
+    put_limit(o, "max-connections", u->max_connections);
+    put_limit(o, "max-channels", u->max_channels);
+    put_rates(o, &u->rate);
 }
 
 static bool
-is_limited_vhost(struct api_request *r, const void *item)
+put_vhost_entry(struct api_list *l, size_t i, struct api_out *o)
 {
-    const struct vhost *v = item;
-    return (v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate)) &&
-           (r->segment_count == 2 || slice_eq(v->name, r->segments[2]));
+    const struct vhost *v = topology_vhost(api_topology(l->request), l->batch[i].name);
+    if (v == NULL)
+        return false;
+    api_out_object(o, NULL);
+    api_out_slice(o, "vhost", v->name);
+    api_out_object(o, "value");
+    api_put_vhost_limits(o, v);
+    api_out_end(o);
+    api_out_end(o);
+    return true;
 }
 
 static bool
-is_limited_user(struct api_request *r, const void *item)
+put_user_entry(struct api_list *l, size_t i, struct api_out *o)
 {
-    const struct user *u = item;
-    return (u->max_connections >= 0 || u->max_channels >= 0 || rate_is_limited(&u->rate)) &&
-           (r->segment_count == 2 || slice_eq(u->name, r->segments[2]));
+    const struct user *u = topology_user(api_topology(l->request), l->batch[i].name);
+    if (u == NULL)
+        return false;
+    api_out_object(o, NULL);
+    api_out_slice(o, "user", u->name);
+    api_out_object(o, "value");
+    api_put_user_limits(o, u);
+    api_out_end(o);
+    api_out_end(o);
+    return true;
 }
 
-// GET /api/vhost-limits[/VHOST]: those that have limits.
+// Those that have limits.
+static void
+collect_vhost_limits(struct api_list *l)
+{
+    struct pmap_iter it;
+    struct api_request *r = l->request;
+    pmap_iter_init(&it, &api_topology(r)->vhosts);
+    for (const struct vhost *v; (v = pmap_iter_next(&it)) != NULL;) {
+        if ((v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate)) &&
+            api_may_see_vhost(r, v->name) &&
+            (api_segment_count(r) == 2 || slice_eq(v->name, api_segment(r, 2))))
+            api_list_add(l, &(struct api_list_key){.name = v->name});
+    }
+    api_list_collected(l);
+}
+
+static void
+collect_user_limits(struct api_list *l)
+{
+    struct pmap_iter it;
+    struct api_request *r = l->request;
+    pmap_iter_init(&it, &api_topology(r)->users);
+    for (const struct user *u; (u = pmap_iter_next(&it)) != NULL;) {
+        if ((u->max_connections >= 0 || u->max_channels >= 0 || rate_is_limited(&u->rate)) &&
+            (api_segment_count(r) == 2 || slice_eq(u->name, api_segment(r, 2))))
+            api_list_add(l, &(struct api_list_key){.name = u->name});
+    }
+    api_list_collected(l);
+}
+
+static const struct api_list_source vhost_limits = {.collect = collect_vhost_limits, .put = put_vhost_entry};
+static const struct api_list_source user_limits = {.collect = collect_user_limits, .put = put_user_entry};
+
 static void
 get_vhost_limits(struct api_request *r)
 {
-    if (r->segment_count == 2 || api_vhost(r, 2) != NULL)
-        api_reply_sorted(r, &topology_now(r)->vhosts, api_compare_vhosts, put_vhost_entry, is_limited_vhost);
+    if (api_segment_count(r) == 2 || api_vhost(r, 2) != NULL)
+        api_list(r, &vhost_limits);
 }
 
 static void
 get_user_limits(struct api_request *r)
 {
-    if (r->segment_count > 2 && topology_user(topology_now(r), r->segments[2]) == NULL)
+    if (api_segment_count(r) > 2 && topology_user(api_topology(r), api_segment(r, 2)) == NULL)
         api_not_found(r);
     else
-        api_reply_sorted(r, &topology_now(r)->users, api_compare_users, put_user_entry, is_limited_user);
+        api_list(r, &user_limits);
 }
 
 // --- changes --------------------------------------------------------------------------------------------------------------------
@@ -179,7 +147,7 @@ refuse_value(struct api_request *r, bool is_user, bool is_known)
 {
     struct buf text = BUF_INIT;
     const json_t *value = json_object_get(r->json, "value");
-    struct slice name = r->segments[3];
+    struct slice name = api_segment(r, 3);
     if (value == NULL) {
         api_error(r, 400, "bad_request", "[{key_missing,value}]");
         return;
@@ -208,7 +176,7 @@ refuse_name(struct api_request *r, bool is_user)
         return;
     }
     buf_append_str(&r->out, "{\"error\":\"bad_request\",\"reason\":[\"no_such_user\",");
-    json_put_string(&r->out, r->segments[2]);
+    json_put_string(&r->out, api_segment(r, 2));
     buf_append_str(&r->out, "]}");
     api_reply(r, 400);
 }
@@ -217,7 +185,7 @@ refuse_name(struct api_request *r, bool is_user)
 static void
 change_limit(struct api_request *r)
 {
-    bool is_user = slice_eq_str(r->segments[1], "user-limits");
+    bool is_user = slice_eq_str(api_segment(r, 1), "user-limits");
     const char *const names[2][4] = {
         {"max-connections", "max-queues", "max-publish-rate", "max-publish-bytes-rate"},
         {"max-connections", "max-channels", "max-publish-rate", "max-publish-bytes-rate"}};
@@ -225,8 +193,8 @@ change_limit(struct api_request *r)
     int64_t value = -1;
     const struct topology *t = topology_now(r);
     bool is_there =
-        is_user ? topology_user(t, r->segments[2]) != NULL : topology_vhost(t, r->segments[2]) != NULL;
-    while (which < 4 && !slice_eq_str(r->segments[3], names[is_user][which]))
+        is_user ? topology_user(t, api_segment(r, 2)) != NULL : topology_vhost(t, api_segment(r, 2)) != NULL;
+    while (which < 4 && !slice_eq_str(api_segment(r, 3), names[is_user][which]))
         which++;
     if (!is_there) {
         refuse_name(r, is_user);
@@ -243,7 +211,7 @@ change_limit(struct api_request *r)
     struct topology_request args = {
         .change = is_user ? CHANGE_USER_LIMITS : CHANGE_VHOST_LIMITS,
         .flags = which >= 2 ? CHANGE_RATE_LIMITS : 0,
-        .name = r->segments[2],
+        .name = api_segment(r, 2),
         .number = which % 2 == 0 ? value : INT64_MIN,
         .number2 = which % 2 == 0 ? INT64_MIN : value,
     };
@@ -251,11 +219,11 @@ change_limit(struct api_request *r)
 }
 
 const struct api_route api_routes_limits[] = {
-    {API_GET, "/api/vhost-limits", get_vhost_limits},
-    {API_GET, "/api/vhost-limits/*", get_vhost_limits},
-    {API_GET, "/api/user-limits", get_user_limits},
-    {API_GET, "/api/user-limits/*", get_user_limits},
-    {API_PUT | API_DELETE, "/api/vhost-limits/*/*", change_limit},
-    {API_PUT | API_DELETE, "/api/user-limits/*/*", change_limit},
-    {0, NULL, NULL},
+    {API_GET, "/api/vhost-limits", get_vhost_limits, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/vhost-limits/*", get_vhost_limits, API_FOR_MANAGEMENT, 2},
+    {API_GET, "/api/user-limits", get_user_limits, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/user-limits/*", get_user_limits, API_FOR_MANAGEMENT, 0},
+    {API_PUT | API_DELETE, "/api/vhost-limits/*/*", change_limit, API_FOR_ADMINISTRATOR, 0},
+    {API_PUT | API_DELETE, "/api/user-limits/*/*", change_limit, API_FOR_ADMINISTRATOR, 0},
+    {0, NULL, NULL, 0, 0},
 };

@@ -6,9 +6,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "amqp/listener.h"
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/management/api.h"
+#include "src/management/api_stats.h"
 #include "src/management/http_server.h"
 
 static struct api_resources
@@ -24,53 +26,147 @@ resources_of(struct api_request *r)
 // --- overview -----------------------------------------------------------------------------------------------------------------
 
 static void
-put_version(struct api_request *r, struct buf *out)
+put_version(struct api_request *r, struct api_out *o)
 {
     const struct api_node *n = http_server_node(r->server);
-    json_put_member_string(out, "rabbitmq_version", slice_str(n->product_version));
-    json_put_member_string(out, "management_version", slice_str(n->product_version));
-    json_put_member_string(out, "leveret_version", slice_str(LEVERET_VERSION));
+    api_out_str(o, "product_name", n->product_name);
+    api_out_str(o, "product_version", n->product_version);
+    api_out_str(o, "rabbitmq_version", n->product_version);
+    api_out_str(o, "management_version", n->product_version);
+    api_out_str(o, "leveret_version", LEVERET_VERSION);
 }
 
-// What GET /api/overview adds up over the topology and, from the workers, over connections and channels.
 static void
-put_object_totals(struct api_request *r, struct buf *out)
+put_named(struct api_out *o, const char *name, const char *description)
 {
-    const struct topology *t = topology_of(http_server_worker(r->server));
-    uint64_t queues = 0, exchanges = 0;
+    api_out_object(o, NULL);
+    api_out_str(o, "name", name);
+    api_out_str(o, "description", description);
+    api_out_bool(o, "enabled", true);
+    api_out_end(o);
+}
+
+static void
+put_exchange_types(struct api_out *o)
+{
+    static const char *const types[] = {"direct", "fanout", "headers", "topic"};
+    char description[80];
+    api_out_array(o, "exchange_types");
+    for (size_t i = 0; i < LV_ARRAY_LEN(types); i++) {
+        snprintf(description, sizeof description, "AMQP %s exchange, as per the AMQP specification",
+                 types[i]);
+        put_named(o, types[i], description);
+    }
+    api_out_end(o);
+}
+
+static void
+put_policies_of_samples(struct api_out *o)
+{
+    static const struct {
+        const char *name;
+        int ages[5];
+    } rows[] = {{"global", {600, 3600, 28800, 86400, 0}}, {"basic", {600, 3600, 0}}, {"detailed", {600, 0}}};
+    api_out_object(o, "sample_retention_policies");
+    for (size_t i = 0; i < LV_ARRAY_LEN(rows); i++) {
+        api_out_array(o, rows[i].name);
+        for (const int *age = rows[i].ages; *age != 0; age++)
+            api_out_int(o, NULL, *age);
+        api_out_end(o);
+    }
+    api_out_end(o);
+}
+
+static void
+put_text(struct api_out *o, const char *key, const char *text)
+{
+    json_t *value = text != NULL ? json_loads(text, 0, NULL) : NULL;
+    if (value == NULL)
+        value = json_array();
+    api_out_json(o, key, value);
+    json_decref(value);
+}
+
+// Of the vhosts that who asks may see.
+static struct api_object_counts
+count_objects(struct api_request *r)
+{
+    const struct topology *t = api_topology(r);
+    struct api_object_counts n = {.users = t->users.count};
     struct pmap_iter it;
     pmap_iter_init(&it, &t->vhosts);
     for (const struct vhost *v; (v = pmap_iter_next(&it)) != NULL;) {
-        queues += v->queues.count;
-        exchanges += v->exchanges.count;
+        if (!api_is_monitor(r) && !api_may_see_vhost(r, v->name))
+            continue;
+        n.queues += v->queues.count;
+        n.exchanges += v->exchanges.count;
+        n.vhosts++;
     }
-    buf_append_str(out, "\"object_totals\":{");
-    json_put_member_int(out, "queues", (int64_t)queues);
-    json_put_member_int(out, "exchanges", (int64_t)exchanges);
-    json_put_member_int(out, "vhosts", (int64_t)t->vhosts.count);
-    json_put_member_int(out, "users", (int64_t)t->users.count);
-    json_drop_comma(out);
-    buf_append_str(out, "},");
+    return n;
+}
+
+static void
+put_churn(struct api_request *r, struct api_out *o)
+{
+    const struct crew *crew = http_server_worker(r->server)->crew;
+    struct amqp_stats sum = {0}, s;
+    for (int i = 0; i < crew->n_workers; i++) {
+        amqp_worker_stats(crew->members[i], &s);
+        sum.accepted += s.accepted;
+        sum.closed += s.closed;
+        sum.channels_opened += s.channels_opened;
+        sum.channels_closed += s.channels_closed;
+    }
+    api_out_object(o, "churn_rates");
+    api_out_int(o, "connection_created", (int64_t)sum.accepted);
+    api_out_int(o, "connection_closed", (int64_t)sum.closed);
+    api_out_int(o, "channel_created", (int64_t)sum.channels_opened);
+    api_out_int(o, "channel_closed", (int64_t)sum.channels_closed);
+    api_out_end(o);
+}
+
+static void
+put_overview(struct api_request *r)
+{
+    const struct api_node *n = http_server_node(r->server);
+    const struct http_config *config = http_server_config(r->server);
+    struct worker *w = http_server_worker(r->server);
+    struct api_object_counts counts = count_objects(r);
+    struct api_answer a;
+    struct api_out *o = &a.out;
+    if (!api_answer_begin(r, &a))
+        return;
+    api_out_object(o, NULL);
+    put_version(r, o);
+    api_out_str(o, "rates_mode", config->has_rates ? "basic" : "none");
+    put_policies_of_samples(o);
+    put_exchange_types(o);
+    api_put_cluster_name(r, o, "cluster_name");
+    api_out_str(o, "node", n->node_name);
+    api_out_bool(o, "disable_stats", config->is_without_stats);
+    api_out_bool(o, "enable_queue_totals", config->has_queue_totals);
+    api_put_node_totals(r, o, &counts);
+    put_churn(r, o);
+    api_out_int(o, "statistics_db_event_queue", 0);
+    api_out_bool(o, "running", resources_of(r).is_running);
+    api_out_int(o, "start_time", http_server_started_ms(r->server) / 1000);
+    if (api_is_monitor(r)) {
+        api_out_str(o, "data_dir", n->data_dir);
+        api_out_int(o, "os_pid", (int64_t)getpid());
+        api_out_int(o, "workers", w->crew->n_workers);
+        api_out_int(o, "topology_version", (int64_t)topology_of(w)->version);
+        put_text(o, "listeners", n->listeners);
+        put_text(o, "contexts", n->contexts);
+    }
+    api_out_end(o);
+    api_reply(r, 200);
 }
 
 static void
 get_overview(struct api_request *r)
 {
-    const struct api_node *n = http_server_node(r->server);
-    struct worker *w = http_server_worker(r->server);
-    buf_append_u8(&r->out, '{');
-    json_put_member_string(&r->out, "node", slice_str(n->node_name));
-    json_put_member_string(&r->out, "cluster_name", slice_str(n->cluster_name));
-    put_version(r, &r->out);
-    json_put_member_bool(&r->out, "running", resources_of(r).is_running);
-    json_put_member_int(&r->out, "start_time", http_server_started_ms(r->server) / 1000);
-    json_put_member_string(&r->out, "data_dir", slice_str(n->data_dir));
-    json_put_member_int(&r->out, "os_pid", (int64_t)getpid());
-    json_put_member_int(&r->out, "workers", w->crew->n_workers);
-    json_put_member_int(&r->out, "topology_version", (int64_t)topology_of(w)->version);
-    put_object_totals(r, &r->out);
-    buf_printf(&r->out, "\"listeners\":%s}", n->listeners != NULL ? n->listeners : "[]");
-    api_reply(r, 200);
+    if (api_take_ranges(r))
+        api_take_totals(r, put_overview);
 }
 
 // --- nodes --------------------------------------------------------------------------------------------------------------------
@@ -103,24 +199,43 @@ count_entries(const char *path)
     return count;
 }
 
+static int64_t
+count_sockets(struct api_request *r)
+{
+    const struct crew *crew = http_server_worker(r->server)->crew;
+    int64_t count = 0;
+    for (int i = 0; i < crew->n_workers; i++)
+        count += amqp_worker_load(crew->members[i]);
+    return count;
+}
+
 // Resident memory, and what of it is messages.
 static void
-put_memory(struct api_request *r, struct buf *out)
+put_memory(struct api_request *r, struct api_out *o, bool is_relative)
 {
     const struct crew *crew = http_server_worker(r->server)->crew;
     uint64_t used = resident_bytes(), messages = 0;
     for (int i = 0; i < crew->n_workers; i++)
         messages += queue_worker_message_bytes(crew->members[i]);
-    json_put_member_int(out, "mem_used", (int64_t)used);
-    buf_append_str(out, "\"memory\":{");
-    json_put_member_int(out, "messages", (int64_t)messages);
-    json_put_member_int(out, "other", (int64_t)(used - LV_MIN(used, messages)));
-    json_drop_comma(out);
-    buf_append_str(out, "},");
+    messages = LV_MIN(messages, used);
+    uint64_t unit = is_relative ? LV_MAX(used / 100, UINT64_C(1)) : 1;
+    api_out_object(o, "memory");
+    api_out_int(o, "messages", (int64_t)(messages / unit));
+    api_out_int(o, "other", (int64_t)((used - messages) / unit));
+    if (is_relative) {
+        api_out_int(o, "total", 100);
+    } else {
+        api_out_str(o, "strategy", "rss");
+        api_out_object(o, "total");
+        api_out_int(o, "rss", (int64_t)used);
+        api_out_int(o, "allocated", (int64_t)used);
+        api_out_end(o);
+    }
+    api_out_end(o);
 }
 
 static void
-put_resources(struct api_request *r, struct buf *out)
+put_resources(struct api_request *r, struct api_out *o)
 {
     const struct api_node *n = http_server_node(r->server);
     struct api_resources resources = resources_of(r);
@@ -129,64 +244,111 @@ put_resources(struct api_request *r, struct buf *out)
     if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_NPROC, &threads) != 0 ||
         statvfs(n->data_dir, &disk) != 0)
         log_debug(LOG_HTTP, "node: not all resources can be looked at");
-    put_memory(r, out);
-    json_put_member_int(out, "mem_limit", (int64_t)resources.memory_limit_bytes);
-    json_put_member_bool(out, "mem_alarm", resources.has_memory_alarm);
-    buf_printf(out, "\"mem_limit_relative\":%g,", resources.memory_relative);
-    json_put_member_int(out, "disk_free", (int64_t)((uint64_t)disk.f_bavail * disk.f_frsize));
-    json_put_member_int(out, "disk_free_limit", (int64_t)resources.disk_limit_bytes);
-    json_put_member_bool(out, "disk_free_alarm", resources.has_disk_alarm);
-    json_put_member_int(out, "fd_used", count_entries("/proc/self/fd"));
-    json_put_member_int(out, "fd_total", (int64_t)LV_MIN(files.rlim_cur, (rlim_t)INT64_MAX));
-    json_put_member_int(out, "sockets_total", (int64_t)LV_MIN(files.rlim_cur, (rlim_t)INT64_MAX));
-    json_put_member_int(out, "proc_used", count_entries("/proc/self/task"));
-    json_put_member_int(out, "proc_total", (int64_t)LV_MIN(threads.rlim_cur, (rlim_t)INT32_MAX));
-    json_put_member_int(out, "processors", sysconf(_SC_NPROCESSORS_ONLN));
-    json_put_member_int(out, "uptime", clock_wall_ms() - http_server_started_ms(r->server));
+    int64_t files_max = (int64_t)LV_MIN(files.rlim_cur, (rlim_t)INT64_MAX);
+    api_out_int(o, "mem_used", (int64_t)resident_bytes());
+    api_out_int(o, "mem_limit", (int64_t)resources.memory_limit_bytes);
+    api_out_bool(o, "mem_alarm", resources.has_memory_alarm);
+    api_out_double(o, "mem_limit_relative", resources.memory_relative);
+    api_out_str(o, "mem_calculation_strategy", "rss");
+    api_out_int(o, "disk_free", (int64_t)((uint64_t)disk.f_bavail * disk.f_frsize));
+    api_out_int(o, "disk_free_limit", (int64_t)resources.disk_limit_bytes);
+    api_out_bool(o, "disk_free_alarm", resources.has_disk_alarm);
+    api_out_int(o, "fd_used", count_entries("/proc/self/fd"));
+    api_out_int(o, "fd_total", files_max);
+    api_out_int(o, "sockets_used", count_sockets(r));
+    api_out_int(o, "sockets_total", files_max);
+    api_out_int(o, "proc_used", count_entries("/proc/self/task"));
+    api_out_int(o, "proc_total", (int64_t)LV_MIN(threads.rlim_cur, (rlim_t)INT32_MAX));
+    api_out_int(o, "processors", sysconf(_SC_NPROCESSORS_ONLN));
+    api_out_int(o, "run_queue", 0);
+    api_out_int(o, "uptime", clock_wall_ms() - http_server_started_ms(r->server));
 }
 
 static void
-put_node(struct api_request *r, struct buf *out)
+put_mechanisms(struct api_out *o)
+{
+    api_out_array(o, "auth_mechanisms");
+    put_named(o, "PLAIN", "SASL PLAIN authentication mechanism");
+    put_named(o, "AMQPLAIN", "QPid AMQPLAIN mechanism");
+    api_out_end(o);
+}
+
+static void
+put_empty(struct api_out *o, const char *key)
+{
+    api_out_array(o, key);
+    api_out_end(o);
+}
+
+static void
+put_node(struct api_request *r, struct api_out *o)
 {
     const struct api_node *n = http_server_node(r->server);
     char pid[24];
     snprintf(pid, sizeof pid, "%ld", (long)getpid());
-    buf_append_u8(out, '{');
-    json_put_member_string(out, "name", slice_str(n->node_name));
-    json_put_member_string(out, "type", SLICE_LIT("disc"));
-    json_put_member_bool(out, "running", resources_of(r).is_running);
-    json_put_member_bool(out, "being_drained", false);
-    json_put_member_string(out, "os_pid", slice_str(pid));
-    put_version(r, out);
-    json_put_member_string(out, "crypto_lib_version", slice_str(OpenSSL_version(OPENSSL_VERSION)));
-    json_put_member_string(out, "db_dir", slice_str(n->data_dir));
-    put_resources(r, out);
-    buf_printf(out, "\"config_files\":%s,\"log_files\":%s,", n->config_files != NULL ? n->config_files : "[]",
-               n->log_files != NULL ? n->log_files : "[]");
-    buf_append_str(out, "\"partitions\":[],\"enabled_plugins\":[],\"cluster_links\":[]}");
+    api_out_object(o, NULL);
+    api_out_str(o, "name", n->node_name);
+    api_out_str(o, "type", "disc");
+    api_out_bool(o, "running", resources_of(r).is_running);
+    api_out_bool(o, "being_drained", false);
+    api_out_str(o, "os_pid", pid);
+    put_version(r, o);
+    api_out_str(o, "crypto_lib_version", OpenSSL_version(OPENSSL_VERSION));
+    api_out_str(o, "db_dir", n->data_dir);
+    api_out_str(o, "rates_mode", http_server_config(r->server)->has_rates ? "basic" : "none");
+    put_resources(r, o);
+    if (api_segment_count(r) == 2 || slice_eq_str(api_query_find(&r->query, "memory"), "true") ||
+        r->is_control)
+        put_memory(r, o, false);
+    put_exchange_types(o);
+    put_mechanisms(o);
+    put_text(o, "contexts", n->contexts);
+    put_text(o, "config_files", n->config_files);
+    put_text(o, "log_files", n->log_files);
+    put_empty(o, "partitions");
+    put_empty(o, "enabled_plugins");
+    put_empty(o, "applications");
+    put_empty(o, "cluster_links");
+    api_out_end(o);
+}
+
+// Segment 2 is this node; false after answering 404.
+static bool
+is_this_node(struct api_request *r)
+{
+    bool is_this = slice_eq_str(api_segment(r, 2), http_server_node(r->server)->node_name);
+    if (!is_this)
+        api_not_found(r);
+    return is_this;
 }
 
 static void
 get_nodes(struct api_request *r)
 {
-    bool is_list = r->segment_count == 2;
-    if (!is_list && !slice_eq_str(r->segments[2], http_server_node(r->server)->node_name)) {
-        api_not_found(r);
+    struct api_answer a;
+    bool is_list = api_segment_count(r) == 2;
+    if ((!is_list && !is_this_node(r)) || !api_answer_begin(r, &a))
         return;
+    if (is_list) {
+        api_out_array(&a.out, NULL);
+        put_node(r, &a.out);
+        api_out_end(&a.out);
+    } else {
+        put_node(r, &a.out);
     }
-    buf_append_str(&r->out, is_list ? "[" : "");
-    put_node(r, &r->out);
-    buf_append_str(&r->out, is_list ? "]" : "");
     api_reply(r, 200);
 }
 
+// GET /api/nodes/N/memory, …/memory/relative
 static void
-get_cluster_name(struct api_request *r)
+get_node_memory(struct api_request *r)
 {
-    buf_append_u8(&r->out, '{');
-    json_put_member_string(&r->out, "name", slice_str(http_server_node(r->server)->cluster_name));
-    json_drop_comma(&r->out);
-    buf_append_u8(&r->out, '}');
+    struct api_answer a;
+    if (!is_this_node(r) || !api_answer_begin(r, &a))
+        return;
+    api_out_object(&a.out, NULL);
+    put_memory(r, &a.out, api_segment_count(r) == 5);
+    api_out_end(&a.out);
     api_reply(r, 200);
 }
 
@@ -239,13 +401,14 @@ post_log_level(struct api_request *r)
 }
 
 const struct api_route api_routes_node[] = {
-    {API_GET, "/api/overview", get_overview},
-    {API_GET, "/api/nodes", get_nodes},
-    {API_GET, "/api/nodes/*", get_nodes},
-    {API_GET, "/api/cluster-name", get_cluster_name},
-    {API_GET | API_CONTROL, "/api/environment", get_environment},
-    {API_POST | API_CONTROL, "/api/control/stop", post_stop},
-    {API_POST | API_CONTROL, "/api/control/rotate-logs", post_rotate_logs},
-    {API_POST | API_CONTROL, "/api/control/log-level", post_log_level},
-    {0, NULL, NULL},
+    {API_GET, "/api/overview", get_overview, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/nodes", get_nodes, API_FOR_MONITORING, 0},
+    {API_GET, "/api/nodes/*", get_nodes, API_FOR_MONITORING, 0},
+    {API_GET, "/api/nodes/*/memory", get_node_memory, API_FOR_MONITORING, 0},
+    {API_GET, "/api/nodes/*/memory/relative", get_node_memory, API_FOR_MONITORING, 0},
+    {API_GET | API_CONTROL, "/api/environment", get_environment, API_FOR_ADMINISTRATOR, 0},
+    {API_POST | API_CONTROL, "/api/control/stop", post_stop, API_FOR_ADMINISTRATOR, 0},
+    {API_POST | API_CONTROL, "/api/control/rotate-logs", post_rotate_logs, API_FOR_ADMINISTRATOR, 0},
+    {API_POST | API_CONTROL, "/api/control/log-level", post_log_level, API_FOR_ADMINISTRATOR, 0},
+    {0, NULL, NULL, 0, 0},
 };

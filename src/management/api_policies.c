@@ -12,7 +12,7 @@
 static enum policy_kind
 kind_of(const struct api_request *r)
 {
-    return slice_eq_str(r->segments[1], "policies") ? POLICY_USER : POLICY_OPERATOR;
+    return slice_eq_str(api_segment(r, 1), "policies") ? POLICY_USER : POLICY_OPERATOR;
 }
 
 // --- reading ------------------------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ get_policies(struct api_request *r)
     bool is_whole = true;
     const struct topology *t = topology_of(http_server_worker(r->server));
     struct pmap_iter it;
-    if (r->segment_count > 2) {
+    if (api_segment_count(r) > 2) {
         const struct vhost *v = api_vhost(r, 2);
         if (v == NULL)
             return;
@@ -83,7 +83,7 @@ get_policies(struct api_request *r)
     } else {
         pmap_iter_init(&it, &t->vhosts);
         for (const struct vhost *v; is_whole && (v = pmap_iter_next(&it)) != NULL;)
-            is_whole = find_all(&f, v, kind_of(r));
+            is_whole = !api_may_see_vhost(r, v->name) || find_all(&f, v, kind_of(r));
     }
     reply_policies(r, &f, is_whole);
     mem_free((void *)f.items);
@@ -93,7 +93,7 @@ static void
 get_policy(struct api_request *r)
 {
     const struct vhost *v = api_vhost(r, 2);
-    const struct policy *p = v != NULL ? policy_list_find(v->policies[kind_of(r)], r->segments[3]) : NULL;
+    const struct policy *p = v != NULL ? policy_list_find(v->policies[kind_of(r)], api_segment(r, 3)) : NULL;
     if (v == NULL)
         return;
     if (p == NULL) {
@@ -178,7 +178,7 @@ put_policy(struct api_request *r)
 {
     struct buf value = BUF_INIT, reason = BUF_INIT;
     struct policy *p = NULL;
-    struct policy_args args = {.kind = kind_of(r), .vhost = r->segments[2], .name = r->segments[3]};
+    struct policy_args args = {.kind = kind_of(r), .vhost = api_segment(r, 2), .name = api_segment(r, 3)};
     if (is_frozen(r) || api_vhost(r, 2) == NULL || !has_members(r))
         return;
     int result = put_value(r, &value) ? 0 : -LE_NOMEM;
@@ -209,8 +209,8 @@ delete_policy(struct api_request *r)
     const struct topology *t = topology_of(http_server_worker(r->server));
     struct topology_request change = {.change = CHANGE_PARAMETER_DELETE,
                                       .component = policy_component(kind_of(r)),
-                                      .vhost = r->segments[2],
-                                      .name = r->segments[3]};
+                                      .vhost = api_segment(r, 2),
+                                      .name = api_segment(r, 3)};
     if (topology_parameter(t, change.component, change.vhost, change.name) == NULL)
         api_not_found(r);
     else
@@ -218,15 +218,15 @@ delete_policy(struct api_request *r)
 }
 
 const struct api_route api_routes_policies[] = {
-    {API_GET, "/api/policies", get_policies},
-    {API_GET, "/api/policies/*", get_policies},
-    {API_GET, "/api/policies/*/*", get_policy},
-    {API_PUT, "/api/policies/*/*", put_policy},
-    {API_DELETE, "/api/policies/*/*", delete_policy},
-    {API_GET, "/api/operator-policies", get_policies},
-    {API_GET, "/api/operator-policies/*", get_policies},
-    {API_GET, "/api/operator-policies/*/*", get_policy},
-    {API_PUT, "/api/operator-policies/*/*", put_policy},
-    {API_DELETE, "/api/operator-policies/*/*", delete_policy},
-    {0, NULL, NULL},
+    {API_GET, "/api/policies", get_policies, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/policies/*", get_policies, API_FOR_MANAGEMENT, 2},
+    {API_GET, "/api/policies/*/*", get_policy, API_FOR_MANAGEMENT, 2},
+    {API_PUT, "/api/policies/*/*", put_policy, API_FOR_POLICYMAKER, 2},
+    {API_DELETE, "/api/policies/*/*", delete_policy, API_FOR_POLICYMAKER, 2},
+    {API_GET, "/api/operator-policies", get_policies, API_FOR_MANAGEMENT, 0},
+    {API_GET, "/api/operator-policies/*", get_policies, API_FOR_MANAGEMENT, 2},
+    {API_GET, "/api/operator-policies/*/*", get_policy, API_FOR_MANAGEMENT, 2},
+    {API_PUT, "/api/operator-policies/*/*", put_policy, API_FOR_ADMINISTRATOR, 2},
+    {API_DELETE, "/api/operator-policies/*/*", delete_policy, API_FOR_ADMINISTRATOR, 2},
+    {0, NULL, NULL, 0, 0},
 };

@@ -1,12 +1,16 @@
-// http_server.h: the HTTP API's listener: today the control socket (HTTP over a Unix socket), for leveretctl.
+// http_server.h: the listeners of the HTTP API: the control socket (HTTP over a Unix socket) for leveretctl, and a TCP port.
 //
 // libmicrohttpd runs inside the loop of crew member CREW_HTTP: no thread of its own. The control socket is a file that only the
-// broker's user may open (mode 0600); whoever can may do everything.
+// broker's user may open (mode 0600); whoever can may do everything. Over TCP every request is authenticated (api_auth.h).
+// Connections, headers, bodies and times are bounded for both.
 #pragma once
 
 #include "src/base/log.h"
 #include "src/base/worker.h"
 
+struct api_auth;
+struct api_server;
+struct api_totals;
 struct password_rule;
 struct policy_matcher;
 
@@ -19,8 +23,9 @@ struct api_resources {
 };
 
 struct api_node { // what the node says about itself; strings live as long as the server
-    const char *node_name, *cluster_name, *product_version, *data_dir;
+    const char *node_name, *cluster_name, *product_name, *product_version, *data_dir;
     const char *listeners;    // JSON array of listeners
+    const char *contexts;     // JSON array of HTTP listeners
     const char *config_files; // JSON array of paths
     const char *log_files;    // JSON array of paths, "<stdout>", "<stderr>"
     // Writes the effective configuration as JSON object members (may be NULL).
@@ -32,24 +37,47 @@ struct api_node { // what the node says about itself; strings live as long as th
     void (*set_log_level)(void *ctx, enum log_level level);
     // Resource use and limits (may be NULL).
     void (*resources)(void *ctx, struct api_resources *ret);
+    // Must this user connect from a loopback address? (may be NULL)
+    bool (*is_loopback_user)(void *ctx, const char *user);
     // Which passwords users may be given (src/broker/auth.h); NULL: all.
     const struct password_rule *password_rule;
     bool is_operator_policy_frozen; // no changes but over the control socket
     void *ctx;
 };
 
-struct api_server;
+struct http_config { // strings live as long as the server
+    const char *control_socket;
+    const char *ip;                          // numeric; "" or NULL: every address
+    uint16_t port;                           // 0: no TCP listener
+    const char *path_prefix;                 // "" or NULL: none
+    size_t body_bytes_max;                   // over TCP
+    bool is_without_stats, has_queue_totals; // of lists, unless the query says otherwise
+    bool has_rates;
+    uint32_t statistics_interval_ms;
+    const char *const *cors_origins; // "*": every origin, without credentials
+    size_t cors_origin_count;
+    uint32_t cors_max_age_s;
+};
 
-// Start-up, before crew_start: binds the control socket and hooks the member. 0, or -LE_xxx with a sentence (heap).
-LV_MUST_USE int http_server_start(struct crew *crew, const char *control_socket, const struct api_node *node,
-                                  struct api_server **ret, char **ret_error);
+// Start-up, before crew_start: binds the listeners and hooks the member. 0, or -LE_xxx with a sentence (heap).
+LV_MUST_USE int http_server_start(struct crew *crew, const struct http_config *config,
+                                  const struct api_node *node, struct api_server **ret, char **ret_error);
 // After the crew's threads have ended. Removes the socket file.
 void http_server_stop(struct api_server *s);
 const struct api_node *http_server_node(const struct api_server *s);
+const struct http_config *http_server_config(const struct api_server *s);
 int64_t http_server_started_ms(const struct api_server *s); // wall clock
+struct api_auth *http_server_auth(const struct api_server *s);
+size_t *http_server_list_bytes(struct api_server *s); // api_list.c: bytes of the keys of all lists
+struct api_totals *http_server_totals(const struct api_server *s);
+// api_totals.c, for http_server.c.
+struct api_totals *api_totals_new(struct api_server *s);
+void api_totals_free(struct api_totals *t); // accepts NULL
+bool api_totals_run(struct api_totals *t);  // in the loop; true: something was begun
 struct api_request;
-// A parameter of the request's query, decoded; NULL when it is not there.
-const char *http_query(const struct api_request *r, const char *key);
 const char *http_header(const struct api_request *r, const char *name);
+// The address of who asks, "?" when it is not known; and whether that is a loopback address, or the control socket.
+void http_peer(const struct api_request *r, char *text, size_t size, uint16_t *ret_port,
+               bool *ret_is_loopback);
 struct policy_matcher *http_server_matcher(const struct api_server *s); // of this member
 struct worker *http_server_worker(const struct api_server *s);

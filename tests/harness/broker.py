@@ -65,6 +65,7 @@ class Broker:
     def __init__(self, options=None):
         self.host = "127.0.0.1"
         self.port = free_port()
+        self.http_port = free_port()
         self.user = "guest"
         self.password = "guest"
         self.options = dict(options or {})
@@ -206,7 +207,8 @@ class Leveret(Broker):
         self.socket = os.path.join(self.data, "control.sock")
 
     def command(self):
-        options = {"listeners.tcp.1": f"{self.host}:{self.port}", **self.options}
+        options = {"listeners.tcp.1": f"{self.host}:{self.port}", "management.tcp.ip": self.host,
+                   "management.tcp.port": self.http_port, **self.options}
         argv = [self.program, "-d", self.data]
         for key, value in options.items():
             argv += ["-o", f"{key}={value}"]

@@ -32,6 +32,8 @@ BY_PATTERN = {
     "server_properties.$name": "server_properties",
     "default_policies.operator.$id.vhost_pattern": "vhost_pattern",
     "default_policies.operator.$id.queue_pattern": "queue_pattern",
+    "management.cors.allow_origins.$name": "management_cors_origins",
+    "management.cors.allow_origins": "management_cors_origins",
     "log.console.formatter": "log.is_json",
     "log.file.formatter": "log.is_json",
     "log.dir": "log.file",

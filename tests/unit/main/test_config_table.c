@@ -277,6 +277,7 @@ describe(struct buf *out, const struct config_key *row)
          "default_limits.vhosts.1.max_publish_bytes_rate"},
         {"server_properties.$name", "server_properties.region"},
         {"default_user_tags.$tag", "default_user_tags.administrator"},
+        {"management.cors.allow_origins.$name", "management.cors.allow_origins.1"},
     };
     const char *key = row->pattern;
     for (size_t i = 0; i < LV_ARRAY_LEN(examples); i++) {
@@ -335,6 +336,7 @@ render_example(struct buf *out)
         [SECTION_RESOURCES] = "Memory and disk",
         [SECTION_LOG] = "Log",
         [SECTION_NODE] = "The node",
+        [SECTION_MANAGEMENT] = "The HTTP API",
     };
     buf_append_str(
         out,

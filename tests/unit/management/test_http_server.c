@@ -32,7 +32,8 @@ setup(void **state)
     assert_non_null(mkdtemp(z.dir));
     snprintf(z.path, sizeof z.path, "%s/control.sock", z.dir);
     z.crew = crew_new(&config);
-    assert_int_equal(http_server_start(z.crew, z.path, &node, &z.server, &error), 0);
+    struct http_config http = {.control_socket = z.path};
+    assert_int_equal(http_server_start(z.crew, &http, &node, &z.server, &error), 0);
     return 0;
 }
 

@@ -1,0 +1,351 @@
+// http_request.c: a request from its first line to the end of its answer.
+//
+// The library calls in this order: `http_on_uri` with the request line; `http_on_request` with the headers: here it is decided whether
+// the request is let in; then with parts of the body, at last without data: then the handler runs. A handler that has not answered
+// leaves the connection suspended; api_reply resumes it and the library calls once more. A refused request's body is read and
+// thrown away up to a bound, so that the client gets to read why. `http_on_completed` frees it.
+//
+// A suspended connection is not looked at by the library: whatever is under way for a request, the request is there when it comes back.
+#include <stdio.h>
+#include <xxhash.h>
+
+#include "src/base/clock.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/management/http_impl.h"
+
+// LIMIT: time that the body of a request may take, bytes of a stream taken at once.
+#define BODY_TIME_NS (UINT64_C(120) * 1000 * 1000 * 1000)
+enum { STREAM_BLOCK = 32 * 1024 };
+
+static void
+request_free(struct api_request *r)
+{
+    api_channel_close(r);
+    list_remove(&r->node);
+    if (r->state_free != NULL)
+        r->state_free(r->state);
+    json_decref(r->json);
+    json_decref(r->parsed);
+    json_decref(r->kept);
+    mem_free(r->exchange_counts);
+    api_dry_run_free(r->dry_run);
+    buf_fini(&r->body);
+    buf_fini(&r->out);
+    buf_fini(&r->gathering);
+    mem_free(r->uri);
+    mem_free(r->user);
+    mem_free(r->location);
+    mem_free(r->allow);
+    mem_free(r->cookie);
+    mem_free(r);
+}
+
+const char *
+http_header(const struct api_request *r, const char *name)
+{
+    return r->connection == NULL ? NULL : MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+}
+
+// --- answers ------------------------------------------------------------------------------------------------------------------
+
+static void
+add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+    // It fails for want of memory, and for bytes that no header may have: then it is left out.
+    if (value != NULL && MHD_add_response_header(response, name, value) != MHD_YES)
+        log_debug(LOG_HTTP, "HTTP answer: header %s left out", name);
+}
+
+// Pages of other origins may read the answer when the configuration says so; with the visitor's log-in only when it names them.
+static void
+add_cors(struct api_request *r, struct MHD_Response *response)
+{
+    const struct http_config *config = http_server_config(r->server);
+    const char *origin = http_header(r, "Origin");
+    bool is_named = false, is_any = false;
+    char age[16];
+    for (size_t i = 0; origin != NULL && i < config->cors_origin_count; i++) {
+        is_any |= strcmp(config->cors_origins[i], "*") == 0;
+        is_named |= strcmp(config->cors_origins[i], origin) == 0;
+    }
+    if (!is_named && !is_any)
+        return;
+    add_header(response, "Access-Control-Allow-Origin", is_named ? origin : "*");
+    if (is_named)
+        add_header(response, "Access-Control-Allow-Credentials", "true");
+    if (r->method != API_OPTIONS_ASK)
+        return;
+    snprintf(age, sizeof age, "%u", config->cors_max_age_s);
+    add_header(response, "Access-Control-Max-Age", age);
+    add_header(response, "Access-Control-Allow-Methods", r->allow);
+    add_header(response, "Access-Control-Allow-Headers", http_header(r, "Access-Control-Request-Headers"));
+}
+
+static void
+add_headers(struct api_request *r, struct MHD_Response *response)
+{
+    if (r->is_stream || r->out.len > 0)
+        add_header(response, "Content-Type", "application/json");
+    add_header(response, "Cache-Control", "no-cache");
+    add_header(response, "Vary", "accept, origin");
+    add_header(response, "X-Content-Type-Options", "nosniff");
+    add_header(response, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    if (r->status < 400)
+        add_header(response, "Location", r->location);
+    add_header(response, "Allow", r->allow);
+    add_header(response, "Set-Cookie", r->cookie);
+    if (r->status == 401 && r->user == NULL) // otherwise another log-in would be no use
+        add_header(response, "WWW-Authenticate", "Basic realm=\"RabbitMQ Management\"");
+    if (r->status == 429)
+        add_header(response, "Retry-After", "10");
+    if (r->message_count >= 0) {
+        char count[24];
+        snprintf(count, sizeof count, "%lld", (long long)r->message_count);
+        add_header(response, "X-Message-Count", count);
+    }
+    add_cors(r, response);
+}
+
+static ssize_t
+read_stream(void *ctx, uint64_t position, char *to, size_t max)
+{
+    struct api_request *r = ctx;
+    for (;;) {
+        size_t left = r->out.len - r->out_at;
+        if (r->has_failed || r->out.failed)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (left > 0) {
+            size_t n = LV_MIN(left, max);
+            memcpy(to, r->out.ptr + r->out_at, n);
+            r->out_at += n;
+            return (ssize_t)n;
+        }
+        if (r->produce == NULL)
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        buf_reset(&r->out);
+        r->out_at = 0;
+        r->is_producing = true;
+        r->produce(r);
+        if (r->is_producing) {
+            r->is_suspended = true;
+            MHD_suspend_connection(r->connection);
+            return 0;
+        }
+    }
+}
+
+static struct MHD_Response *
+make_response(struct api_request *r)
+{
+    static char no_memory[] = "{\"error\":\"internal_error\",\"reason\":\"out of memory\"}";
+    if (r->is_stream)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, r, NULL);
+    if (r->out.failed) {
+        r->status = 500;
+        return MHD_create_response_from_buffer(sizeof no_memory - 1, no_memory, MHD_RESPMEM_PERSISTENT);
+    }
+    // The request outlives its answer.
+    return MHD_create_response_from_buffer(r->out.len, r->out.ptr, MHD_RESPMEM_PERSISTENT);
+}
+
+// A whole answer to a GET has a tag; who has that answer already is told so.
+static void
+add_tag(struct api_request *r, struct MHD_Response **response)
+{
+    char tag[24];
+    const char *have = http_header(r, "If-None-Match");
+    if (r->method != API_GET || r->is_stream || r->status != 200 || r->is_control)
+        return;
+    snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)XXH3_64bits(r->out.ptr, r->out.len));
+    if (have != NULL && strcmp(have, tag) == 0) {
+        MHD_destroy_response(*response);
+        r->status = 304;
+        *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    }
+    if (*response != NULL)
+        add_header(*response, "ETag", tag);
+}
+
+static enum MHD_Result
+send_answer(struct api_request *r)
+{
+    struct MHD_Response *response = make_response(r);
+    if (response == NULL)
+        return MHD_NO;
+    add_tag(r, &response);
+    if (response == NULL)
+        return MHD_NO;
+    add_headers(r, response);
+    enum MHD_Result result = MHD_queue_response(r->connection, r->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static void
+resume(struct api_request *r)
+{
+    if (!r->is_suspended)
+        return;
+    r->is_suspended = false;
+    MHD_resume_connection(r->connection);
+    http_server_wake(r->server);
+}
+
+void
+api_reply(struct api_request *r, unsigned status)
+{
+    LV_ASSERT(!r->is_answered);
+    r->is_answered = true;
+    r->status = status;
+    resume(r);
+}
+
+void
+api_stream_ready(struct api_request *r)
+{
+    LV_ASSERT(r->is_producing);
+    r->is_producing = false;
+    resume(r);
+}
+
+// --- letting in ---------------------------------------------------------------------------------------------------------------
+
+void *
+http_on_uri(void *ctx, const char *uri, struct MHD_Connection *connection)
+{
+    struct http_listener *l = ctx;
+    struct api_request *r = mem_calloc(1, sizeof(*r));
+    if (r == NULL)
+        return NULL;
+    list_init(&r->node);
+    r->server = l->server;
+    r->message_count = -1;
+    r->connection = connection;
+    r->is_control = l == &l->server->listeners[LISTENER_CONTROL];
+    r->uri = mem_xstrdup(uri);
+    list_push_back(&l->server->requests, &r->node);
+    return r;
+}
+
+static void
+set_method(struct api_request *r, const char *method)
+{
+    static const struct {
+        const char *name;
+        enum api_method method;
+    } methods[] = {{"GET", API_GET},   {"HEAD", API_GET},      {"PUT", API_PUT},
+                   {"POST", API_POST}, {"DELETE", API_DELETE}, {"OPTIONS", API_OPTIONS_ASK}};
+    for (size_t i = 0; i < LV_ARRAY_LEN(methods); i++) {
+        if (strcmp(method, methods[i].name) == 0)
+            r->method = methods[i].method; // others have no bit: 405 on every path that is known
+    }
+    r->is_head = strcmp(method, "HEAD") == 0;
+}
+
+// A proxy in front may put something before "/api".
+static bool
+strip_prefix(struct api_request *r)
+{
+    const char *prefix = http_server_config(r->server)->path_prefix;
+    size_t len = prefix != NULL && !r->is_control ? strlen(prefix) : 0;
+    if (len == 0)
+        return true;
+    if (strncmp(r->uri, prefix, len) != 0 || (r->uri[len] != '/' && r->uri[len] != '\0'))
+        return false;
+    memmove(r->uri, r->uri + len, strlen(r->uri + len) + 1);
+    return true;
+}
+
+static bool
+accepts_json(const struct api_request *r)
+{
+    const char *accept = http_header(r, "Accept");
+    return accept == NULL || accept[0] == '\0' || strstr(accept, "*/*") != NULL ||
+           strstr(accept, "application/json") != NULL || strstr(accept, "application/*") != NULL;
+}
+
+// Decides by the headers alone whether the request comes to its handler; otherwise it is answered.
+static void
+let_in(struct api_request *r, const char *method)
+{
+    set_method(r, method);
+    int err = strip_prefix(r) ? api_query_parse(r->uri, &r->query) : -LE_NOTFOUND;
+    if (err == -LE_NOTFOUND)
+        api_not_found(r);
+    else if (err != 0)
+        api_error(r, 400, "bad_request", "the path or the query is malformed or has too many parts");
+    else if (api_find_route(r) && (r->is_control || r->route->access == API_FOR_ALL || api_log_in(r)) &&
+             api_check_access(r) && !accepts_json(r))
+        api_reply(r, 406);
+    r->is_handled = r->is_answered;
+}
+
+static size_t
+body_max(const struct api_request *r)
+{
+    return r->is_control ? API_BODY_MAX : http_server_config(r->server)->body_bytes_max;
+}
+
+// False: the client goes on and on.
+static bool
+take_body(struct api_request *r, const char *data, size_t len)
+{
+    r->body_seen += len;
+    if (clock_mono_ns() - r->begun_ns > BODY_TIME_NS)
+        return false;
+    if (r->is_answered)
+        return r->body_seen <= API_BODY_DISCARD_MAX + body_max(r);
+    if (r->body.len + len > body_max(r)) {
+        buf_fini(&r->body);
+        r->is_handled = true;
+        api_error(r, 413, "payload_too_large", "the body is larger than %zu bytes", body_max(r));
+    } else {
+        buf_append(&r->body, data, len);
+    }
+    return true;
+}
+
+enum MHD_Result
+http_on_request(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
+                const char *version, const char *data, size_t *data_len, void **request)
+{
+    struct api_request *r = *request;
+    if (r == NULL)
+        return MHD_NO; // there was no memory for it
+    http_connection_touch(http_connection_of(connection), r);
+    if (!r->is_begun) {
+        r->is_begun = true;
+        r->begun_ns = clock_mono_ns();
+        let_in(r, method);
+        return MHD_YES;
+    }
+    if (*data_len > 0) {
+        bool goes_on = take_body(r, data, *data_len);
+        *data_len = 0;
+        return goes_on ? MHD_YES : MHD_NO;
+    }
+    if (!r->is_handled && r->body.failed) {
+        r->is_handled = true;
+        api_no_memory(r);
+    }
+    if (!r->is_handled)
+        api_dispatch(r);
+    if (r->is_answered)
+        return send_answer(r);
+    if (!r->is_suspended) {
+        r->is_suspended = true;
+        MHD_suspend_connection(connection);
+    }
+    return MHD_YES;
+}
+
+void
+http_on_completed(void *ctx, struct MHD_Connection *connection, void **request,
+                  enum MHD_RequestTerminationCode code)
+{
+    http_connection_touch(http_connection_of(connection), NULL);
+    if (*request != NULL)
+        request_free(*request);
+    *request = NULL;
+}

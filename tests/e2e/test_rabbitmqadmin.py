@@ -1,0 +1,78 @@
+"""Debian's rabbitmqadmin, as it is: the script of the rabbitmq-server package."""
+
+import glob
+import json
+import os
+import subprocess
+
+import pytest
+
+PLACES = ["/usr/bin/rabbitmqadmin", "/usr/lib/rabbitmq/lib/*/plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin"]
+
+
+@pytest.fixture
+def admin(broker):
+    """admin(*arguments): its standard output."""
+    if broker.kind != "leveret":
+        pytest.skip("Leveret only: the port of the HTTP API")
+    found = [path for place in PLACES for path in glob.glob(place) if os.path.exists(path)]
+    if not found:
+        pytest.skip("no rabbitmqadmin: the rabbitmq-server package has it")
+
+    def run(*arguments, user=("guest", "guest"), status=0):
+        done = subprocess.run(["/usr/bin/python3", found[0], "-H", broker.host, "-P", str(broker.http_port), "-u", user[0], "-p", user[1], *arguments],
+                              capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, done
+        return done.stdout if status == 0 else done.stdout + done.stderr
+
+    return run
+
+
+def rows(admin, *arguments):
+    return json.loads(admin("-f", "raw_json", *arguments))
+
+
+def test_a_session_with_rabbitmqadmin(admin):
+    assert admin("declare", "vhost", "name=adm") == "vhost declared\n"
+    vhost = ("-V", "adm")
+    assert admin("declare", "user", "name=joe", "password=p", "tags=management") == "user declared\n"
+    assert admin("declare", "permission", "vhost=adm", "user=joe", "configure=.*", "write=.*", "read=.*") == "permission declared\n"
+    joe = ("joe", "p")
+    assert admin(*vhost, "declare", "queue", "name=orders", "durable=true", 'arguments={"x-max-length": 100}', user=joe) == "queue declared\n"
+    assert admin(*vhost, "declare", "exchange", "name=shop", "type=topic", user=joe) == "exchange declared\n"
+    assert admin(*vhost, "declare", "binding", "source=shop", "destination=orders", "routing_key=order.#", user=joe) == "binding declared\n"
+    assert admin(*vhost, "publish", "exchange=shop", "routing_key=order.new", "payload=hello",
+                 'properties={"delivery_mode": 2}', user=joe) == "Message published\n"
+    assert admin(*vhost, "publish", "exchange=shop", "routing_key=other", "payload=x", user=joe) == "Message published but NOT routed\n"
+    listed = rows(admin, *vhost, "list", "queues", "name", "messages", "arguments")
+    assert listed == [{"name": "orders", "messages": 1, "arguments": {"x-max-length": 100}}]
+    message = rows(admin, *vhost, "get", "queue=orders", "ackmode=ack_requeue_true")[0]
+    assert (message["payload"], message["routing_key"], message["properties"]) == ("hello", "order.new", {"delivery_mode": 2})
+    assert "hello" in admin(*vhost, "get", "queue=orders", "ackmode=ack_requeue_false", user=joe)
+    assert "No items" in admin(*vhost, "get", "queue=orders")
+    key = [b["properties_key"] for b in rows(admin, *vhost, "list", "bindings") if b["source"] == "shop"][0]
+    assert admin(*vhost, "delete", "binding", "source=shop", "destination=orders", "destination_type=queue",
+                 f"properties_key={key}") == "binding deleted\n"
+    assert admin(*vhost, "purge", "queue", "name=orders") == "queue purged\n"
+    assert admin(*vhost, "delete", "queue", "name=orders") == "queue deleted\n"
+    assert admin(*vhost, "delete", "exchange", "name=shop") == "exchange deleted\n"
+    assert "Not found" in admin(*vhost, "delete", "queue", "name=orders", status=1)
+    assert "Access refused" in admin("list", "users", user=("joe", "no"), status=1)
+    assert admin("delete", "user", "name=joe") == "user deleted\n"
+    assert admin("delete", "vhost", "name=adm") == "vhost deleted\n"
+
+
+def test_every_list_of_rabbitmqadmin(admin, pika_connect):
+    channel = pika_connect().channel()
+    channel.queue_declare("adm", exclusive=True)
+    channel.basic_consume("adm", lambda *_: None)
+    for what in ("users", "vhosts", "connections", "exchanges", "bindings", "permissions", "channels", "consumers", "queues", "nodes"):
+        assert rows(admin, "list", what), what
+        assert admin("list", what), what
+        assert admin("-f", "long", "-d", "3", "list", what), what
+    for what in ("parameters", "vhost_limits"):
+        admin("list", what)
+    assert rows(admin, "list", "queues", "name", "messages_ready")[0].keys() == {"name", "messages_ready"}
+    assert "rabbitmq_version" in admin("show", "overview")
+    connection = rows(admin, "list", "connections", "name")[0]["name"]
+    assert admin("close", "connection", f"name={connection}") == "connection closed\n"
