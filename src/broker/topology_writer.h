@@ -444,8 +444,10 @@ void bindings_remove_all(struct topology_writer *tw, struct vhost_entry *v, stru
 void delay_begin(struct topology_writer *tw, struct exchange_entry *e, uint64_t id);
 // At the start: makes the queues that a vhost's exchanges lack.
 void delay_complete(struct topology_writer *tw, struct vhost_entry *ve);
-// An exchange that policies have become, or no longer are, about: it begins or ends to delay with a request of its own.
-void delay_policy_changed(struct topology_writer *tw, struct exchange_entry *e);
+// Policies say another thing about delaying than before: it begins or ends with a request of the writer's own, for which `t` waits.
+bool delay_is_to_change(struct topology_writer *tw, const struct exchange_entry *e);
+void delay_change(const struct exchange_entry *e, struct telling *t);
+void telling_done(struct topology_writer *tw, struct telling *t);        // topology_writer_policy.c
 void task_exchange_delay(struct topology_writer *tw, struct task *task); // CHANGE_EXCHANGE_DELAY
 // The exchange is gone for good: what waits is dropped.
 void delay_exchange_gone(struct topology_writer *tw, struct exchange_entry *e);

@@ -108,22 +108,30 @@ should_delay(struct topology_writer *tw, const struct exchange_entry *e)
     return e->now->x.type == EXCHANGE_DELAYED || policy_delays(tw, e->vhost, &e->now->x);
 }
 
+bool
+delay_is_to_change(struct topology_writer *tw, const struct exchange_entry *e)
+{
+    return should_delay(tw, e) != e->now->x.is_delayed;
+}
+
 static void
 delay_told(struct topology_request *r)
 {
     if (r->fault.code != FAULT_NONE)
         log_error(LOG_QUEUE, "exchange '%.*s' in vhost '%.*s' cannot delay messages as its policy says: %s",
                   SLICE_FMT(r->name), SLICE_FMT(r->vhost), r->fault.text);
+    telling_done(worker_self->extra_state, r->ctx);
     topology_request_free(r);
 }
 
 void
-delay_policy_changed(struct topology_writer *tw, struct exchange_entry *e)
+delay_change(const struct exchange_entry *e, struct telling *t)
 {
-    if (should_delay(tw, e) == e->now->x.is_delayed)
-        return;
-    struct topology_request args = {
-        .change = CHANGE_EXCHANGE_DELAY, .vhost = e->vhost->name, .name = e->now->x.name, .done = delay_told};
+    struct topology_request args = {.change = CHANGE_EXCHANGE_DELAY,
+                                    .vhost = e->vhost->name,
+                                    .name = e->now->x.name,
+                                    .done = delay_told,
+                                    .ctx = t};
     struct topology_request *r = topology_request_new(&args);
     LV_ASSERT(r != NULL); // topology objects: out of memory aborts (mem.h)
     topology_submit(r);
@@ -137,7 +145,7 @@ task_exchange_delay(struct topology_writer *tw, struct task *task)
     struct vhost_entry *ve = vhost_entry_find(tw, r->vhost);
     const struct exchange *x = ve != NULL ? vhost_exchange(&ve->now->v, r->name) : NULL;
     struct exchange_entry *e = x != NULL ? exchange_entry_of(x) : NULL;
-    if (e != NULL && ve->deleting == NULL && should_delay(tw, e) != x->is_delayed) {
+    if (e != NULL && ve->deleting == NULL && delay_is_to_change(tw, e)) {
         bool is_on = !x->is_delayed, needs_queue = is_on && e->delay == NULL;
         if (!is_on)
             exchange_edit(tw, e)->is_delayed = false;

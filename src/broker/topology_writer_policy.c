@@ -277,40 +277,53 @@ sweep_join(struct topology_writer *tw, struct task *task)
     return true;
 }
 
-static void
-told(struct queue_request *r)
+// One that the sweep waits for. `r`: at the queue's owner; NULL: a request to the writer itself.
+static struct telling *
+telling_new(struct topology_writer *tw, struct policy_sweep *s, struct queue_request *r)
 {
-    struct topology_writer *tw = worker_self->extra_state;
-    struct telling *t = r->ctx;
+    struct telling *t = mem_xalloc(sizeof *t);
+    *t = (struct telling){.sweep = s, .request = r};
+    list_init(&t->node);
+    list_push_back(&tw->tellings, &t->node);
+    tw->telling_count++;
+    s->telling++;
+    return t;
+}
+
+void
+telling_done(struct topology_writer *tw, struct telling *t)
+{
     struct policy_sweep *s = t->sweep;
     list_remove(&t->node);
     tw->telling_count--;
     if (--s->telling == 0 && s->vhost == NULL)
         mem_free(s);
     mem_free(t);
+}
+
+static void
+told(struct queue_request *r)
+{
+    telling_done(worker_self->extra_state, r->ctx);
     queue_request_free(r);
 }
 
 static void
 tell(struct topology_writer *tw, struct policy_sweep *s, struct queue_entry *q)
 {
-    struct telling *t = mem_xalloc(sizeof *t);
-    *t = (struct telling){.sweep = s, .request = queue_request_new(QUEUE_REQUEST_RULES, q->def.handle)};
-    LV_ASSERT(t->request != NULL); // topology objects, as above
-    t->request->rules = policy_queue_rules(tw, q);
-    t->request->done = told;
-    t->request->ctx = t;
-    list_init(&t->node);
-    list_push_back(&tw->tellings, &t->node);
-    tw->telling_count++;
-    s->telling++;
-    queue_request_send(t->request);
+    struct queue_request *r = queue_request_new(QUEUE_REQUEST_RULES, q->def.handle);
+    LV_ASSERT(r != NULL); // topology objects, as above
+    r->rules = policy_queue_rules(tw, q);
+    r->done = told;
+    r->ctx = telling_new(tw, s, r);
+    queue_request_send(r);
 }
 
 static void
-visit_exchange(struct topology_writer *tw, struct exchange_entry *e)
+visit_exchange(struct topology_writer *tw, struct policy_sweep *s, struct exchange_entry *e)
 {
-    delay_policy_changed(tw, e);
+    if (delay_is_to_change(tw, e))
+        delay_change(e, telling_new(tw, s, NULL));
     if (e->has_own_alternate)
         return;
     struct slice alternate = policy_alternate(tw, e->vhost, &e->now->x);
@@ -334,7 +347,7 @@ walk(struct topology_writer *tw, struct policy_sweep *s, uint64_t *looked, uint6
 {
     while (*looked + policy_matcher_tries(tw->matcher) < steps_end &&
            !is_at_end(&s->exchange_mark, &s->vhost->exchange_list)) {
-        visit_exchange(tw, LV_CONTAINER_OF(pass(&s->exchange_mark), struct exchange_entry, vhost_node));
+        visit_exchange(tw, s, LV_CONTAINER_OF(pass(&s->exchange_mark), struct exchange_entry, vhost_node));
         ++*looked;
     }
     while (*looked + policy_matcher_tries(tw->matcher) < steps_end &&
