@@ -3,7 +3,8 @@
 
 Folders use only folders below them (and src/cli base and amqp/wire alone, but for the command that reads a data directory); files have at most 800 lines and functions 80 (pure
 switch tables apart); each .h and .c says what it is in its first lines; each module .c has its .h; each source is in a
-meson.build; each folder has a README.md; no banned functions or words, trailing blanks, tabs, or TODO without an issue number.
+meson.build; each folder has a README.md; no banned functions or words, trailing blanks, tabs, or TODO without an issue number; the list of
+features is up to date and names tests that exist (features.py).
 With arguments only those files are looked at (the checks of whole folders are left out).
 """
 
@@ -11,6 +12,8 @@ import os
 import re
 import subprocess
 import sys
+
+import features
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -213,6 +216,8 @@ def main(arguments):
         check_modules(everything, found)
         check_sources_are_built(everything, found)
         check_readmes(set(everything), found)
+        for path, line, text in features.check():
+            found.add(path, line, text)
     print("\n".join(found.lines))
     print(f"tidy: {len(chosen)} files, {len(found.lines)} findings")
     return 1 if found.lines else 0
