@@ -258,7 +258,7 @@ api_log_in(struct api_request *r)
         return false;
     }
     if (api_auth_parse_basic(header, &room, &c.user, &c.password) != 0) {
-        is_in = refuse(r, API_LOGIN_REFUSED, SLICE_EMPTY, address);
+        is_in = refuse(r, API_LOGIN_REFUSED, SLICE_LIT(""), address);
     } else {
         char *name = mem_xslice_dup(c.user);
         c.is_from_elsewhere_refused =
