@@ -16,6 +16,7 @@
 //   any → DEAD                  transport closed; freed when its client's queues are gone
 #pragma once
 
+#include <netinet/in.h>
 #include <stdatomic.h>
 
 #include "amqp/listener.h"
@@ -277,6 +278,7 @@ void handshake_method(struct connection *c, uint32_t id, const union amqp_method
 int connection_make_name(struct connection *c, const struct sockaddr_storage *peer,
                          const struct sockaddr_storage *local);
 bool endpoint_is_loopback(const struct endpoint *e);
+void endpoint_host(const struct endpoint *e, char out[static INET6_ADDRSTRLEN]);
 void connection_describe(void *ctx, struct buf *out);
 void connection_traffic(void *ctx, uint64_t *ret_received,
                         uint64_t *ret_sent); // bytes // client_args.describe

@@ -31,8 +31,8 @@ endpoint_of(const struct sockaddr_storage *ss)
     return e;
 }
 
-static void
-host_text(const struct endpoint *e, char out[static INET6_ADDRSTRLEN])
+void
+endpoint_host(const struct endpoint *e, char out[static INET6_ADDRSTRLEN])
 {
     const void *address = e->is_v4 ? e->address + sizeof v4_prefix : e->address;
     if (inet_ntop(e->is_v4 ? AF_INET : AF_INET6, address, out, INET6_ADDRSTRLEN) == NULL)
@@ -52,7 +52,7 @@ static void
 put_endpoint(struct buf *out, const struct endpoint *e)
 {
     char host[INET6_ADDRSTRLEN];
-    host_text(e, host);
+    endpoint_host(e, host);
     buf_printf(out, e->is_v4 ? "%s:%u" : "[%s]:%u", host, e->port);
 }
 
@@ -81,8 +81,8 @@ connection_describe(void *ctx, struct buf *out)
     const struct connection *c = ctx;
     char host[INET6_ADDRSTRLEN], peer_host[INET6_ADDRSTRLEN];
     struct slice provided;
-    host_text(&c->local, host);
-    host_text(&c->peer, peer_host);
+    endpoint_host(&c->local, host);
+    endpoint_host(&c->peer, peer_host);
     json_put_member_string(out, "node", c->aw->config->node_name);
     json_put_member_string(out, "type", SLICE_LIT("network"));
     json_put_member_string(out, "host", slice_str(host));

@@ -14,6 +14,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
+#include "src/broker/event.h"
 
 static const char *const state_names[CONNECTION_STATE_COUNT] = {
     [CONNECTION_HEADER] = "handshake", [CONNECTION_STARTING] = "starting", [CONNECTION_TUNING] = "tuning",
@@ -156,9 +157,27 @@ read_capabilities(struct slice client_properties)
     return flags;
 }
 
+// For who listens to events.
+static void
+tell_login(struct connection *c, struct slice user, const char *error)
+{
+    char host[INET6_ADDRSTRLEN];
+    endpoint_host(&c->peer, host);
+    struct event_login login = {
+        .user = user,
+        .connection = c->name,
+        .peer_host = slice_str(host),
+        .peer_port = c->peer.port,
+        .mechanism = slice_str(sasl_mechanism_name((enum sasl_mechanism)c->mechanism)),
+        .error = error,
+    };
+    event_login(c->aw->worker, &login);
+}
+
 static void
 refuse_login(struct connection *c, struct slice user, const char *why)
 {
+    tell_login(c, user, why);
     struct amqp_worker *aw = c->aw;
     const char *mechanism = sasl_mechanism_name((enum sasl_mechanism)c->mechanism);
     count_u64(&aw->refused, 1);
@@ -218,6 +237,7 @@ log_in(struct connection *c, struct slice name, struct slice password)
         refuse_login(c, name, "user can only connect via localhost");
         return;
     }
+    tell_login(c, name, NULL);
     if (keep_slice(&c->user, name) != 0)
         connection_kill(c, "out of memory");
     else

@@ -76,7 +76,8 @@ placement_of(const struct config *c)
                                                   : PLACE_BALANCED;
 }
 
-static char node_name[512]; // for the workers; never changes
+static char node_name[512];   // for the workers; never changes
+static char event_vhost[256]; // likewise; empty: no events
 
 static struct password_rule *password_rule; // NULL: all are allowed
 
@@ -202,6 +203,7 @@ topology_stage_start(struct daemon *d, struct buf *problem)
     struct topology_config topology = {
         .data_dir = c->data_dir,
         .default_vhost = slice_str(c->default_vhost),
+        .event_vhost = slice_str(event_vhost),
         .default_user = slice_str(c->default_user),
         .default_pass = slice_str(c->default_pass),
         .default_user_tags = slice_str(buf_cstr(&tags)),
@@ -259,6 +261,10 @@ broker_start(struct daemon *d, struct buf *problem)
         .set_routing_node = (enum intercept)c->intercept_routing_node,
     };
     snprintf(node_name, sizeof node_name, "%s", c->node_name);
+    if (c->has_event_exchange)
+        snprintf(event_vhost, sizeof event_vhost, "%s",
+                 c->event_vhost[0] != '\0' ? c->event_vhost : c->default_vhost);
+    broker.event_vhost = slice_str(event_vhost);
     broker.node_name = slice_str(node_name);
     rates_of(c, broker.rates);
     struct worker *http = crew_extra_member(d->crew, CREW_HTTP);

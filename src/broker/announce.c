@@ -7,13 +7,15 @@
 
 struct message *
 announce_message(const char *exchange, struct slice key, struct slice headers, struct slice body,
-                 bool is_persistent)
+                 uint64_t timestamp)
 {
     LV_CLEANUP(buf_fini) struct buf encoded = BUF_INIT;
     struct amqp_basic_props props = {
-        .flags = (uint16_t)(AMQP_PROP_HEADERS | (is_persistent ? AMQP_PROP_DELIVERY_MODE : 0)),
+        .flags = (uint16_t)(AMQP_PROP_HEADERS |
+                            (timestamp != 0 ? AMQP_PROP_DELIVERY_MODE | AMQP_PROP_TIMESTAMP : 0)),
         .headers = headers,
         .delivery_mode = 2,
+        .timestamp = timestamp,
     };
     if (body.len > UINT32_MAX)
         return NULL;
@@ -26,7 +28,7 @@ announce_message(const char *exchange, struct slice key, struct slice headers, s
         return NULL;
     if (body.len > 0)
         memcpy(message_body_mut(m), body.ptr, body.len);
-    m->flags = is_persistent ? MESSAGE_PERSISTENT : 0;
+    m->flags = timestamp != 0 ? MESSAGE_PERSISTENT : 0;
     return m;
 }
 

@@ -18,6 +18,6 @@ announce_is_heard(const struct exchange *x)
 
 // Takes over the reference of msg (NULL: nothing to do). Queues are found by exchange, key and headers of it.
 void announce(struct broker_worker *b, const struct vhost *v, struct message *msg);
-// A message whose only properties are headers, and delivery mode when it is persistent. NULL: no memory. The key is cut at 255 bytes.
+// A message with headers; with a time (seconds) it has that too and is persistent. NULL: no memory. The key is cut at 255 bytes.
 LV_MUST_USE struct message *announce_message(const char *exchange, struct slice key, struct slice headers,
-                                             struct slice body, bool is_persistent);
+                                             struct slice body, uint64_t timestamp);

@@ -8,6 +8,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/dead_letter.h"
+#include "src/broker/event.h"
 #include "src/broker/session_impl.h"
 
 // LIMIT: sessions of one worker; beyond it channels are refused.
@@ -70,6 +71,7 @@ session_open(struct client *c, uint16_t number, const struct session_events *eve
     inttab_init(&s->consumers);
     inttab_init(&s->tags);
     list_push_back(&c->sessions, &s->node);
+    event_channel(s, true);
     return s;
 }
 
@@ -106,6 +108,7 @@ session_close(struct session *s)
     samples_free(s->samples);
     s->samples = NULL;
     session_consumers_close(s);
+    event_channel(s, false);
     session_counts_close(s);
 
     struct session_slot *slot = &b->slots[handle_index(s->handle)];

@@ -10,6 +10,7 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/broker/event.h"
 #include "src/broker/session_impl.h"
 
 struct open_count {
@@ -162,6 +163,7 @@ client_open(struct worker *w, const struct client_args *args, struct fault *ret_
     list_init(&c->sessions);
     list_init(&c->owing);
     list_push_back(&b->clients, &c->node);
+    event_connection(c, true);
     return c;
 }
 
@@ -223,6 +225,7 @@ client_close(struct client *c, void (*done)(void *ctx), void *ctx)
     LV_ON_WORKER(c->broker->worker);
     LV_LIST_EACH_SAFE (it, &c->sessions)
         session_close(LV_CONTAINER_OF(it, struct session, node));
+    event_connection(c, false);
     count_add('v', c->vhost, -1, -1);
     count_add('u', c->user, -1, -1);
     list_remove(&c->node);
@@ -350,7 +353,12 @@ void
 broker_set_alarms(struct worker *w, unsigned alarms)
 {
     struct broker_worker *b = broker_of(w);
+    unsigned changed = b->worker->index == 0 ? (alarms ^ b->alarms) & 3 : 0; // one tells
     b->alarms = alarms & 3;
+    if ((changed & 1) != 0)
+        event_alarm(b, "memory", (alarms & 1) != 0);
+    if ((changed & 2) != 0)
+        event_alarm(b, "disk", (alarms & 2) != 0);
     LV_LIST_EACH_SAFE (it, &b->clients)
         client_tell_alarm(LV_CONTAINER_OF(it, struct client, node));
 }

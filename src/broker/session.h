@@ -174,6 +174,8 @@ struct broker_config {
     struct rate_limit rates[RATE_SCOPES];
     uint64_t rate_number; // of these rates: each change has a higher one
     enum intercept set_timestamp, set_routing_node;
+    struct slice
+        event_vhost; // where amq.rabbitmq.event is (event.h); empty: nowhere. Lives as long as the workers
     struct slice node_name; // for the latter, and the firehose; lives as long as the workers
 };
 void broker_worker_init(struct worker *w, const struct broker_config *config);

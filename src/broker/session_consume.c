@@ -11,6 +11,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
+#include "src/broker/event.h"
 #include "src/broker/session_impl.h"
 #include "src/broker/trace.h"
 
@@ -112,6 +113,8 @@ consumer_new(struct session *s, struct slice tag, struct slice queue_name, struc
 static void
 consumer_unlink(struct session *s, struct session_consumer *c)
 {
+    if (c->consumer != 0)
+        event_consumer(s, c, false);
     inttab_take(&s->consumers, c->id);
     s->client->consumer_count--;
     if (s->tags.count > 0)
@@ -417,6 +420,7 @@ consume_done(struct queue_request *r)
     if (s != NULL && is_consuming && consumer_enter(s, c)) {
         queue_request_free(r);
         session_timeout_least(s, c->timeout_ns);
+        event_consumer(s, c, true);
         struct session_result result = {.name = c->tag};
         session_answer(s, &result);
         return;

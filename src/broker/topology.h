@@ -188,7 +188,9 @@ struct topology_default_policy {
 struct topology_config {
     const char *data_dir;                                   // NULL: nothing is kept (tests)
     struct slice default_vhost, default_user, default_pass; // made when the store is new
-    struct slice default_user_tags;                         // comma separated; NULL ptr: "administrator"
+    struct slice
+        event_vhost; // that has the exchange amq.rabbitmq.event; empty: none. Lives as long as the crew
+    struct slice default_user_tags;              // comma separated; NULL ptr: "administrator"
     struct slice default_user_permission[3];     // by enum access, on default_vhost; NULL ptr: ".*"
     const struct password_rule *password_rule;   // that default_pass has to fulfil; NULL: none
     const struct topology_limits *limits;        // NULL: none

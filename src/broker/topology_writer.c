@@ -76,9 +76,25 @@ ids_are_short(const struct topology_writer *tw)
     return tw->meta != NULL && tw->id_ceiling - tw->id_last < TOPOLOGY_IDS_A_TASK;
 }
 
+// Who asks, where the request says so.
+static struct slice
+acting_user(const struct topology_request *r)
+{
+    switch (r->change) {
+    case CHANGE_EXCHANGE_DECLARE:
+    case CHANGE_EXCHANGE_DELETE:
+    case CHANGE_QUEUE_DECLARE:
+    case CHANGE_QUEUE_DELETE:
+    case CHANGE_BIND:
+    case CHANGE_UNBIND: return r->user;
+    default: return SLICE_EMPTY; // there it is the user that the change is about
+    }
+}
+
 static void
 task_apply(struct topology_writer *tw, struct task *task)
 {
+    tw->turn.user = acting_user(&task->req);
     switch (task->req.change) {
     case CHANGE_VHOST_PUT: task_vhost_put(tw, task); return;
     case CHANGE_VHOST_DELETE: task_vhost_delete(tw, task); return;
@@ -152,6 +168,7 @@ turn_run(struct topology_writer *tw)
 {
     struct turn *t = &tw->turn;
     turn_begin(tw);
+    tw->turn.user = SLICE_EMPTY;
     store_reserve_ids(tw);
     for (int i = 0; i < TOPOLOGY_BATCH_MAX && !list_is_empty(&tw->settled); i++)
         deletion_settle(tw, LV_CONTAINER_OF(list_pop_front(&tw->settled), struct deletion, node));
@@ -208,7 +225,9 @@ turn_finish(struct topology_writer *tw)
         topology->auth_version = topology->version;
     retire(tw, RETIRED_BLOCK, (void *)(uintptr_t)tw->newest);
     struct version_record *record = mem_xalloc(sizeof *record);
-    *record = (struct version_record){.topology = topology, .retired = t->retired, .nodes = nodes};
+    *record = (struct version_record){
+        .topology = topology, .retired = t->retired, .nodes = nodes, .events = t->events};
+    t->events = (struct event_list){0};
     list_init(&record->node);
     list_init(&record->answers);
     list_splice_back(&record->answers, &t->done);
@@ -220,6 +239,7 @@ turn_finish(struct topology_writer *tw)
 void
 version_record_free(struct topology_writer *tw, struct version_record *r)
 {
+    events_free(&r->events);
     retire_list_free(tw, &r->retired);
     pmap_retired_free(r->nodes);
     mem_free(r);
@@ -269,6 +289,7 @@ settle_adopted(struct topology_writer *tw)
             break;
         list_remove(it);
         answer_all(tw, &r->answers, r->topology->version);
+        events_send(tw, &r->events);
         version_record_free(tw, r);
     }
 }

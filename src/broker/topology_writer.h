@@ -179,9 +179,16 @@ struct policy_change {
 };
 
 struct journal_record {
+    struct slice user; // whose request it is; empty: nobody's that is known. Good until the turn ends
     enum journal_kind kind;
     enum swap_map map;
     void *a, *b;
+};
+
+// Events (event.h) that wait for a version.
+struct event_list {
+    struct message **items;
+    size_t count, cap;
 };
 
 struct journal {
@@ -217,6 +224,7 @@ struct version_record {
     struct list answers;        // struct task.node: to be answered when all have adopted it
     struct retire_list retired; // not reachable from this version on
     struct pmap_retired *nodes; // the same for nodes of maps and routers
+    struct event_list events;   // to be told when all have adopted it
 };
 
 // Rows whose deletion could not be committed although the object is gone.
@@ -235,6 +243,8 @@ struct turn {
     bool has_changed; // the draft differs from the newest version
     bool has_auth_changed;
     struct journal journal;
+    struct slice user;        // of the request at hand: for events
+    struct event_list events; // of the changes that stand
     struct retire_list retired;
     struct list tasks; // to be carried out
     struct list done;  // carried out, in order; their answers are in the requests
@@ -257,15 +267,16 @@ struct topology_writer {
     void (*vhost_deleted)(void *ctx, struct slice name);
     void (*user_deleted)(void *ctx, struct slice name);
     void *callback_ctx;
-    bool has_swept;        // delay_sweep was done
-    bool is_ending;        // topology_stop: the workers' tables are gone
-    struct meta *meta;     // NULL: nothing is kept
-    struct list inbox;     // struct task.node
-    struct list settled;   // struct deletion.node: answered by the owner
-    struct list deletions; // struct deletion.node: at the owner
-    struct list creations; // struct creation.node: at the owner
-    struct list sweeps;    // struct policy_sweep.node
-    struct list tellings;  // struct telling.node: at the owner
+    struct slice event_vhost; // empty: no events
+    bool has_swept;           // delay_sweep was done
+    bool is_ending;           // topology_stop: the workers' tables are gone
+    struct meta *meta;        // NULL: nothing is kept
+    struct list inbox;        // struct task.node
+    struct list settled;      // struct deletion.node: answered by the owner
+    struct list deletions;    // struct deletion.node: at the owner
+    struct list creations;    // struct creation.node: at the owner
+    struct list sweeps;       // struct policy_sweep.node
+    struct list tellings;     // struct telling.node: at the owner
     unsigned telling_count;
     uint32_t policy_serial; // last one given
     struct policy_matcher *matcher;
@@ -457,6 +468,12 @@ bool delay_is_queue(struct slice name, uint64_t *ret_exchange);
 void delay_attach(struct topology_writer *tw, struct exchange_entry *e, struct queue_entry *q);
 // After a start: queues whose exchange was deleted just before the end.
 void delay_sweep(struct topology_writer *tw);
+
+// topology_writer_event.c
+bool events_are_heard(const struct topology_writer *tw);
+void event_of_change(struct topology_writer *tw, const struct journal_record *r); // to turn.events
+void events_send(struct topology_writer *tw, struct event_list *l);
+void events_free(struct event_list *l);
 
 // topology_writer_access.c
 void task_vhost_put(struct topology_writer *tw, struct task *task);

@@ -293,7 +293,7 @@ journal_add(struct topology_writer *tw, enum journal_kind kind, void *a, void *b
 {
     struct journal *j = &tw->turn.journal;
     j->records = array_grow(j->records, j->count, &j->cap, sizeof *j->records);
-    j->records[j->count++] = (struct journal_record){.kind = kind, .a = a, .b = b};
+    j->records[j->count++] = (struct journal_record){.user = tw->turn.user, .kind = kind, .a = a, .b = b};
     tw->turn.has_changed = true;
 }
 
@@ -411,8 +411,11 @@ void
 journal_finish(struct topology_writer *tw)
 {
     struct journal *j = &tw->turn.journal;
+    bool are_heard = events_are_heard(tw);
     for (size_t i = 0; i < j->count; i++) {
         const struct journal_record *r = &j->records[i];
+        if (LV_UNLIKELY(are_heard))
+            event_of_change(tw, r);
         switch (r->kind) {
         case JOURNAL_SWAP:
             if (r->b != NULL)

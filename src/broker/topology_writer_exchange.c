@@ -5,6 +5,7 @@
 // list, because a chain of exchanges may be as long as a client likes.
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
+#include "src/broker/event.h"
 #include "src/broker/reasons.h"
 #include "src/broker/topology_writer.h"
 
@@ -136,8 +137,10 @@ exchange_add_system(struct topology_writer *tw, struct vhost_entry *v)
         {"amq.headers", EXCHANGE_HEADERS, false},
         {"amq.match", EXCHANGE_HEADERS, false},
         {"amq.rabbitmq.trace", EXCHANGE_TOPIC, true},
+        {EVENT_EXCHANGE, EXCHANGE_TOPIC, true}, // last: not in every vhost
     };
-    for (size_t i = 0; i < LV_ARRAY_LEN(all); i++) {
+    bool has_events = tw->event_vhost.len > 0 && slice_eq(v->name, tw->event_vhost);
+    for (size_t i = 0; i < LV_ARRAY_LEN(all) - !has_events; i++) {
         if (vhost_exchange(&v->now->v, slice_str(all[i].name)) != NULL)
             continue;
         struct exchange_args args = {

@@ -377,6 +377,7 @@ deletion_settle(struct topology_writer *tw, struct deletion *d)
     struct queue_entry *q = d->queue;
     enum queue_outcome outcome = d->request->outcome;
     bool is_gone = outcome == QUEUE_OK || outcome == QUEUE_GONE;
+    tw->turn.user = d->asker != NULL ? d->asker->req.user : SLICE_EMPTY;
     answer_asker(tw, d, is_gone);
     if (!is_gone && (d->groups[GROUP_CONN] != NULL || d->groups[GROUP_VHOST] != NULL)) {
         deletion_send(tw, d, 0);

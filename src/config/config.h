@@ -144,6 +144,10 @@ struct config {
     enum config_interceptor
         intercept_routing_node; // message_interceptors.incoming.set_header_routing_node [off]
 
+    // Events.
+    bool has_event_exchange; // event_exchange.enabled [false]
+    const char *event_vhost; // event_exchange.vhost [default_vhost]
+
     // Authentication and the first user.
     struct config_strings loopback_users;         // user names only let in from loopback [guest]; reloadable
     struct config_strings auth_mechanisms;        // PLAIN, AMQPLAIN in the order to be offered [both]

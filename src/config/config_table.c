@@ -86,6 +86,11 @@ const struct config_key config_keys_honoured[] = {
              "not had the password changed."},
     {HONOURED("loopback_users", TYPE_NONE, SECTION_USERS), .example = "none", .flags = KEY_RELOAD,
      .help = "`none`: every user may connect from anywhere, `guest` too."},
+    {HONOURED("event_exchange.enabled", TYPE_BOOL, SECTION_USERS), FIELD(has_event_exchange), .fallback = "false", .flags = KEY_OURS,
+     .help = "Whether what happens in the broker is published to the topic exchange amq.rabbitmq.event: queue.created, "
+             "connection.closed, user.authentication.failure and so on (RabbitMQ: the plugin rabbitmq_event_exchange)."},
+    {HONOURED("event_exchange.vhost", TYPE_TEXT, SECTION_USERS), RANGE(1, 255), FIELD(event_vhost),
+     .computed = "default_vhost", .example = "/", .help = "The virtual host of that exchange."},
     {HONOURED("default_vhost", TYPE_TEXT, SECTION_USERS), RANGE(1, 255), FIELD(default_vhost), .fallback = "/",
      .help = "Virtual host made when the data directory is new. Also by RABBITMQ_DEFAULT_VHOST."},
     {HONOURED("default_user", TYPE_TEXT, SECTION_USERS), RANGE(1, 255), FIELD(default_user), .fallback = "guest",

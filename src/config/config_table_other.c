@@ -227,7 +227,6 @@ const struct config_key config_keys_other[] = {
     {IGNORED("amqp10_client.**", TYPE_ANY, "links to other brokers are not available in this version")},
     {IGNORED("federation.**", TYPE_ANY, "links to other brokers are not available in this version")},
     {IGNORED("shovel.**", TYPE_ANY, "links to other brokers are not available in this version")},
-    {IGNORED("event_exchange.**", TYPE_ANY, "the event exchange is not available in this version")},
     {IGNORED("tracing.**", TYPE_ANY, "trace files are not available in this version")},
 };
 // clang-format on
