@@ -186,7 +186,7 @@ measure_backlog(uint64_t messages, uint8_t levels)
     uint64_t start = clock_mono_ns();
     for (uint64_t i = 0; i < messages; i++) {
         struct message *m = make_message();
-        m->priority = levels > 0 ? (uint8_t)(i % levels) : 0;
+        m->priority = (uint8_t)(levels > 0 ? i % levels : 0);
         queue_publish(m, &q, 1, 0, 0);
         message_unref(m);
     }
