@@ -8,6 +8,7 @@
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
 #include "src/broker/dead_letter.h"
+#include "src/broker/log_exchange.h"
 #include "src/broker/session.h"
 #include "src/broker/topology.h"
 #include "src/broker/vhost_defaults.h"
@@ -78,6 +79,7 @@ placement_of(const struct config *c)
 
 static char node_name[512];   // for the workers; never changes
 static char event_vhost[256]; // likewise; empty: no events
+static char log_vhost[256];   // likewise; empty: the log is not published
 
 static struct password_rule *password_rule; // NULL: all are allowed
 
@@ -204,6 +206,7 @@ topology_stage_start(struct daemon *d, struct buf *problem)
         .data_dir = c->data_dir,
         .default_vhost = slice_str(c->default_vhost),
         .event_vhost = slice_str(event_vhost),
+        .log_vhost = slice_str(log_vhost),
         .default_user = slice_str(c->default_user),
         .default_pass = slice_str(c->default_pass),
         .default_user_tags = slice_str(buf_cstr(&tags)),
@@ -265,6 +268,8 @@ broker_start(struct daemon *d, struct buf *problem)
         snprintf(event_vhost, sizeof event_vhost, "%s",
                  c->event_vhost[0] != '\0' ? c->event_vhost : c->default_vhost);
     broker.event_vhost = slice_str(event_vhost);
+    if (c->has_log_exchange)
+        snprintf(log_vhost, sizeof log_vhost, "%s", c->default_vhost);
     broker.node_name = slice_str(node_name);
     rates_of(c, broker.rates);
     struct worker *http = crew_extra_member(d->crew, CREW_HTTP);
@@ -288,12 +293,15 @@ broker_start(struct daemon *d, struct buf *problem)
     for (int i = 0; i < d->crew->n_workers; i++)
         topology_worker_init(d->crew->members[i]);
     topology_worker_init(http);
+    if (c->has_log_exchange)
+        log_exchange_start(d->crew->members[0], slice_str(log_vhost), c->log_exchange_level);
     return 0;
 }
 
 static void
 broker_stop(struct daemon *d)
 {
+    log_exchange_stop();
     members_fini(d);
     topology_stop(d->crew);
     rules_stop();

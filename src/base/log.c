@@ -46,11 +46,17 @@ struct sink {
     int console_fd;
     enum log_level file_level;
     enum log_level console_level;
+    log_tap_fn tap; // NULL: none
+    enum log_level tap_level;
+    int category_level[LOG_CATEGORY_COUNT]; // as configured
 };
 
 static pthread_mutex_t sink_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct sink sink = {
-    .file_fd = -1, .console_fd = STDERR_FILENO, .file_level = LOG_NONE, .console_level = LOG_WARNING};
+static struct sink sink = {.file_fd = -1,
+                           .console_fd = STDERR_FILENO,
+                           .file_level = LOG_NONE,
+                           .console_level = LOG_WARNING,
+                           .tap_level = LOG_NONE};
 
 static unsigned lost_lines;  // the console's, since it last took one. Guarded by sink_mutex
 static bool is_console_torn; // it took the beginning of a line. Guarded by sink_mutex
@@ -87,6 +93,26 @@ log_level_text(enum log_level level)
     return (unsigned)level < LV_ARRAY_LEN(level_texts) ? level_texts[level] : "unknown";
 }
 
+// Under sink_mutex.
+static void
+set_thresholds(void)
+{
+    int least = (int)LV_MIN(sink.file_level, sink.console_level);
+    least = LV_MIN(least, (int)sink.tap_level);
+    for (size_t i = 0; i < LOG_CATEGORY_COUNT; i++)
+        atomic_store_explicit(&thresholds[i], LV_MAX(sink.category_level[i], least), memory_order_relaxed);
+}
+
+void
+log_set_tap(log_tap_fn tap, enum log_level level)
+{
+    pthread_mutex_lock(&sink_mutex);
+    sink.tap = tap;
+    sink.tap_level = tap != NULL ? level : LOG_NONE;
+    set_thresholds();
+    pthread_mutex_unlock(&sink_mutex);
+}
+
 int
 log_configure(const struct log_config *config)
 {
@@ -98,17 +124,16 @@ log_configure(const struct log_config *config)
     }
     enum log_level file_level = fd >= 0 ? config->file_level : LOG_NONE;
     enum log_level console_level = config->is_console ? config->console_level : LOG_NONE;
-    int least = (int)LV_MIN(file_level, console_level);
     pthread_mutex_lock(&sink_mutex);
     int old_fd = sink.file_fd;
-    sink = (struct sink){.file_fd = fd,
-                         .console_fd = config->is_console_stdout ? STDOUT_FILENO : STDERR_FILENO,
-                         .file_level = file_level,
-                         .console_level = console_level};
+    sink.file_fd = fd;
+    sink.console_fd = config->is_console_stdout ? STDOUT_FILENO : STDERR_FILENO;
+    sink.file_level = file_level;
+    sink.console_level = console_level;
     atomic_store_explicit(&is_json, config->is_json, memory_order_relaxed);
     for (size_t i = 0; i < LOG_CATEGORY_COUNT; i++)
-        atomic_store_explicit(&thresholds[i], LV_MAX((int)config->category_level[i], least),
-                              memory_order_relaxed);
+        sink.category_level[i] = (int)config->category_level[i];
+    set_thresholds();
     pthread_mutex_unlock(&sink_mutex);
     if (old_fd >= 0)
         close(old_fd);
@@ -308,6 +333,8 @@ line_write(const struct line *l, enum log_level level)
         is_to_console = true;
     if (is_to_console)
         console_line(l);
+    if (LV_UNLIKELY(level >= sink.tap_level && sink.tap != NULL))
+        sink.tap(level, slice_of(l->bytes, l->len));
     pthread_mutex_unlock(&sink_mutex);
 }
 

@@ -41,6 +41,11 @@ struct log_config {
 // error.
 LV_MUST_USE int log_configure(const struct log_config *config);
 
+// One more reader of lines, beside console and file: gets every line at or above its level, newline included, on the
+// thread that logs and under the log's mutex: it must not log nor wait. One at a time; NULL: none any more.
+typedef void (*log_tap_fn)(enum log_level level, struct slice line);
+void log_set_tap(log_tap_fn tap, enum log_level level);
+
 bool log_is_on(enum log_category category, enum log_level level);
 void log_at(enum log_category category, enum log_level level, const char *fmt, ...) LV_PRINTF(3, 4);
 

@@ -6,20 +6,13 @@
 #include "src/broker/session_impl.h"
 
 struct message *
-announce_message(const char *exchange, struct slice key, struct slice headers, struct slice body,
-                 uint64_t timestamp)
+announce_message(const char *exchange, struct slice key, const struct amqp_basic_props *props,
+                 struct slice body)
 {
     LV_CLEANUP(buf_fini) struct buf encoded = BUF_INIT;
-    struct amqp_basic_props props = {
-        .flags = (uint16_t)(AMQP_PROP_HEADERS |
-                            (timestamp != 0 ? AMQP_PROP_DELIVERY_MODE | AMQP_PROP_TIMESTAMP : 0)),
-        .headers = headers,
-        .delivery_mode = 2,
-        .timestamp = timestamp,
-    };
     if (body.len > UINT32_MAX)
         return NULL;
-    amqp_props_encode(&encoded, &props);
+    amqp_props_encode(&encoded, props);
     if (encoded.failed)
         return NULL;
     struct message *m = message_new(slice_str(exchange), slice_head(key, LV_MIN(key.len, (size_t)255)),
@@ -28,7 +21,8 @@ announce_message(const char *exchange, struct slice key, struct slice headers, s
         return NULL;
     if (body.len > 0)
         memcpy(message_body_mut(m), body.ptr, body.len);
-    m->flags = timestamp != 0 ? MESSAGE_PERSISTENT : 0;
+    if (amqp_props_has(props, AMQP_PROP_DELIVERY_MODE) && props->delivery_mode == 2)
+        m->flags = MESSAGE_PERSISTENT;
     return m;
 }
 

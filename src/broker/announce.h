@@ -4,6 +4,7 @@
 // nobody is told when a queue refuses one or there is no memory. Publishing one publishes nothing else, so there is no recursion. On a worker.
 #pragma once
 
+#include "amqp/wire/props.h"
 #include "queue/message.h"
 #include "src/broker/topology.h"
 
@@ -18,6 +19,6 @@ announce_is_heard(const struct exchange *x)
 
 // Takes over the reference of msg (NULL: nothing to do). Queues are found by exchange, key and headers of it.
 void announce(struct broker_worker *b, const struct vhost *v, struct message *msg);
-// A message with headers; with a time (seconds) it has that too and is persistent. NULL: no memory. The key is cut at 255 bytes.
-LV_MUST_USE struct message *announce_message(const char *exchange, struct slice key, struct slice headers,
-                                             struct slice body, uint64_t timestamp);
+// A message; persistent when its delivery mode says so. NULL: no memory. The key is cut at 255 bytes.
+LV_MUST_USE struct message *announce_message(const char *exchange, struct slice key,
+                                             const struct amqp_basic_props *props, struct slice body);

@@ -21,9 +21,14 @@ event_end(struct event *e, const char *key, struct slice user)
     table_put_longstr(&e->w, SLICE_LIT("user_who_performed_action"),
                       user.len > 0 ? user : SLICE_LIT("rmq-internal"));
     table_put_i64(&e->w, SLICE_LIT("timestamp_in_ms"), now_ms);
+    struct amqp_basic_props props = {
+        .flags = AMQP_PROP_HEADERS | AMQP_PROP_DELIVERY_MODE | AMQP_PROP_TIMESTAMP,
+        .headers = buf_slice(&e->headers),
+        .delivery_mode = 2,
+        .timestamp = (uint64_t)now_ms / 1000,
+    };
     if (!e->headers.failed)
-        m = announce_message(EVENT_EXCHANGE, slice_str(key), buf_slice(&e->headers), SLICE_EMPTY,
-                             (uint64_t)now_ms / 1000);
+        m = announce_message(EVENT_EXCHANGE, slice_str(key), &props, SLICE_EMPTY);
     buf_fini(&e->headers);
     return m;
 }

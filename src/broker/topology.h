@@ -188,6 +188,7 @@ struct topology_default_policy {
 struct topology_config {
     const char *data_dir;                                   // NULL: nothing is kept (tests)
     struct slice default_vhost, default_user, default_pass; // made when the store is new
+    struct slice log_vhost; // that has the exchange amq.rabbitmq.log; likewise
     struct slice
         event_vhost; // that has the exchange amq.rabbitmq.event; empty: none. Lives as long as the crew
     struct slice default_user_tags;              // comma separated; NULL ptr: "administrator"

@@ -268,6 +268,7 @@ struct topology_writer {
     void (*user_deleted)(void *ctx, struct slice name);
     void *callback_ctx;
     struct slice event_vhost; // empty: no events
+    struct slice log_vhost;   // has amq.rabbitmq.log; empty: none
     bool has_swept;           // delay_sweep was done
     bool is_ending;           // topology_stop: the workers' tables are gone
     struct meta *meta;        // NULL: nothing is kept

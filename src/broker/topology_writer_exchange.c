@@ -6,6 +6,7 @@
 #include "src/base/mem.h"
 #include "src/broker/arguments.h"
 #include "src/broker/event.h"
+#include "src/broker/log_exchange.h"
 #include "src/broker/reasons.h"
 #include "src/broker/topology_writer.h"
 
@@ -125,22 +126,25 @@ void
 exchange_add_system(struct topology_writer *tw, struct vhost_entry *v)
 {
     // RabbitMQ's predeclared exchanges.
-    static const struct system_exchange {
+    const struct system_exchange {
         const char *name;
         enum exchange_type type;
         bool is_internal;
+        const struct slice *only_in; // NULL: in every vhost
     } all[] = {
-        {"", EXCHANGE_DIRECT, false},
-        {"amq.direct", EXCHANGE_DIRECT, false},
-        {"amq.fanout", EXCHANGE_FANOUT, false},
-        {"amq.topic", EXCHANGE_TOPIC, false},
-        {"amq.headers", EXCHANGE_HEADERS, false},
-        {"amq.match", EXCHANGE_HEADERS, false},
-        {"amq.rabbitmq.trace", EXCHANGE_TOPIC, true},
-        {EVENT_EXCHANGE, EXCHANGE_TOPIC, true}, // last: not in every vhost
+        {"", EXCHANGE_DIRECT, false, NULL},
+        {"amq.direct", EXCHANGE_DIRECT, false, NULL},
+        {"amq.fanout", EXCHANGE_FANOUT, false, NULL},
+        {"amq.topic", EXCHANGE_TOPIC, false, NULL},
+        {"amq.headers", EXCHANGE_HEADERS, false, NULL},
+        {"amq.match", EXCHANGE_HEADERS, false, NULL},
+        {"amq.rabbitmq.trace", EXCHANGE_TOPIC, true, NULL},
+        {EVENT_EXCHANGE, EXCHANGE_TOPIC, true, &tw->event_vhost},
+        {LOG_EXCHANGE, EXCHANGE_TOPIC, true, &tw->log_vhost},
     };
-    bool has_events = tw->event_vhost.len > 0 && slice_eq(v->name, tw->event_vhost);
-    for (size_t i = 0; i < LV_ARRAY_LEN(all) - !has_events; i++) {
+    for (size_t i = 0; i < LV_ARRAY_LEN(all); i++) {
+        if (all[i].only_in != NULL && !slice_eq(*all[i].only_in, v->name)) // an empty one is no vhost
+            continue;
         if (vhost_exchange(&v->now->v, slice_str(all[i].name)) != NULL)
             continue;
         struct exchange_args args = {

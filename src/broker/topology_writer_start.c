@@ -506,6 +506,7 @@ topology_start(struct crew *crew, const struct topology_config *config, char **r
     struct topology_writer *tw = topology_writer_new(crew);
     tw->placement = config->placement;
     tw->event_vhost = config->event_vhost;
+    tw->log_vhost = config->log_vhost;
     tw->vhost_defaults = config->vhost_defaults;
     tw->limits = config->limits != NULL ? *config->limits : (struct topology_limits){-1, -1, -1};
     tw->vhost_deleted = config->vhost_deleted;

@@ -120,7 +120,8 @@ finish(const char *kind, struct slice name, const struct buf *headers, struct sl
     buf_append_slice(&key, name);
     if (headers->failed || key.failed)
         return NULL;
-    return announce_message(TRACE_EXCHANGE, buf_slice(&key), buf_slice(headers), body, 0);
+    struct amqp_basic_props props = {.flags = AMQP_PROP_HEADERS, .headers = buf_slice(headers)};
+    return announce_message(TRACE_EXCHANGE, buf_slice(&key), &props, body);
 }
 
 struct message *

@@ -145,8 +145,10 @@ struct config {
         intercept_routing_node; // message_interceptors.incoming.set_header_routing_node [off]
 
     // Events.
-    bool has_event_exchange; // event_exchange.enabled [false]
-    const char *event_vhost; // event_exchange.vhost [default_vhost]
+    bool has_event_exchange;           // event_exchange.enabled [false]
+    const char *event_vhost;           // event_exchange.vhost [default_vhost]
+    bool has_log_exchange;             // log.exchange [false]
+    enum log_level log_exchange_level; // log.exchange.level [info]
 
     // Authentication and the first user.
     struct config_strings loopback_users;         // user names only let in from loopback [guest]; reloadable

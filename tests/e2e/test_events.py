@@ -145,3 +145,31 @@ def test_clients_cannot_publish_events(broker_with_events):
     with pytest.raises(wire.Closed) as e:
         ch.sync()
     assert e.value.code == 403 and "internal exchange" in e.value.text
+
+
+def test_the_log_as_messages(start_broker):
+    broker = start_broker({"log.exchange": "true", "log.exchange.level": "warning"})
+    ch = wire.Conn.open(broker).channel(1)
+    everything, errors = ch.queue("", exclusive=True), ch.queue("", exclusive=True)
+    ch.call("queue.bind", queue=everything, exchange="amq.rabbitmq.log", routing_key="#")
+    ch.call("queue.bind", queue=errors, exchange="amq.rabbitmq.log", routing_key="error")
+    with pytest.raises(wire.Closed):
+        wire.Conn.open(broker, password="wrong")
+    got = ch.get_soon(errors)
+    assert (got.exchange, got.routing_key) == ("amq.rabbitmq.log", "error")
+    assert b"[error] <connection>" in got.body and b"invalid credentials" in got.body and not got.body.endswith(b"\n")
+    assert got.props["content_type"] == "text/plain" and "@" in got.props["headers"]["node"]
+    assert abs(got.props["timestamp"] - time.time()) < 60
+    assert ch.get_soon(everything).routing_key in ("error", "warning")
+    while ch.get(everything) is not None:
+        pass
+    wire.Conn.open(broker).abort()  # "accepting …" is info; "closed unexpectedly" a warning
+    got = ch.get_soon(everything)
+    assert got.routing_key == "warning" and b"accepting" not in got.body
+
+
+def test_the_log_stays_out_of_amqp_unless_it_is_wanted(start_broker):
+    ch = wire.Conn.open(start_broker()).channel(1)
+    with pytest.raises(wire.Closed) as e:
+        ch.call("exchange.declare", exchange="amq.rabbitmq.log", type="topic", passive=True)
+    assert e.value.code == 404
