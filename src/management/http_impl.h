@@ -51,5 +51,7 @@ void *http_on_uri(void *ctx, const char *uri, struct MHD_Connection *connection)
 enum MHD_Result http_on_request(void *ctx, struct MHD_Connection *connection, const char *url,
                                 const char *method, const char *version, const char *data, size_t *data_len,
                                 void **request);
+// The connection is closed: frees requests of it that never came as far as their end.
+void http_connection_ended(struct api_server *s, struct MHD_Connection *connection);
 void http_on_completed(void *ctx, struct MHD_Connection *connection, void **request,
                        enum MHD_RequestTerminationCode code);

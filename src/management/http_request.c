@@ -340,6 +340,19 @@ http_on_request(void *ctx, struct MHD_Connection *connection, const char *url, c
     return MHD_YES;
 }
 
+// The library tells of the end of a request only once its headers were right.
+void
+http_connection_ended(struct api_server *s, struct MHD_Connection *connection)
+{
+    struct list *at = s->requests.next;
+    while (at != &s->requests) {
+        struct api_request *r = LV_CONTAINER_OF(at, struct api_request, node);
+        at = at->next;
+        if (r->connection == connection)
+            request_free(r);
+    }
+}
+
 void
 http_on_completed(void *ctx, struct MHD_Connection *connection, void **request,
                   enum MHD_RequestTerminationCode code)

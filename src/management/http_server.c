@@ -151,6 +151,7 @@ on_connection(void *ctx, struct MHD_Connection *connection, void **socket_contex
     struct http_listener *l = ctx;
     struct http_connection *c = *socket_context;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        http_connection_ended(l->server, connection);
         if (c != NULL && list_is_linked(&c->node)) {
             list_remove(&c->node);
             l->connection_count--;
