@@ -71,6 +71,11 @@ class Copy:
         self.message, self.queue = message, queue
         self.state, self.delivered, self.holder, self.ack_tx = OPEN, 0, None, None
 
+    @property
+    def is_stored(self):
+        """A quorum queue stores whatever it takes."""
+        return self.message.is_persistent or (self.queue.arguments or {}).get("x-queue-type") == "quorum"
+
     def __repr__(self):
         return f"{self.message.id} in {self.queue} ({self.state}, delivered {self.delivered} times)"
 
@@ -270,7 +275,7 @@ class Ledger:
                     self.fail(f"{copy} is there twice")
                 if copy.state == ACKED and not method.redelivered:
                     self.fail(f"{copy} was acknowledged, comes back and is not marked redelivered")
-                if is_restarted and not message.is_persistent:
+                if is_restarted and not copy.is_stored:
                     self.fail(f"{copy} is transient and survived a restart")
                 if last.get(message.publisher, 0) > message.number:
                     self.fail(f"{copy} lies behind {message.publisher}:{last[message.publisher]}")
@@ -285,7 +290,7 @@ class Ledger:
     def settle(self, copy, is_there):
         """What a look at the queue says of a copy."""
         is_undecided = copy.ack_tx is not None and copy.ack_tx.state == "committing"
-        if not is_there and copy.state == SURE and copy.message.is_persistent and not is_undecided:
+        if not is_there and copy.state == SURE and copy.is_stored and not is_undecided:
             self.fail(f"{copy} is lost")
         if not is_there and copy.state == OPEN:
             self.counts["let_go"] += 1
@@ -304,9 +309,9 @@ class Ledger:
                     for copy in tx.acks:
                         copy.ack_tx = None
                     continue
-                happened = {copy: copy in present for copy in tx.publishes if copy.state == OPEN and copy.message.is_persistent}
+                happened = {copy: copy in present for copy in tx.publishes if copy.state == OPEN and copy.is_stored}
                 happened |= {copy: True for copy in tx.publishes if copy.state == SURE and copy in present}  # acknowledged, and back
-                happened |= {copy: copy not in present for copy in tx.acks if copy.state == SURE and copy.message.is_persistent}
+                happened |= {copy: copy not in present for copy in tx.acks if copy.state == SURE and copy.is_stored}
                 if len(set(happened.values())) > 1:
                     self.fail("half a transaction: " + ", ".join(f"{c}: {'yes' if h else 'no'}" for c, h in happened.items()))
                 for copy in tx.publishes:
