@@ -171,16 +171,6 @@ dying_add_record(struct queue_worker *qw, struct queue *q, struct unacked_record
     return true;
 }
 
-static void
-drop(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
-{
-    expiry_forget(q, e);
-    if (ready_entry_is(e, READY_STORED))
-        durable_drop(qw, q, e->seq, e->stored);
-    else
-        queue_worker_drop_entry(qw, e);
-}
-
 static bool
 has_window(const struct dying *d)
 {
@@ -217,7 +207,7 @@ queue_bury_entry(struct queue_worker *qw, struct queue *q, const struct ready_en
 {
     if (!dying_is_wanted(qw, q)) {
         dying_count_dropped(qw, q, reason);
-        drop(qw, q, from);
+        queue_drop_entry(qw, q, from);
         return;
     }
     struct dying_entry *e = unacked_reserve(&q->unacked, &qw->unacked_tables) ? entry_new(qw, q) : NULL;
@@ -227,7 +217,7 @@ queue_bury_entry(struct queue_worker *qw, struct queue *q, const struct ready_en
             expiry_forget(q, from);
             durable_leave_out(qw, q, from);
         } else {
-            drop(qw, q, from);
+            queue_drop_entry(qw, q, from);
         }
         return;
     }
@@ -327,7 +317,7 @@ step(struct queue_worker *qw, struct queue *q)
     struct ready_entry gone;
     if (!dying_is_wanted(qw, q)) { // any more
         take_out(qw, q, record, &gone);
-        drop(qw, q, &gone);
+        queue_drop_entry(qw, q, &gone);
     } else if (msg != NULL) {
         return hand_over(qw, q, e, msg);
     } else if (stored_is(record->entry.stored, STORED_LOST)) {
@@ -406,7 +396,7 @@ queue_dead_done(lv_handle queue, uint64_t seq, enum dead_outcome outcome, struct
     }
     struct ready_entry gone;
     take_out(qw, q, record, &gone);
-    drop(qw, q, &gone); // DURABLE: its targets have it; now it may go here
+    queue_drop_entry(qw, q, &gone); // DURABLE: its targets have it; now it may go here
     queue_touch(qw, q);
 }
 

@@ -259,17 +259,23 @@ give_back(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struc
     q->returning++;
 }
 
+void
+queue_drop_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e)
+{
+    expiry_forget(q, e);
+    if (ready_entry_is(e, READY_STORED))
+        durable_drop(qw, q, e->seq, e->stored);
+    else
+        queue_worker_drop_entry(qw, e);
+}
+
 static void
 discard(struct queue_worker *qw, struct queue *q, enum settle_kind kind, struct unacked_record *record)
 {
     struct ready_entry e = record->entry;
     unacked_remove(&q->unacked, &qw->unacked_tables, record);
     sum_sub(&q->unacked_sum, &e, entry_weight(&e));
-    expiry_forget(q, &e);
-    if (ready_entry_is(&e, READY_STORED))
-        durable_drop(qw, q, e.seq, e.stored);
-    else
-        queue_worker_drop_entry(qw, &e);
+    queue_drop_entry(qw, q, &e);
     if (kind == SETTLE_ACK)
         q->counters.acked++;
     else

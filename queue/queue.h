@@ -193,6 +193,8 @@ LV_MUST_USE bool queue_enter_late(struct queue_worker *qw, struct queue *q, cons
 enum queue_take_flags { QUEUE_TAKE_NO_ACK = 1u << 0, QUEUE_TAKE_GET = 1u << 1 };
 LV_MUST_USE bool queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned flags,
                             struct delivery *ret);
+// Lets go of an entry that is out of all tables and sums: an ack is written for one that is stored.
+void queue_drop_entry(struct queue_worker *qw, struct queue *q, const struct ready_entry *e);
 // Carries out queue_settle on the owner.
 void queue_settle_here(struct queue_worker *qw, struct queue *q, enum settle_kind kind, const uint64_t *seqs,
                        size_t count);

@@ -12,16 +12,6 @@ const struct queue_rules queue_rules_none = {
     .consumer_timeout_ms = RULE_NONE,
 };
 
-static struct slice
-place(uint8_t **at, struct slice s)
-{
-    uint8_t *to = *at;
-    if (s.len > 0)
-        memcpy(to, s.ptr, s.len);
-    *at += s.len;
-    return slice_of(to, s.len);
-}
-
 struct queue_rules *
 queue_rules_copy(const struct queue_rules *from)
 {
@@ -32,10 +22,10 @@ queue_rules_copy(const struct queue_rules *from)
         return NULL;
     uint8_t *at = (uint8_t *)(r + 1);
     *r = *from;
-    r->dead_exchange = place(&at, from->dead_exchange);
-    r->dead_key = place(&at, from->dead_key);
-    r->policy = place(&at, from->policy);
-    r->operator_policy = place(&at, from->operator_policy);
+    r->dead_exchange = slice_place(&at, from->dead_exchange);
+    r->dead_key = slice_place(&at, from->dead_key);
+    r->policy = slice_place(&at, from->policy);
+    r->operator_policy = slice_place(&at, from->operator_policy);
     return r;
 }
 

@@ -59,6 +59,17 @@ slice_head(struct slice s, size_t len)
     return (struct slice){s.ptr, len};
 }
 
+// Copies `s` to *at, where there is room, and moves *at behind it: for slices that lie behind the struct they belong to.
+static inline struct slice
+slice_place(uint8_t **at, struct slice s)
+{
+    struct slice copy = {*at, s.len};
+    if (s.len > 0)
+        memcpy(*at, s.ptr, s.len);
+    *at += s.len;
+    return copy;
+}
+
 // Byte order, shorter first among equals: -1, 0 or 1.
 int slice_cmp(struct slice a, struct slice b);
 

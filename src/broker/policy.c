@@ -221,16 +221,6 @@ append_text(const char *text, size_t len, void *ctx)
     return out->failed ? -1 : 0;
 }
 
-static struct slice
-place(uint8_t **at, struct slice s)
-{
-    uint8_t *to = *at;
-    if (s.len > 0)
-        memcpy(to, s.ptr, s.len);
-    *at += s.len;
-    return slice_of(to, s.len);
-}
-
 // The value; `text` gets its bytes.
 static struct policy_value
 value_of(enum policy_key key, const json_t *json, struct buf *text)
@@ -288,14 +278,14 @@ make(const struct policy_args *args, struct draft *d)
         const uint8_t *from = texts.ptr;
         for (size_t i = 0; i < count; i++) {
             p->values[i] = values[i];
-            p->values[i].text = place(&at, slice_of(from, values[i].text.len));
+            p->values[i].text = slice_place(&at, slice_of(from, values[i].text.len));
             from += values[i].text.len;
         }
-        p->priority_json = place(&at, buf_slice(&priority));
-        p->vhost = place(&at, args->vhost);
-        p->name = place(&at, args->name);
-        p->pattern = place(&at, d->pattern);
-        p->apply_to = place(&at, d->apply_to);
+        p->priority_json = slice_place(&at, buf_slice(&priority));
+        p->vhost = slice_place(&at, args->vhost);
+        p->name = slice_place(&at, args->name);
+        p->pattern = slice_place(&at, d->pattern);
+        p->apply_to = slice_place(&at, d->apply_to);
         p->code = d->code;
         d->code = NULL;
     }

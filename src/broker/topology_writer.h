@@ -373,8 +373,6 @@ void swap_map_free(struct topology_writer *tw, struct topology *t, enum swap_map
                    struct pmap_edit *edit); // values too
 struct topology_key swap_key_of(enum swap_map map, const void *value);
 uint64_t id_take(struct topology_writer *tw); // 0: none left
-// Copies bytes behind a struct.
-struct slice place_bytes(uint8_t **at, struct slice s);
 
 // topology_writer_store.c
 // Durable changes of a request are asked for before anything is changed; false: refused, the fault is set.

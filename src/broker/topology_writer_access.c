@@ -17,9 +17,9 @@ settings_copy(const struct vhost_settings *s)
         mem_xalloc(sizeof *copy + s->description.len + s->tags.len + s->default_queue_type.len);
     uint8_t *at = (uint8_t *)(copy + 1);
     *copy = *s;
-    copy->description = place_bytes(&at, s->description);
-    copy->tags = place_bytes(&at, s->tags);
-    copy->default_queue_type = place_bytes(&at, s->default_queue_type);
+    copy->description = slice_place(&at, s->description);
+    copy->tags = slice_place(&at, s->tags);
+    copy->default_queue_type = slice_place(&at, s->default_queue_type);
     return copy;
 }
 
@@ -43,7 +43,7 @@ vhost_entry_add(struct topology_writer *tw, uint64_t id, struct slice name,
     struct vhost_version *version = mem_xalloc(sizeof *version);
     uint8_t *at = (uint8_t *)(e + 1);
     *e = (struct vhost_entry){
-        .now = version, .settings = settings_copy(settings), .name = place_bytes(&at, name)};
+        .now = version, .settings = settings_copy(settings), .name = slice_place(&at, name)};
     list_init(&e->queue_list);
     list_init(&e->exchange_list);
     *version = (struct vhost_version){.turn = tw->turn.number, .entry = e, .v = {.id = id, .name = e->name}};
@@ -310,10 +310,10 @@ user_put(struct topology_writer *tw, const struct user *args)
         mem_xalloc(sizeof *u + args->name.len + args->password_hash.len + args->hashing.len + args->tags.len);
     uint8_t *at = (uint8_t *)(u + 1);
     *u = *args;
-    u->name = place_bytes(&at, args->name);
-    u->password_hash = place_bytes(&at, args->password_hash);
-    u->hashing = place_bytes(&at, args->hashing);
-    u->tags = place_bytes(&at, args->tags);
+    u->name = slice_place(&at, args->name);
+    u->password_hash = slice_place(&at, args->password_hash);
+    u->hashing = slice_place(&at, args->hashing);
+    u->tags = slice_place(&at, args->tags);
     u->tag_flags = user_tags_parse(u->tags);
     struct topology_key key = {{u->name}};
     swap_value(tw, SWAP_USER, &key, u);
@@ -565,10 +565,10 @@ parameter_put(struct topology_writer *tw, const struct topology_key *key, struct
     struct parameter *p =
         mem_xalloc(sizeof *p + key->part[0].len + key->part[1].len + key->part[2].len + value.len);
     uint8_t *at = (uint8_t *)(p + 1);
-    p->component = place_bytes(&at, key->part[0]);
-    p->vhost = place_bytes(&at, key->part[1]);
-    p->name = place_bytes(&at, key->part[2]);
-    p->value = place_bytes(&at, value);
+    p->component = slice_place(&at, key->part[0]);
+    p->vhost = slice_place(&at, key->part[1]);
+    p->name = slice_place(&at, key->part[2]);
+    p->value = slice_place(&at, value);
     struct topology_key own = swap_key_of(SWAP_PARAMETER, p);
     swap_value(tw, SWAP_PARAMETER, &own, p);
 }

@@ -19,16 +19,6 @@ array_grow(void *items, size_t count, size_t *cap, size_t item_size)
     return mem_xrealloc(items, *cap * item_size);
 }
 
-struct slice
-place_bytes(uint8_t **at, struct slice s)
-{
-    struct slice copy = slice_of(*at, s.len);
-    if (s.len > 0)
-        memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return copy;
-}
-
 uint64_t
 id_take(struct topology_writer *tw)
 {
@@ -98,7 +88,7 @@ exchange_copy(struct topology_writer *tw, struct exchange_entry *e, struct slice
     *copy = *e->now;
     copy->turn = tw->turn.number;
     if (is_by_policy)
-        copy->x.alternate = place_bytes(&at, alternate);
+        copy->x.alternate = slice_place(&at, alternate);
     retire(tw, RETIRED_BLOCK, e->now);
     e->now = copy;
     exchange_map(tw, e);
@@ -139,10 +129,10 @@ exchange_entry_add(struct topology_writer *tw, const struct exchange_args *args)
                 .is_auto_delete = args->is_auto_delete,
                 .is_internal = args->is_internal,
                 .is_default = args->name.len == 0,
-                .name = place_bytes(&at, args->name),
+                .name = slice_place(&at, args->name),
                 .vhost = args->vhost->name,
-                .arguments = place_bytes(&at, args->arguments),
-                .user = place_bytes(&at, args->user),
+                .arguments = slice_place(&at, args->arguments),
+                .user = slice_place(&at, args->user),
                 .owner = e,
             },
     };

@@ -90,10 +90,10 @@ queue_entry_add(struct topology_writer *tw, const struct queue_args *args)
                 .flags = args->flags,
                 .type = args->type,
                 .owner_conn = args->owner_conn,
-                .name = place_bytes(&at, args->name),
+                .name = slice_place(&at, args->name),
                 .vhost = args->vhost->name,
-                .arguments = place_bytes(&at, args->arguments),
-                .user = place_bytes(&at, args->user),
+                .arguments = slice_place(&at, args->arguments),
+                .user = slice_place(&at, args->user),
                 .created_ms = args->created_ms,
             },
     };

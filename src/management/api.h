@@ -260,3 +260,5 @@ bool api_channel_was_returned(const struct api_request *r); // the last publish 
 void api_channel_close(struct api_request *r);              // harmless when none is open
 // A `done` for api_channel_open: 204, or the fault.
 void api_channel_answer(struct api_request *r, const struct session_result *result);
+// The same for a declare: 201 when r->detail, set before it, says that it is new.
+void api_channel_declared(struct api_request *r, const struct session_result *result);

@@ -101,18 +101,6 @@ get_exchange(struct api_request *r)
 }
 
 static void
-declared(struct api_request *r, const struct session_result *result)
-{
-    bool is_new = r->detail != 0;
-    struct fault f = result->fault;
-    api_channel_close(r);
-    if (f.code != FAULT_NONE)
-        api_fault(r, &f);
-    else
-        api_reply(r, is_new ? 201 : 204);
-}
-
-static void
 declare(struct api_request *r, const struct session_exchange_args *a)
 {
     struct topology_request args = {.change = CHANGE_EXCHANGE_DECLARE,
@@ -129,7 +117,7 @@ declare(struct api_request *r, const struct session_exchange_args *a)
             api_change(r, &args);
         return;
     }
-    if (!api_channel_open(r, args.vhost, declared))
+    if (!api_channel_open(r, args.vhost, api_channel_declared))
         return;
     r->detail = v == NULL || vhost_exchange(v, a->exchange) == NULL;
     session_exchange_declare(api_channel_session(r), a);

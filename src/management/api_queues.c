@@ -353,18 +353,6 @@ declare_unchecked(struct api_request *r, const struct session_queue_args *a)
     buf_fini(&room);
 }
 
-static void
-declared(struct api_request *r, const struct session_result *result)
-{
-    bool is_new = r->detail != 0;
-    struct fault f = result->fault;
-    api_channel_close(r);
-    if (f.code != FAULT_NONE)
-        api_fault(r, &f);
-    else
-        api_reply(r, is_new ? 201 : 204);
-}
-
 // "node" names the only one there is.
 static bool
 take_node(struct api_request *r)
@@ -396,7 +384,7 @@ put_queue_request(struct api_request *r)
     a.arguments = buf_slice(&arguments);
     if (r->is_control) {
         declare_unchecked(r, &a);
-    } else if (api_channel_open(r, api_segment(r, 2), declared)) {
+    } else if (api_channel_open(r, api_segment(r, 2), api_channel_declared)) {
         const struct vhost *v = topology_vhost(api_topology(r), api_segment(r, 2));
         r->detail = v == NULL || vhost_queue(v, a.queue) == NULL;
         session_queue_declare(api_channel_session(r), &a);

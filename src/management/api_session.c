@@ -156,13 +156,25 @@ api_channel_close(struct api_request *r)
     mem_free(c);
 }
 
-void
-api_channel_answer(struct api_request *r, const struct session_result *result)
+static void
+answer(struct api_request *r, const struct session_result *result, unsigned status)
 {
     struct fault f = result->fault;
     api_channel_close(r);
     if (f.code != FAULT_NONE)
         api_fault(r, &f);
     else
-        api_reply(r, 204);
+        api_reply(r, status);
+}
+
+void
+api_channel_answer(struct api_request *r, const struct session_result *result)
+{
+    answer(r, result, 204);
+}
+
+void
+api_channel_declared(struct api_request *r, const struct session_result *result)
+{
+    answer(r, result, r->detail != 0 ? 201 : 204);
 }

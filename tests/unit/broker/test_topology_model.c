@@ -1,5 +1,4 @@
 // test_topology_model.c: random requests against a model a child could read, with commits that fail, restarts, slow mailboxes.
-#include "src/base/log.h"
 #include "tests/unit/broker/topology_fixture.h"
 
 enum { QUEUES = 8, EXCHANGES = 6, KEYS = 3, CONNS = 3, DESTS = QUEUES + EXCHANGES };
@@ -521,10 +520,7 @@ test_floods_with_failing_commits(void **state)
 int
 main(void)
 {
-    struct log_config quiet = {.console_level = LOG_NONE, .file_level = LOG_NONE};
-    for (int i = 0; i < LOG_CATEGORY_COUNT; i++)
-        quiet.category_level[i] = LOG_NONE;
-    if (log_configure(&quiet) != 0)
+    if (tf_quiet() != 0)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_memory),

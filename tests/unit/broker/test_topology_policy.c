@@ -4,7 +4,6 @@
 // Each time nothing is under way tf_check compares the rules of every running queue with what its vhost's policies say.
 #include <time.h>
 
-#include "src/base/log.h"
 #include "src/base/rng.h"
 #include "tests/unit/broker/topology_fixture.h"
 
@@ -585,10 +584,7 @@ int
 main(void)
 {
     // Failed commits and policies that are none are told in the log, as they should be.
-    struct log_config quiet = {.console_level = LOG_NONE, .file_level = LOG_NONE};
-    for (int i = 0; i < LOG_CATEGORY_COUNT; i++)
-        quiet.category_level[i] = LOG_NONE;
-    if (log_configure(&quiet) != 0)
+    if (tf_quiet() != 0)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_live),

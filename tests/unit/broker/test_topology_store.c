@@ -1,6 +1,5 @@
 // test_topology_store.c: what is in the metadata store is there after a restart, and what a failed commit means.
 #include "amqp/wire/table.h"
-#include "src/base/log.h"
 #include "tests/unit/broker/topology_fixture.h"
 
 static const struct tf_config two = {.workers = 2, .is_kept = true};
@@ -422,10 +421,7 @@ test_start_errors(void **state)
 int
 main(void)
 {
-    struct log_config quiet = {.console_level = LOG_NONE, .file_level = LOG_NONE};
-    for (int i = 0; i < LOG_CATEGORY_COUNT; i++)
-        quiet.category_level[i] = LOG_NONE;
-    if (log_configure(&quiet) != 0)
+    if (tf_quiet() != 0)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything_comes_back),

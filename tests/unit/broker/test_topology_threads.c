@@ -5,7 +5,6 @@
 // is seen is whole, and a queue that is seen is known to its owner.
 #include <stdio.h>
 
-#include "src/base/log.h"
 #include "tests/unit/broker/topology_fixture.h"
 
 enum { LANES = 6, SHARED = 4, WORKERS_MAX = 3 };
@@ -369,10 +368,7 @@ test_failing_store(void **state)
 int
 main(void)
 {
-    struct log_config quiet = {.console_level = LOG_NONE, .file_level = LOG_NONE};
-    for (int i = 0; i < LOG_CATEGORY_COUNT; i++)
-        quiet.category_level[i] = LOG_NONE;
-    if (log_configure(&quiet) != 0)
+    if (tf_quiet() != 0)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_worker),       cmocka_unit_test(test_three_workers),

@@ -18,6 +18,7 @@
 #include "amqp/wire/table.h"
 #include "queue/queue.h"
 #include "queue/queue_worker.h"
+#include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
 #include "src/broker/queue_settings.h"
@@ -296,6 +297,16 @@ tf_do(int member, const struct topology_request *args)
 }
 
 #define ROOT .vhost = SLICE_LIT("/"), .user = SLICE_LIT("guest")
+
+// What the tests provoke is told in the log, as it should be: nothing of it is written. 0, or the error of log_configure.
+static LV_UNUSED int
+tf_quiet(void)
+{
+    struct log_config quiet = {.console_level = LOG_NONE, .file_level = LOG_NONE};
+    for (int i = 0; i < LOG_CATEGORY_COUNT; i++)
+        quiet.category_level[i] = LOG_NONE;
+    return log_configure(&quiet);
+}
 
 static LV_UNUSED void
 tf_ok(struct tf_answer a)
