@@ -52,6 +52,14 @@ def reject_all(ch, queue, count):
         pass
 
 
+def settle_on_disk(ch, queue):
+    """What is in the queue now is on disk afterwards: a message behind it (body -1) is confirmed."""
+    other = ch.conn.channel(2)
+    other.call("confirm.select")
+    other.publish("", queue, b"-1", delivery_mode=2)
+    other.expect("basic.ack")
+
+
 def declare(broker, **arguments):
     ch = open_channel(broker)
     ch.queue("target", durable=True)
@@ -70,11 +78,13 @@ def test_killed_in_the_middle(start_broker, workers, arguments):
     ch = declare(broker, **arguments)
     confirmed(ch, "source", COUNT)
     reject_all(ch, "source", COUNT)
+    settle_on_disk(ch, "target")
     time.sleep(rng.random() * 0.02)
     broker.kill()
     ch.conn.abort()
     broker.start()
     source, target = bodies(broker, "source"), bodies(broker, "target")
+    assert target.pop(-1) == 1
     assert set(source) | set(target) == set(range(COUNT))
     assert target and max(source.values(), default=1) == 1 and max(target.values()) == 1
     # No more than were under way are in both.
