@@ -62,12 +62,12 @@ def test_py_amqp_errors_and_returns(amqp_connection):
 
 
 def test_py_amqp_heartbeats(broker):
-    connection = amqp.Connection(f"{broker.host}:{broker.port}", userid=broker.user, password=broker.password, heartbeat=1)
+    connection = amqp.Connection(f"{broker.host}:{broker.port}", userid=broker.user, password=broker.password, heartbeat=3)
     connection.connect()
-    for _ in range(12):
+    for _ in range(16):
         connection.heartbeat_tick()
         try:
-            connection.drain_events(timeout=0.3)
+            connection.drain_events(timeout=0.5)
         except socket.timeout:
             pass
     assert connection.connected
