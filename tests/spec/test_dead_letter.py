@@ -4,9 +4,11 @@ Headers are compared with their types and their order, as RabbitMQ 3.10 writes t
 """
 
 import time
+import uuid
 
 import pytest
 import wire
+from test_publish import Confirms
 
 LAST = ("x-last-death-exchange", "x-last-death-queue", "x-last-death-reason")
 
@@ -19,19 +21,34 @@ def die_rejected(ch, queue, body=b"x", exchange="", key=None, **props):
     ch.send("basic.reject", delivery_tag=ch.get_soon(queue, no_ack=False).delivery_tag, requeue=False)
 
 
-def die_maxlen(ch, queue, body=b"x", exchange="", key=None, **props):
-    """Of a queue with max_length=0."""
+def die_at_once(ch, queue, body=b"x", exchange="", key=None, **props):
+    """Of a queue with max_length=0, or message_ttl=1."""
     ch.publish(exchange, queue if key is None else key, body, **props)
 
 
+def die_delivered(ch, queue, body=b"x", exchange="", key=None, **props):
+    """Of a queue with delivery_limit=0."""
+    ch.publish(exchange, queue if key is None else key, body, **props)
+    ch.send("basic.reject", delivery_tag=ch.get_soon(queue, no_ack=False).delivery_tag, requeue=True)
+
+
 # The arguments that a queue needs for it, beside those of source(); how; the reason.
-WAYS = [pytest.param({}, die_rejected, "rejected", id="rejected"), pytest.param({"max_length": 0}, die_maxlen, "maxlen", id="maxlen")]
+WAYS = [pytest.param({}, die_rejected, "rejected", id="rejected"),
+        pytest.param({"max_length": 0}, die_at_once, "maxlen", id="maxlen"),
+        pytest.param({"max_length": 0, "overflow": "reject-publish-dlx"}, die_at_once, "maxlen", id="refused"),
+        pytest.param({"max_length_bytes": 0}, die_at_once, "maxlen", id="maxlen-bytes"),
+        pytest.param({"message_ttl": 1}, die_at_once, "expired", id="expired"),
+        pytest.param({"message_ttl": 0}, die_at_once, "expired", id="expired-at-once"),
+        pytest.param({"queue_type": "quorum", "delivery_limit": 0}, die_delivered, "delivery_limit", id="delivery_limit"),
+        pytest.param({"queue_type": "quorum", "message_ttl": 1}, die_at_once, "expired", id="expired-quorum")]
 
 
 def source(ch, exchange="", key=None, **arguments):
     """A queue with that dead-letter exchange and key. Further arguments with _ for -, without x-."""
     args = {"x-dead-letter-exchange": exchange, **({} if key is None else {"x-dead-letter-routing-key": key})}
     args.update({"x-" + name.replace("_", "-"): value for name, value in arguments.items()})
+    if "queue_type" in arguments:  # durable ones stay: until nobody has used them for a while
+        return ch.queue(f"source.{uuid.uuid4()}", durable=True, arguments={**args, "x-expires": 600_000})
     return ch.queue("", exclusive=True, arguments=args)
 
 
@@ -109,6 +126,41 @@ def test_messages_without_properties(ch, dead):
     got = ch.get_soon(dead)
     assert got.body == b"" and list(got.props) == ["headers"]
     assert list(headers_of(got)) == ["x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"]
+
+
+def test_expired_by_its_own_time(ch, dead):
+    """The property leaves; the header keeps it."""
+    q = source(ch, key=dead)
+    ch.publish("", q, b"mine", expiration="20")
+    got = ch.get_soon(dead)
+    death = headers_of(got)["x-death"][0]
+    assert (death["reason"], death["original-expiration"], death["queue"]) == ("expired", "20", q)
+    assert "expiration" not in got.props and got.body == b"mine"
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_delivered_too_often(ch, dead, limit):
+    q = source(ch, key=dead, queue_type="quorum", delivery_limit=limit)
+    ch.publish("", q, b"poison", delivery_mode=2)
+    for _ in range(limit + 1):
+        ch.send("basic.nack", delivery_tag=ch.get_soon(q, no_ack=False).delivery_tag, requeue=True)
+    got = ch.get_soon(dead)
+    assert (got.body, headers_of(got)["x-death"][0]["reason"]) == (b"poison", "delivery_limit")
+    assert ch.get(q) is None
+
+
+def test_refused_and_dead_lettered(conn, ch, dead):
+    """reject-publish-dlx: who publishes is told that it was refused, and the dead-letter exchange gets it."""
+    q = source(ch, key=dead, max_length=2, overflow="reject-publish-dlx")
+    confirms = Confirms(conn.channel(2))
+    for n in range(1, 6):
+        confirms.publish("", q, b"%d" % n, delivery_mode=1 + n % 2)
+    confirms.wait()
+    assert confirms.nacked == {3, 4, 5}
+    for n in (3, 4, 5):
+        got = ch.get_soon(dead)
+        assert (got.body, headers_of(got)["x-death"][0]["reason"]) == (b"%d" % n, "maxlen")
+    assert [ch.get(q).body for _ in range(2)] == [b"1", b"2"] and ch.get(q) is None
 
 
 @pytest.mark.leveret_only("3.10 does not know them")
