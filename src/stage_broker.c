@@ -254,7 +254,8 @@ broker_start(struct daemon *d, struct buf *problem)
     const struct config *c = d->config;
     bool is_quorum = strstr(c->default_queue_type, "quorum") != NULL; // both names of it
     struct broker_config broker = {
-        .default_prefetch = 0,
+        .default_prefetch = c->default_consumer_prefetch,
+        .is_redeclare_relaxed = c->is_redeclare_relaxed,
         .consumer_timeout_ms = c->consumer_timeout_ms == CONFIG_UNLIMITED ? 0 : c->consumer_timeout_ms,
         .default_queue_type = is_quorum ? SLICE_LIT("quorum") : SLICE_EMPTY,
         .durable = stage_store_config(),

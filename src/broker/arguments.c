@@ -480,6 +480,17 @@ arguments_with_default_type(struct slice default_type, const struct queue_proper
     return 0;
 }
 
+static bool
+is_same_type(const struct queue_def *existing, const struct queue_properties *p, struct slice arguments)
+{
+    if (queue_type_of(arguments) != QUEUE_CLASSIC)
+        return false; // compared like other arguments
+    enum queue_type type = queue_type_of(existing->arguments);
+    // "classic" and no type are the same.
+    return type == QUEUE_CLASSIC ||
+           (p->is_relaxed && type == QUEUE_QUORUM && table_find(arguments, SLICE_LIT("x-queue-type"), NULL));
+}
+
 bool
 arguments_same_queue(const struct queue_def *existing, const struct queue_properties *p,
                      struct slice arguments, struct fault *ret_fault)
@@ -492,9 +503,7 @@ arguments_same_queue(const struct queue_def *existing, const struct queue_proper
     for (size_t i = 0; i < LV_ARRAY_LEN(queue_rules); i++) {
         const char *name = queue_rules[i].name;
         bool is_type = slice_eq_str(SLICE_LIT("x-queue-type"), name);
-        // "classic" and no type are the same.
-        if (is_type && queue_type_of(arguments) == QUEUE_CLASSIC &&
-            queue_type_of(existing->arguments) == QUEUE_CLASSIC)
+        if (is_type && is_same_type(existing, p, arguments))
             continue;
         if (!same_argument(&s, name, arguments, existing->arguments, ret_fault))
             return false;

@@ -11,6 +11,7 @@
 // QUEUE_SINGLE_ACTIVE); otherwise fills the fault (406 "invalid arg 'x-…' for queue …").
 struct queue_properties {
     bool is_durable, is_exclusive, is_auto_delete;
+    bool is_relaxed; // of a redeclaration: "x-queue-type: classic" is equivalent to a quorum queue
 };
 bool arguments_check_queue(struct slice vhost, struct slice queue, struct slice arguments,
                            const struct queue_properties *properties, enum queue_type *ret_type,

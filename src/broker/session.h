@@ -166,6 +166,7 @@ enum intercept { INTERCEPTOR_OFF, INTERCEPTOR_KEEP, INTERCEPTOR_OVERWRITE };
 struct broker_config {
     const struct durable_config *durable; // queue/durable.h; NULL: messages stay in memory
     uint32_t default_prefetch;            // default_consumer_prefetch; 0: none
+    bool is_redeclare_relaxed;            // arguments.h, struct queue_properties
     uint32_t consumer_timeout_ms;         // a delivery may be unacknowledged so long; 0: for any time
     struct slice default_queue_type;      // of vhosts that have none; empty: classic. Outlives the workers
     uint32_t sample_ms;                   // interval of samples for rates; 0: none are taken

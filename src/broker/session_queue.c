@@ -138,8 +138,10 @@ redeclare_same(struct session *s, const struct queue_def *def, const struct sess
         fault_locked(f, def->name, def->vhost);
         return false;
     }
-    struct queue_properties p = {
-        .is_durable = a->is_durable, .is_exclusive = a->is_exclusive, .is_auto_delete = a->is_auto_delete};
+    struct queue_properties p = {.is_durable = a->is_durable,
+                                 .is_exclusive = a->is_exclusive,
+                                 .is_auto_delete = a->is_auto_delete,
+                                 .is_relaxed = s->client->broker->config.is_redeclare_relaxed};
     return arguments_same_queue(def, &p, a->arguments, f);
 }
 
@@ -156,7 +158,8 @@ declare_request(struct session *s, const struct session_queue_args *a)
         .flags = (a->is_durable ? (unsigned)CHANGE_DURABLE : 0) |
                  (a->is_auto_delete ? (unsigned)CHANGE_AUTO_DELETE : 0) |
                  (a->is_exclusive ? (unsigned)CHANGE_EXCLUSIVE : 0) |
-                 (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0),
+                 (a->queue.len == 0 ? (unsigned)CHANGE_INTERNAL_CALLER : 0) |
+                 (s->client->broker->config.is_redeclare_relaxed ? (unsigned)CHANGE_RELAXED : 0),
         .owner_conn = s->client->id,
         .session = s->handle,
         .done = declare_done,

@@ -128,7 +128,8 @@ enum change_flags {
     CHANGE_TRACING_ON = 1u << 12,     // vhost put: sets is_tracing; neither of the two: stays as it is
     CHANGE_TRACING_OFF = 1u << 13,
     CHANGE_RATE_LIMITS =
-        1u << 14, // vhost and user limits: number is the rate of messages, number2 that of bytes
+        1u << 14,              // vhost and user limits: number is the rate of messages, number2 that of bytes
+    CHANGE_RELAXED = 1u << 15, // queue declare: arguments.h, struct queue_properties
 };
 
 // A request to the topology writer. Made by topology_request_new, which copies every slice; travels to the writer and back.

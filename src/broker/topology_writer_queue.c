@@ -546,6 +546,7 @@ task_queue_declare(struct topology_writer *tw, struct task *task)
             .is_durable = (r->flags & CHANGE_DURABLE) != 0,
             .is_exclusive = (r->flags & CHANGE_EXCLUSIVE) != 0,
             .is_auto_delete = (r->flags & CHANGE_AUTO_DELETE) != 0,
+            .is_relaxed = (r->flags & CHANGE_RELAXED) != 0,
         };
         check_redeclare(task, def, &p);
     } else if (check_declare(tw, task, v, &args)) {

@@ -118,12 +118,14 @@ struct config {
     uint32_t consumer_max_per_channel;        // CONFIG_UNLIMITED []
     uint32_t max_unauthenticated_connections; // before connection.open [4096]
     uint32_t max_message_bytes;               // body size [134217728]
+    uint16_t default_consumer_prefetch;       // of channels that have not asked for one; 0 none [0]
     uint32_t consumer_timeout_ms;             // longest time without ack; CONFIG_UNLIMITED [1800000]
 
     // Objects.
     const char *
         default_queue_type; // of vhosts that have none: classic or quorum, or RabbitMQ's module names [classic]
-    uint32_t vhost_max;     // CONFIG_UNLIMITED []
+    bool is_redeclare_relaxed;       // a quorum queue may be declared again as a classic one [false]
+    uint32_t vhost_max;              // CONFIG_UNLIMITED []
     uint32_t cluster_queue_limit;    // CONFIG_UNLIMITED []
     uint32_t cluster_exchange_limit; // CONFIG_UNLIMITED []
     size_t default_policy_count;

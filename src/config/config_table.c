@@ -62,6 +62,14 @@ const struct config_key config_keys_honoured[] = {
      .choices = "classic|rabbit_classic_queue|quorum|rabbit_quorum_queue", .fallback = "classic",
      .help = "The type of a queue that is declared without x-queue-type, where its virtual host has no default of its own. Queues that "
              "are exclusive, transient or auto-deleted stay classic."},
+    {HONOURED("quorum_queue.property_equivalence.relaxed_checks_on_redeclaration", TYPE_BOOL, SECTION_CONNECTIONS),
+     FIELD(is_redeclare_relaxed), .fallback = "false",
+     .help = "`true`: who declares a quorum queue again as a classic one is not refused; the queue stays what it is. For clients that "
+             "name a type and move later than their queues."},
+    {HONOURED("default_consumer_prefetch", TYPE_INT, SECTION_CONNECTIONS), RANGE(0, 65535), FIELD(default_consumer_prefetch),
+     .fallback = "0", .flags = KEY_OURS,
+     .help = "Unacknowledged deliveries that each consumer may have on a channel that has not said otherwise by basic.qos; 0: no limit. "
+             "(RabbitMQ has it in advanced.config.)"},
     {HONOURED("consumer_timeout", TYPE_COUNT, SECTION_CONNECTIONS), RANGE(1, 4000000000), FIELD(consumer_timeout_ms),
      .fallback = "1800000",
      .help = "Milliseconds a delivery may stay unacknowledged, or `infinity`. After that all that its consumer has is requeued and "

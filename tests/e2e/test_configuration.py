@@ -183,6 +183,86 @@ def test_limits_of_connections(configured):
     eventually(more)
 
 
+def test_the_default_prefetch(configured):
+    """default_consumer_prefetch is that of each consumer whose channel has not said otherwise."""
+    broker = configured("default_consumer_prefetch = 2\n")
+    with wire.Conn.open(broker) as conn:
+        ch, other = conn.channel(1), conn.channel(2)
+        q = ch.queue("", exclusive=True)
+        for n in range(12):
+            ch.publish("", q, b"%d" % n)
+        ch.consume(q, tag="one")
+        assert [ch.deliver().body for _ in range(2)] == [b"0", b"1"]
+        ch.consume(q, tag="two")  # each has its own
+        assert [ch.deliver().consumer_tag for _ in range(2)] == ["two", "two"]
+        assert ch.count(q)[0] == 8  # no more went out before this answer
+        ch.send("basic.ack", delivery_tag=1)
+        assert ch.deliver().body == b"4"
+        ch.call("basic.qos", prefetch_count=3)  # of consumers from now on
+        ch.consume(q, tag="three")
+        assert [ch.deliver().consumer_tag for _ in range(3)] == ["three"] * 3
+        assert ch.count(q)[0] == 4
+        other.call("basic.qos", prefetch_count=0)  # none
+        other.consume(q)
+        assert [other.deliver().body for _ in range(4)] == [b"8", b"9", b"10", b"11"]
+
+
+@pytest.mark.parametrize("name", ["quorum", "rabbit_quorum_queue", "classic"])
+def test_the_default_queue_type(configured, name):
+    """Of virtual hosts without one of their own, where a queue can be of that type."""
+    broker = configured(f"default_queue_type = {name}\n")
+    kind = "classic" if name == "classic" else "quorum"
+    broker.add_vhost("own")
+    broker.ctl("add_vhost", "typed", "--default-queue-type", "classic" if kind == "quorum" else "quorum")
+    broker.ctl("set_permissions", "-p", "typed", "guest", ".*", ".*", ".*")
+
+    def types(vhost):
+        with wire.Conn.open(broker, vhost=vhost) as conn:
+            ch = conn.channel(1)
+            ch.queue("q", durable=True)
+            ch.queue("transient")
+            ch.queue("named", durable=True, arguments={"x-queue-type": "classic"})
+            ch.queue("gone with its consumer", durable=True, auto_delete=True)
+            ch.queue("q", durable=True)  # means the same again
+            rows = broker.ctl("list_queues", "-q", "-p", vhost, "name", "type").strip().split("\n")[1:]
+            return dict(row.split("\t") for row in rows)
+
+    others = {"transient": "classic", "named": "classic", "gone with its consumer": "classic"}
+    for vhost in ("/", "own"):
+        assert types(vhost) == {"q": kind, **others}
+    assert types("typed") == {"q": "classic" if kind == "quorum" else "quorum", **others}
+
+
+def test_a_quorum_queue_declared_again_as_a_classic_one(configured):
+    key = "quorum_queue.property_equivalence.relaxed_checks_on_redeclaration"
+    quorum, classic = {"x-queue-type": "quorum"}, {"x-queue-type": "classic"}
+    broker = configured()
+
+    def inequivalent(ch, **options):
+        scope, code, text = refused(ch.queue, "q", durable=True, **options)
+        assert (scope, code) == ("channel", 406) and "inequivalent arg" in text
+
+    def declare():
+        with wire.Conn.open(broker) as conn:
+            conn.channel(1).queue("q", durable=True, arguments={**quorum, "x-max-length": 5})
+            inequivalent(conn.channel(2), arguments={**classic, "x-max-length": 6})
+            inequivalent(conn.channel(3), auto_delete=True, arguments={**classic, "x-max-length": 5})
+            return conn.channel(4).queue("q", durable=True, arguments={**classic, "x-max-length": 5})
+
+    assert "received 'classic' but current is 'quorum'" in refused(declare)[2]
+    broker.stop()
+    broker.write(f"{key} = true\n")
+    broker.start()
+    assert declare() == "q"
+    rows = broker.ctl("list_queues", "-q", "name", "type").strip().split("\n")
+    assert rows[1:] == ["q\tquorum"], rows
+    with wire.Conn.open(broker) as conn:
+        inequivalent(conn.channel(1), arguments={"x-max-length": 5})  # who names no type is told
+        conn.channel(2).queue("c", durable=True)
+        scope, code, text = refused(conn.channel(3).queue, "c", durable=True, arguments=quorum)
+        assert code == 406, "not the other way round"
+
+
 def test_the_handshake_timeout(configured):
     broker = configured("handshake_timeout = 300\n")
 
