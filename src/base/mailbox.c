@@ -237,6 +237,32 @@ mailbox_drain(struct mailbox *mb, struct worker *to, size_t budget)
     return done;
 }
 
+static void
+ignore_mail(struct worker *to, void *payload)
+{
+}
+
+static void
+discard(struct mail *m, mail_fn fn, void (*drop)(void *payload))
+{
+    if (m->fn != fn)
+        return;
+    drop(m->payload);
+    m->fn = ignore_mail;
+}
+
+void
+mailbox_discard(struct mailbox *mb, mail_fn fn, void (*drop)(void *payload))
+{
+    for (size_t i = mb->head; i != mb->tail; i++)
+        discard(&mb->slots[i & mb->mask], fn, drop);
+    for (struct spill_block *b = mb->spill_first; b != NULL; b = b->next) {
+        size_t end = b == mb->spill_last ? mb->spill_write : SPILL_BLOCK_MAILS;
+        for (size_t i = b == mb->spill_first ? mb->spill_read : 0; i < end; i++)
+            discard(&b->mails[i], fn, drop);
+    }
+}
+
 bool
 mailbox_has_mail(const struct mailbox *mb)
 {

@@ -49,5 +49,9 @@ bool mailbox_has_mail(const struct mailbox *mb); // receiver (seq_cst: after the
 // Receiver, after a drain: the sender was congested when it last published; wake it if it sleeps.
 bool mailbox_is_sender_waiting(const struct mailbox *mb);
 
+// No thread runs any more: gives the payload of each mail of `fn` that was never handled to `drop`; such a mail does nothing when it is handled after all.
+// Others stay.
+void mailbox_discard(struct mailbox *mb, mail_fn fn, void (*drop)(void *payload));
+
 // LIMIT: bytes of message bodies on the way between two workers before the sender stops reading publishers.
 enum { MAILBOX_WEIGHT_MAX = 16 * 1024 * 1024 };

@@ -316,6 +316,19 @@ answer_arrived(struct worker *to, void *payload)
     r->done(r);
 }
 
+static void
+answer_drop(void *payload)
+{
+    topology_request_free(&((struct task_mail *)payload)->task->req);
+}
+
+void
+topology_answers_drop(struct topology_writer *tw)
+{
+    for (int i = 0; i < tw->crew->n_members; i++)
+        mailbox_discard(tw->worker->out[i], answer_arrived, answer_drop);
+}
+
 void
 topology_answer(struct task *task)
 {

@@ -332,6 +332,8 @@ bool topology_eq_permission(const void *value, const void *key);
 bool topology_eq_topic_permission(const void *value, const void *key);
 bool topology_eq_parameter(const void *value, const void *key);
 void topology_answer(struct task *task);
+// The threads have ended: frees the answers that nobody took out of the rings.
+void topology_answers_drop(struct topology_writer *tw);
 
 // topology_writer.c
 struct topology_writer *topology_writer_new(struct crew *crew);

@@ -564,6 +564,7 @@ topology_stop(struct crew *crew)
         return;
     drain_rings(tw);
     store_pay_owed(tw);
+    topology_answers_drop(tw);
     tw->worker->extra_state = NULL;
     topology_writer_free(tw);
 }

@@ -226,13 +226,69 @@ test_two_threads(void **state)
     }
 }
 
+static void
+other(struct worker *to, void *payload)
+{
+    note(to, payload);
+}
+
+static void
+drop(void *payload)
+{
+    note(NULL, payload);
+}
+
+// Mails of one kind are dropped wherever they are: handled up to some, published, not published, spilled over several blocks.
+static void
+test_discard(void **state)
+{
+    static const size_t counts[] = {0, 1, 5, 8, 9, 100, 262, 263, 264, 600};
+    for (size_t n = 0; n < LV_ARRAY_LEN(counts); n++) {
+        struct mailbox *mb = mailbox_new(8);
+        uint64_t pushed = 0;
+        for (size_t i = 0; i < counts[n]; i++) {
+            if (i == 4) { // some are gone, and the ring has come round
+                assert_true(mailbox_publish(mb));
+                assert_int_equal(mailbox_drain(mb, NULL, 3), 3);
+                got_count = 0;
+            }
+            bool is_other = i % 3 == 1;
+            mailbox_push(mb, is_other ? other : note, &pushed, sizeof pushed, 0);
+            pushed++;
+        }
+        size_t handled = counts[n] > 4 ? 3 : 0, dropped = 0, others = 0;
+        mailbox_discard(mb, note, drop);
+        for (uint64_t i = handled; i < pushed; i++)
+            if (i % 3 != 1)
+                assert_true(got[dropped++] == i);
+        assert_int_equal(got_count, dropped);
+        got_count = 0;
+        mailbox_discard(mb, note, drop); // once
+        assert_int_equal(got_count, 0);
+        do {
+            (void)mailbox_publish(mb);
+            (void)mailbox_drain(mb, NULL, 1000);
+        } while (mailbox_spill_count(mb) > 0 || mailbox_has_mail(mb));
+        for (uint64_t i = handled; i < pushed; i++)
+            if (i % 3 == 1)
+                assert_true(got[others++] == i);
+        assert_int_equal(got_count, others);
+        got_count = 0;
+        mailbox_free(mb);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_is_seen_before_publish), cmocka_unit_test(test_spill_keeps_order),
-        cmocka_unit_test(test_spill_of_every_length),          cmocka_unit_test(test_weight_congests),
-        cmocka_unit_test(test_drain_inside_a_handler),         cmocka_unit_test(test_two_threads),
+        cmocka_unit_test(test_nothing_is_seen_before_publish),
+        cmocka_unit_test(test_spill_keeps_order),
+        cmocka_unit_test(test_spill_of_every_length),
+        cmocka_unit_test(test_weight_congests),
+        cmocka_unit_test(test_drain_inside_a_handler),
+        cmocka_unit_test(test_two_threads),
+        cmocka_unit_test(test_discard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

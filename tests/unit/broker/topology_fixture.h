@@ -179,20 +179,10 @@ tf_stop(void)
     tf.crew = NULL;
 }
 
-// With things under way: answers on their way are taken, as a broker that ends does with them.
+// With things under way: answers that nobody took are freed with the rest.
 static LV_UNUSED void
 tf_stop_quietly(void)
 {
-    for (int i = 0; i < tf.crew->n_members; i++) {
-        if (tf.crew->members[i] == tf.writer)
-            continue;
-        worker_self = tf.crew->members[i];
-        do {
-            (void)mailbox_publish(tf.writer->out[i]);
-            worker_drain_from(tf.crew->members[i], tf.writer);
-        } while (mailbox_spill_count(tf.writer->out[i]) > 0);
-    }
-    worker_self = NULL;
     tf_stop();
     tf_remove_dir();
 }
