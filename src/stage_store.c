@@ -166,9 +166,11 @@ ready_start(struct daemon *d, struct buf *problem)
         buf_printf(problem, "messages in %s cannot be recovered: %s", d->config->data_dir, err_text(err));
         return err == -LE_NOMEM ? DAEMON_SOFTWARE : DAEMON_IOERR;
     }
+    // Where there was no log there was no stop.
+    bool is_as_left = recovery.is_orderly || recovery.report.segments == 0;
     log_info(LOG_STORE, "store: %" PRIu64 " messages are back after %" PRIu64 " ms%s", messages,
              (clock_mono_ns() - opened_ns) / 1000000,
-             recovery.is_orderly ? "" : "; the last stop was not orderly, all count as redelivered");
+             is_as_left ? "" : "; the last stop was not orderly, all count as redelivered");
     if (recovery.backlog.bad_blocks > 0 || recovery.backlog.bad_records > 0)
         log_error(LOG_STORE,
                   "backlog files: %" PRIu64 " damaged blocks, %" PRIu64 " damaged messages, left out",

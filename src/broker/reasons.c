@@ -196,8 +196,12 @@ log_entry(struct reasons *r, struct entry *e, uint64_t now_ns)
         snprintf(more, sizeof more, " (and %llu more since the last such line)",
                  (unsigned long long)left_out);
     e->logged_count = e->count;
-    log_at(category, level, "%s '%.*s' in vhost '%.*s': %.*s%s", e->object_kind, SLICE_FMT(e->object),
-           SLICE_FMT(e->vhost), SLICE_FMT(e->text), more);
+    if (e->vhost.len == 0) // not known any more
+        log_at(category, level, "%s '%.*s': %.*s%s", e->object_kind, SLICE_FMT(e->object), SLICE_FMT(e->text),
+               more);
+    else
+        log_at(category, level, "%s '%.*s' in vhost '%.*s': %.*s%s", e->object_kind, SLICE_FMT(e->object),
+               SLICE_FMT(e->vhost), SLICE_FMT(e->text), more);
 }
 
 // --- counting ---------------------------------------------------------------------------------------------------------------
