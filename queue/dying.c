@@ -43,6 +43,7 @@ void
 dying_count_dropped(struct queue_worker *qw, struct queue *q, enum death_reason reason)
 {
     bump(&qw->dying.totals[type_of(q)][0][reason]);
+    tally_note(qw, q, reason, FATE_DROPPED);
 }
 
 static void
@@ -50,6 +51,7 @@ count_dying(struct queue_worker *qw, struct queue *q, enum death_reason reason)
 {
     q->dying->by_reason[reason]++;
     bump(&qw->dying.totals[type_of(q)][is_at_least_once(q) ? 2 : 1][reason]);
+    tally_note(qw, q, reason, FATE_DEAD_LETTERED);
 }
 
 void
@@ -109,6 +111,7 @@ count_lost(struct queue_worker *qw, struct queue *q, enum dead_outcome outcome)
     if (q->dying != NULL)
         q->dying->lost++;
     bump(&qw->dying.lost);
+    tally_note(qw, q, DEATH_REJECTED, FATE_LOST);
     log_trouble(qw, q, outcome, true);
 }
 
@@ -463,6 +466,7 @@ dying_fill_stats(const struct queue *q, struct queue_stats *stats)
 void
 dying_stop(struct queue_worker *qw, struct queue *q)
 {
+    tally_flush(qw, q);
     if (q->dying != NULL)
         list_remove(&q->dying->node);
 }

@@ -263,6 +263,14 @@ enum dead_outcome {
 // by now, a heap block that is the queue's from here on; NULL: nobody.
 void queue_dead_done(lv_handle queue, uint64_t seq, enum dead_outcome outcome, struct dead_targets *had);
 
+// What became of a message that left for a reason.
+enum death_fate {
+    FATE_DROPPED,       // there is no dead-letter exchange
+    FATE_DEAD_LETTERED, // on its way to it
+    FATE_LOST,          // was to be dead-lettered, and nobody, or not every target, took it
+    FATE_COUNT
+};
+
 enum queue_refusal {
     QUEUE_REFUSAL_GONE, // it was deleted while the message was on the way; the publisher is told that it was taken
     QUEUE_REFUSAL_FULL,      // its length limit, with overflow reject-publish
@@ -290,6 +298,9 @@ struct queue_client {
     // On the owner's thread: a queue did not take a message. def: NULL when it has gone. May be NULL.
     void (*refused)(struct worker *owner, const struct queue_def *def, const struct message *msg,
                     enum queue_refusal why);
+    // On the owner's thread: so many messages left the queue for that reason (tally.h). To change nothing of it. NULL: of no interest.
+    void (*died)(struct worker *owner, const struct queue_def *def, const struct queue_rules *rules,
+                 enum death_reason reason, enum death_fate fate, uint64_t count);
     // The queue's rule about unacknowledged deliveries has changed (consumer_timeout.h). To change nothing of the queue. NULL: of no interest.
     void (*timeout)(struct worker *w, lv_handle session, uint32_t consumer_id, uint64_t timeout_ms);
 };

@@ -14,6 +14,7 @@ reap_hook(struct worker *w, void *ctx)
 {
     struct queue_worker *qw = ctx;
     size_t budget = DROP_A_TURN;
+    tally_flush(qw, NULL);
     if (!list_is_empty(&qw->txs))
         tx_step(qw);
     for (struct list *at; budget > 0 && (at = list_first(&qw->purged)) != NULL;) {
@@ -104,6 +105,7 @@ queue_worker_fini(struct worker *w)
     if (qw == NULL)
         return;
     queue_workers_stop(w->crew);
+    qw->tally = (struct tally){0};
     tx_drop_all(qw);
     while (reap_hook(w, qw))
         ;

@@ -10,6 +10,7 @@
 #include "queue/handles.h"
 #include "queue/queue.h"
 #include "queue/sampler.h"
+#include "queue/tally.h"
 
 // Of dying.c.
 struct dying_worker {
@@ -34,6 +35,7 @@ struct queue_worker {
     struct list purged;   // struct purged_part.node
     struct list txs;      // tx_work.node
     struct dying_worker dying;
+    struct tally tally;
     struct list limited;      // queue_limit.node: perhaps over their limit, looked at in the dispatch
     uint64_t dispatched_turn; // worker.turn of the last PHASE_DISPATCH
     struct queue_deadlines deadlines;

@@ -194,6 +194,33 @@ client_refused(struct worker *owner, const struct queue_def *def, const struct m
     reason_note(owner, &reason);
 }
 
+// Of messages that left their queue other than by an ack.
+static void
+client_died(struct worker *owner, const struct queue_def *def, const struct queue_rules *rules,
+            enum death_reason why, enum death_fate fate, uint64_t count)
+{
+    static const enum reason_kind kinds[FATE_COUNT][DEATH_REASON_COUNT] = {
+        [FATE_DROPPED] = {REASON_DROP_REJECTED, REASON_DROP_EXPIRED, REASON_DROP_MAXLEN,
+                          REASON_DROP_DELIVERY_LIMIT},
+        [FATE_DEAD_LETTERED] = {REASON_DEAD_LETTER_REJECTED, REASON_DEAD_LETTER_EXPIRED,
+                                REASON_DEAD_LETTER_MAXLEN, REASON_DEAD_LETTER_DELIVERY_LIMIT},
+        [FATE_LOST] = {REASON_DROP_DEAD_LETTER, REASON_DROP_DEAD_LETTER, REASON_DROP_DEAD_LETTER,
+                       REASON_DROP_DEAD_LETTER},
+    };
+    struct reason reason = {
+        .kind = kinds[fate][why],
+        .object_kind = "queue",
+        .object = def->name,
+        .vhost = def->vhost,
+    };
+    LV_CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    if (rules->policy.len > 0) {
+        buf_printf(&text, "%s (policy '%.*s')", reason_rule(reason.kind), SLICE_FMT(rules->policy));
+        reason.text = text.failed ? SLICE_EMPTY : buf_slice(&text);
+    }
+    reasons_add(broker_of(owner)->reasons, owner, &reason, count);
+}
+
 static const struct queue_client queue_client_table = {
     .published = client_published,
     .deliver = client_deliver,
@@ -204,6 +231,7 @@ static const struct queue_client queue_client_table = {
     .is_unused = client_is_unused,
     .dead = dead_letter_offer,
     .refused = client_refused,
+    .died = client_died,
 };
 
 void

@@ -70,6 +70,12 @@ reason_name(enum reason_kind kind)
     return kinds[kind].name;
 }
 
+const char *
+reason_rule(enum reason_kind kind)
+{
+    return kinds[kind].text;
+}
+
 uint64_t
 reasons_count(const struct reasons *r, enum reason_kind kind)
 {

@@ -25,6 +25,15 @@ enum { REASONS_KEPT = 256, REASON_TEXT_MAX = 512, REASON_LINES_MAX = 20 };
     X(DROP_UNROUTABLE, drop_unroutable, LOG_INFO, LOG_CHANNEL, "message dropped: nothing it was routed by leads to a queue")         \
     X(DROP_QUEUE_GONE, drop_queue_gone, LOG_INFO, LOG_QUEUE, "message dropped: its queue was deleted while it was on the way")        \
     X(DROP_REPLY, drop_reply, LOG_NONE, LOG_CHANNEL, "direct reply dropped")                                 \
+    X(DROP_REJECTED, drop_rejected, LOG_DEBUG, LOG_QUEUE, "rejected without requeue; no dead-letter exchange: the message is gone") \
+    X(DROP_EXPIRED, drop_expired, LOG_DEBUG, LOG_QUEUE, "its time to live is over; no dead-letter exchange: the message is gone") \
+    X(DROP_MAXLEN, drop_maxlen, LOG_NONE, LOG_QUEUE, "max-length or max-length-bytes is reached; no dead-letter exchange: the message is gone") \
+    X(DROP_DELIVERY_LIMIT, drop_delivery_limit, LOG_NONE, LOG_QUEUE, "it came back more often than the delivery limit allows; no dead-letter exchange: the message is gone") \
+    X(DEAD_LETTER_REJECTED, dead_letter_rejected, LOG_NONE, LOG_QUEUE, "rejected without requeue; it goes to the dead-letter exchange") \
+    X(DEAD_LETTER_EXPIRED, dead_letter_expired, LOG_NONE, LOG_QUEUE, "its time to live is over; it goes to the dead-letter exchange") \
+    X(DEAD_LETTER_MAXLEN, dead_letter_maxlen, LOG_NONE, LOG_QUEUE, "max-length or max-length-bytes is reached; it goes to the dead-letter exchange") \
+    X(DEAD_LETTER_DELIVERY_LIMIT, dead_letter_delivery_limit, LOG_NONE, LOG_QUEUE, "it came back more often than the delivery limit allows; it goes to the dead-letter exchange") \
+    X(DROP_DEAD_LETTER, drop_dead_letter, LOG_NONE, LOG_QUEUE, "a dead letter that not every target took, or nobody") \
     X(NACK_QUEUE_FULL, nack_queue_full, LOG_NONE, LOG_QUEUE, "publish refused: max-length or max-length-bytes is reached and overflow is reject-publish") \
     X(NACK_NO_MEMORY, nack_no_memory, LOG_ERROR, LOG_QUEUE, "publish refused: out of memory")                                        \
     X(HELD_CONNECTION_RATE, held_connection_rate, LOG_INFO, LOG_CONNECTION, "publisher held: over the publish rate of a connection") \
@@ -73,6 +82,7 @@ LV_MUST_USE struct reasons *reasons_new(void); // NULL: out of memory
 void reasons_free(struct reasons *r);          // accepts NULL
 
 const char *reason_name(enum reason_kind kind);
+const char *reason_rule(enum reason_kind kind); // what it says when the caller says nothing
 // Counts `count` occasions.
 void reasons_add(struct reasons *r, const struct worker *w, const struct reason *reason, uint64_t count);
 uint64_t reasons_count(const struct reasons *r, enum reason_kind kind);

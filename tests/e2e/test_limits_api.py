@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 import pika
 import pytest
@@ -172,6 +173,47 @@ def test_reasons(broker, vhost, pika_connect):
     assert shown.startswith("Listing recent refusals, drops, returns and holds ...\ntime\tkind\tvhost\tobject\tcount\treason\n")
     assert "refused_login" in shown
     assert "refused_vhost_queues\t1\n" in broker.ctl("reasons", "totals", "-q") or after["totals"]["refused_vhost_queues"] > 1
+
+
+@pytest.mark.parametrize("fate", ["drop", "dead_letter"])
+def test_reasons_of_what_leaves_a_queue(broker, vhost, pika_connect, fate):
+    """What was rejected, expired, over the length or delivered too often is counted by queue, with the rule; so are dead letters that nobody took."""
+    ch = pika_connect(virtual_host=vhost).channel()
+    dead, limited = {"x-dead-letter-exchange": "amq.direct"} if fate == "dead_letter" else {}, f"by policy {fate}"
+    ways = {"rejected": {}, "expired": {"x-message-ttl": 1}, "maxlen": {"x-max-length": 0},
+            "delivery_limit": {"x-delivery-limit": 0}}
+    for why, arguments in ways.items():
+        queue = f"{fate} {why}"
+        ch.queue_declare(queue, arguments={**arguments, **dead})
+        for n in range(3):
+            ch.basic_publish("", queue, b"m")
+        for n in range(3 if why in ("rejected", "delivery_limit") else 0):
+            got = None
+            while got is None:
+                got = ch.basic_get(queue)[0]
+            ch.basic_reject(got.delivery_tag, requeue=why == "delivery_limit")
+
+    def counts():
+        recent = http(broker, "GET", f"/api/reasons?vhost={vhost}")[1]["recent"]
+        return {(e["kind"], e["object"]): e["count"] for e in recent if e["object"].startswith(fate + " ") or e["object"] == limited}
+
+    expected = {(f"{fate}_{why}", f"{fate} {why}"): 3 for why in ways}
+    if dead:  # amq.direct leads nowhere
+        expected.update({("drop_dead_letter", f"{fate} {why}"): 3 for why in ways})
+    deadline = time.monotonic() + 60
+    while counts() != expected:
+        assert time.monotonic() < deadline, counts()
+        time.sleep(0.05)
+    by_kind = {e["kind"]: e["text"] for e in http(broker, "GET", f"/api/reasons?vhost={vhost}")[1]["recent"]}
+    assert by_kind[f"{fate}_expired"].startswith("its time to live is over; ")
+    broker.ctl("set_policy", "-p", vhost, "short", "^by policy", '{"max-length": 0}')
+    ch.queue_declare(limited)
+    ch.basic_publish("", limited, b"m")
+    while ("drop_maxlen", limited) not in counts():
+        assert time.monotonic() < deadline, counts()
+        time.sleep(0.05)
+    entry = [e for e in http(broker, "GET", f"/api/reasons?vhost={vhost}&kind=drop_maxlen")[1]["recent"] if e["object"] == limited][0]
+    assert entry["text"].endswith("(policy 'short')")
 
 
 # --- the dry run ------------------------------------------------------------------------------------------------------------------

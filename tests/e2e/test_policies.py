@@ -154,6 +154,39 @@ def test_a_dead_letter_exchange_by_policy(ctl, vhost, broker):
     ch.conn.close()
 
 
+@pytest.mark.leveret_only("RabbitMQ tries again after three minutes")
+def test_at_least_once_by_policy(ctl, vhost, broker):
+    """A dead letter waits for its target while the policy says at-least-once, and is lost when it does not."""
+    ch = wire.Conn.open(broker, vhost=vhost, timeout=60).channel(1)
+    ch.call("queue.declare", queue="q", durable=True, arguments={"x-queue-type": "quorum"})
+
+    def reject(body):
+        ch.publish("", "q", body, delivery_mode=2)
+        ch.send("basic.reject", delivery_tag=ch.get_soon("q", no_ack=False).delivery_tag, requeue=False)
+        ch.sync()
+
+    definition = {"dead-letter-exchange": "", "dead-letter-routing-key": "later", "overflow": "reject-publish"}
+    ctl("set_policy", "-p", vhost, "p", "^q$", json.dumps(definition), "--apply-to", "quorum_queues")
+    reject(b"lost")
+    deadline = time.monotonic() + 60
+    while not lost(broker, vhost):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    ctl("set_policy", "-p", vhost, "p", "^q$", json.dumps({**definition, "dead-letter-strategy": "at-least-once"}),
+        "--apply-to", "quorum_queues")
+    reject(b"kept")
+    ch.call("queue.declare", queue="later")
+    got = ch.get_soon("later")
+    assert got.body == b"kept" and got.props["headers"]["x-death"][0]["reason"] == "rejected"
+    assert ch.get("later") is None
+    ch.conn.close()
+
+
+def lost(broker, vhost):
+    recent = get(broker, f"/api/reasons?vhost={vhost}&kind=drop_dead_letter")[1]["recent"]
+    return [e["object"] for e in recent] == ["q"]
+
+
 @pytest.mark.needs_restart
 @pytest.mark.leveret_only("kills the daemon")
 def test_policies_outlive_a_crash(start_broker):
