@@ -207,6 +207,15 @@ check_locator(const struct field *f, struct slice arguments, char *why, size_t l
 }
 
 static bool
+check_leader_locator(const struct field *f, struct slice arguments, char *why, size_t len)
+{
+    bool is_good = check_locator(f, arguments, why, len);
+    if (!is_good && f->type == FIELD_LONGSTR)
+        snprintf(why, len, "invalid_queue_locator_arg");
+    return is_good;
+}
+
+static bool
 check_max_age(const struct field *f, struct slice arguments, char *why, size_t len)
 {
     if (f->type != FIELD_LONGSTR)
@@ -239,7 +248,7 @@ static const struct argument_rule queue_rules[] = {
     {"x-single-active-consumer", check_bool, CLASSIC | QUORUM},
     {"x-queue-type", check_queue_type, ANY},
     {"x-queue-master-locator", check_locator, CLASSIC},
-    {"x-queue-leader-locator", check_locator, ANY},
+    {"x-queue-leader-locator", check_leader_locator, ANY},
     {"x-quorum-initial-group-size", check_positive, QUORUM},
     {"x-delivery-limit", check_any_integer, CLASSIC | QUORUM}, // RabbitMQ: of quorum queues only
     {"x-consumer-timeout", check_not_negative, CLASSIC | QUORUM},

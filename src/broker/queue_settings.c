@@ -166,6 +166,9 @@ queue_settings_rules(const struct queue_def *def, const struct policy_pair *poli
     }
     if (def->type == QUEUE_QUORUM && !has_delivery_limit)
         r.delivery_limit = QUORUM_DELIVERY_LIMIT;
+    // PROTOCOL: quorum queues do not know it; RabbitMQ warns, and drops from the head.
+    if (def->type == QUEUE_QUORUM && r.overflow == OVERFLOW_REJECT_PUBLISH_DLX)
+        r.overflow = OVERFLOW_DROP_HEAD;
     if (queue_rules_equal(&r, &queue_rules_none))
         return 0;
     *ret = queue_rules_copy(&r);

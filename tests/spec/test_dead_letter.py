@@ -163,6 +163,20 @@ def test_refused_and_dead_lettered(conn, ch, dead):
     assert [ch.get(q).body for _ in range(2)] == [b"1", b"2"] and ch.get(q) is None
 
 
+def test_a_quorum_queue_drops_from_the_head_instead(conn, ch, dead):
+    """It does not know reject-publish-dlx."""
+    q = source(ch, key=dead, queue_type="quorum", max_length=1, overflow="reject-publish-dlx")
+    confirms = Confirms(conn.channel(2))
+    for n in range(4):
+        confirms.publish("", q, b"%d" % n, delivery_mode=2)
+    confirms.wait()
+    assert confirms.nacked == set()
+    for n in range(3):
+        got = ch.get_soon(dead)
+        assert (got.body, headers_of(got)["x-death"][0]["reason"]) == (b"%d" % n, "maxlen")
+    assert ch.get_soon(q).body == b"3" and ch.get(dead) is None
+
+
 @pytest.mark.leveret_only("3.10 does not know them")
 def test_the_last_death(ch, dead):
     first = source(ch, key=dead)
