@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Makes docs/features.md, the list of what clients know of AMQP brokers and which test holds it, of tests/features.txt.
+"""Makes docs/features.md, the list of what clients know of AMQP brokers and which test holds it, of tests/features.txt; and of docs/compatibility.md
+the part that leads there: the totals, and what is missing of what counts.
 
-    tests/features.py            writes the tables between the markers, prints the totals
+    tests/features.py            writes the tables between the markers of both, prints the totals
     tests/features.py --check    writes nothing; status 1 when the document is not what would be written
 
 Both end with status 1 and a line for each finding when a row is malformed or names a test that does not exist: a file, a function of a
@@ -14,9 +15,11 @@ import re
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SOURCE, DOCUMENT = "tests/features.txt", "docs/features.md"
+SOURCE, DOCUMENT, SUMMARY = "tests/features.txt", "docs/features.md", "docs/compatibility.md"
 BEGIN, END = "<!-- made by tests/features.py -->", "<!-- end -->"
 PRIORITIES = ("core", "exp", "adv", "-")
+# What a row waits for, at the head of its remark: "with the cluster: one node".
+WAITS = re.compile(r"with (the cluster|links|TLS|streams|definitions|metrics): ")
 # Titles of cases have commas too: only one before a folder of tests/ separates.
 SEPARATOR = re.compile(r",\s*(?=(?:spec|e2e|unit|sim|fuzz|fault|suites)/)")
 
@@ -26,7 +29,9 @@ class Row:
         self.line, self.section = line, section
         self.id, self.feature, self.priority, tests, self.remark = fields
         self.tests = SEPARATOR.split(tests) if tests else []
-        self.state = "no" if not self.tests else "partly" if self.remark.startswith("partly:") else "yes"
+        waits = WAITS.match(self.remark)
+        self.state = waits.group(0)[:-2] if waits else "no" if not self.tests else "partly" if self.remark.startswith("partly:") else "yes"
+        self.shown_remark = self.remark[waits.end():] if waits else self.remark.removeprefix("partly: ")
 
 
 def read(path):
@@ -101,10 +106,11 @@ def check_tests(rows):
 
 
 def totals(rows):
-    """(priority, rows, with a test for the whole, for a part, without) of those that count."""
+    """(priority, rows, with a test for the whole, for a part, waiting for other work, without) of those that count."""
     for priority in PRIORITIES[:-1]:
         states = [row.state for row in rows if row.priority == priority]
-        yield priority, len(states), states.count("yes"), states.count("partly"), states.count("no")
+        whole, partly, none = (states.count(state) for state in ("yes", "partly", "no"))
+        yield priority, len(states), whole, partly, len(states) - whole - partly - none, none
 
 
 def cell(text):
@@ -121,16 +127,34 @@ def tests_cell(row):
     return "<br>".join(shown) or "no"
 
 
+def totals_table(rows):
+    out = ["| priority | rows | with a test | partly | waits | no |", "| --- | --- | --- | --- | --- | --- |"]
+    return out + ["| " + " | ".join(map(str, line)) + " |" for line in totals(rows)]
+
+
+def name_of(row):
+    # Arguments and keys are names as they are on the wire.
+    return row.id if row.id[0].isdigit() else ", ".join(f"`{name}`" for name in row.id.split(", "))
+
+
+def summary(sections, rows):
+    """What is not whole of what counts, without tests: they are in the other document."""
+    out = [*totals_table(rows), "", "Core and expected rows that are not whole:", "", "| row | feature | priority | there | remark |",
+           "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        if row.state != "yes" and row.priority in ("core", "exp"):
+            fields = (name_of(row), cell(row.feature) or row.section.split(" ", 1)[1].lower(), row.priority, row.state, cell(row.shown_remark))
+            out.append("| " + " | ".join(fields).replace("  ", " ") + " |")
+    return "\n".join(out)
+
+
 def tables(sections, rows):
-    out = ["| priority | rows | with a test | partly | no |", "| --- | --- | --- | --- | --- |"]
-    out += ["| " + " | ".join(map(str, line)) + " |" for line in totals(rows)]
+    out = totals_table(rows)
     for section in sections:
         out += ["", f"## {section}", "", "| # | feature | priority | there | tests | remark |", "| --- | --- | --- | --- | --- | --- |"]
         for row in rows:
             if row.section == section:
-                # Arguments and keys are names as they are on the wire.
-                shown = row.id if row.id[0].isdigit() else ", ".join(f"`{name}`" for name in row.id.split(", "))
-                fields = (shown, cell(row.feature), row.priority, row.state, tests_cell(row), cell(row.remark.removeprefix("partly: ")))
+                fields = (name_of(row), cell(row.feature), row.priority, row.state, tests_cell(row), cell(row.shown_remark))
                 out.append("| " + " | ".join(fields).replace("  ", " ") + " |")
     return "\n".join(out)
 
@@ -142,16 +166,20 @@ def written(document, made):
     return f"{head}{BEGIN}\n\n{made}\n\n{END}{tail}" if begin and end else None
 
 
+MADE = {DOCUMENT: tables, SUMMARY: summary}
+
+
 def check():
     """Findings as (path, line, text)."""
     sections, rows, found = parse(read(SOURCE))
     findings = [(SOURCE, line, text) for line, text in [*found, *check_tests(rows)]]
-    document = read(DOCUMENT)
-    wanted = written(document, tables(sections, rows))
-    if wanted is None:
-        findings.append((DOCUMENT, 1, f"has no '{BEGIN}' with '{END}' behind it"))
-    elif wanted != document:
-        findings.append((DOCUMENT, 1, "is not what tests/features.py makes: run it"))
+    for path, make in MADE.items():
+        document = read(path)
+        wanted = written(document, make(sections, rows))
+        if wanted is None:
+            findings.append((path, 1, f"has no '{BEGIN}' with '{END}' behind it"))
+        elif wanted != document:
+            findings.append((path, 1, "is not what tests/features.py makes: run it"))
     return findings
 
 
@@ -160,16 +188,16 @@ def main(arguments):
         print(__doc__, file=sys.stderr)
         return 2
     sections, rows, _ = parse(read(SOURCE))
-    if not arguments:
-        document = written(read(DOCUMENT), tables(sections, rows))
+    for path, make in {} if arguments else MADE.items():
+        document = written(read(path), make(sections, rows))
         if document is not None:
-            with open(os.path.join(TOP, DOCUMENT), "w", encoding="utf-8") as f:
+            with open(os.path.join(TOP, path), "w", encoding="utf-8") as f:
                 f.write(document)
     findings = check()
     for path, line, text in findings:
         print(f"{path}:{line}: {text}")
-    for priority, count, whole, partly, none in totals(rows):
-        print(f"{priority}: {whole + partly} of {count} rows with a test ({whole} whole, {partly} partly), {none} without")
+    for priority, count, whole, partly, waits, none in totals(rows):
+        print(f"{priority}: {whole} of {count} rows whole, {partly} partly, {waits} wait for other work, {none} without")
     return 1 if findings else 0
 
 
