@@ -154,6 +154,25 @@ def test_the_shutdown_timeout_is_kept(configured):
     assert e.value.text == SHUTDOWN
 
 
+@pytest.mark.parametrize("count", [1, 30, 200, 1000])
+def test_declarations_under_way_at_sigterm_leave_nothing_behind(configured, count):
+    """Their answers may be anywhere between the threads when these end: a leak checker tells when one stays."""
+    broker = configured("shutdown_timeout = 1000\n")
+    for _ in range(4):
+        conns = [wire.Conn.open(broker) for _ in range(3)]
+        for conn in conns:
+            conn.channel(1).queue("q", durable=True)
+        binds = [b"".join(wire.frame(wire.FRAME_METHOD, 1, wire.encode_method("queue.bind", queue="q", exchange="amq.direct", routing_key=f"{i}.{n}"))
+                          for n in range(count)) for i in range(len(conns))]
+        for conn, frames in zip(conns, binds):
+            conn.send_bytes(frames)
+        broker.terminate()
+        for conn in conns:
+            conn.abort()
+        broker.stop()
+        broker.start()
+
+
 def test_a_second_sigterm_ends_it_at_once(configured):
     broker = configured("shutdown_timeout = 1h\n")
     conn = wire.Conn.open(broker)
