@@ -141,6 +141,24 @@ expiry_memory(const struct queue *q)
     return x == NULL ? 0 : sizeof(*x) + expiry_index_memory(&x->index) + x->late_cap * sizeof(*x->late);
 }
 
+uint64_t
+expiry_known(const struct queue *q)
+{
+    return q->expiry != NULL ? q->expiry->index.count : 0;
+}
+
+bool
+expiry_nth(const struct queue *q, uint64_t n, struct expiry_due *ret)
+{
+    return q->expiry != NULL && expiry_index_nth(&q->expiry->index, n, ret);
+}
+
+bool
+expiry_each(const struct queue *q, uint64_t from, struct expiry_due *ret)
+{
+    return q->expiry != NULL && expiry_index_each(&q->expiry->index, from, ret);
+}
+
 // --- messages that leave ---
 
 // It was taken out of `ready` or `behind`.

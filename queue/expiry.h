@@ -14,6 +14,7 @@
 // A queue has a struct expiry while, or since, there was something that expires; others have NULL. Owner's thread.
 #pragma once
 
+#include "queue/expiry_index.h"
 #include "queue/queue_worker.h"
 
 struct expiry;
@@ -56,6 +57,10 @@ void expiry_purged(struct queue_worker *qw, struct queue *q);
 void expiry_chain_changed(struct queue_worker *qw, struct queue *q);
 // Messages that were being moved to the chain are there, or stay where they were.
 void expiry_move_done(struct queue_worker *qw, struct queue *q, uint64_t first_seq, uint64_t last_seq);
+// All that it knows, in memory or out, in the order of numbers (browse.c): how many, the n-th, the first with a number from `from` on; false: none.
+uint64_t expiry_known(const struct queue *q);
+bool expiry_nth(const struct queue *q, uint64_t n, struct expiry_due *ret);
+bool expiry_each(const struct queue *q, uint64_t from, struct expiry_due *ret);
 // What is due (deadline.c); says when there is something again.
 int64_t expiry_due(struct queue_worker *qw, struct queue *q, size_t *budget);
 void expiry_end(struct queue_worker *qw, struct queue *q); // the queue goes

@@ -468,6 +468,23 @@ expiry_index_each(const struct expiry_index *x, uint64_t from, struct expiry_due
     return true;
 }
 
+bool
+expiry_index_nth(const struct expiry_index *x, uint64_t n, struct expiry_due *ret)
+{
+    if (n >= x->count)
+        return false;
+    size_t leaf_at = x->first;
+    const struct expiry_leaf *leaf = x->leaves[leaf_at].leaf;
+    while (n >= (uint64_t)(leaf->end - leaf->start)) {
+        n -= (uint64_t)(leaf->end - leaf->start);
+        LV_ASSERT(leaf_at + 1 < x->end);
+        leaf = x->leaves[++leaf_at].leaf;
+    }
+    const struct slot *s = &leaf->slots[leaf->start + n];
+    *ret = (struct expiry_due){s->seq, slot_at_ms(s), (uint8_t)(s->packed >> 56)};
+    return true;
+}
+
 // The next of the run; the cursor comes to stand on it. NULL: the run is empty.
 static struct slot *
 run_front(struct expiry_index *x)

@@ -62,4 +62,6 @@ LV_MUST_USE bool expiry_index_pop(struct expiry_index *x, int64_t now_ms, struct
 void expiry_index_rearm(struct expiry_index *x, uint64_t seq);
 // Visits all in the order of numbers, from `from` on; false at the end.
 LV_MUST_USE bool expiry_index_each(const struct expiry_index *x, uint64_t from, struct expiry_due *ret);
+// The one with so many before it; false: there are not so many. Passes over leaves.
+LV_MUST_USE bool expiry_index_nth(const struct expiry_index *x, uint64_t n, struct expiry_due *ret);
 size_t expiry_index_memory(const struct expiry_index *x); // bytes beside the struct

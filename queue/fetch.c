@@ -1,4 +1,5 @@
 // fetch.c: basic.get, which may have to wait for its message to come into memory (durable_load.c brings it).
+#include "queue/browse.h"
 #include "queue/consumer_timeout.h"
 #include "queue/durable.h"
 #include "queue/expiry.h"
@@ -29,6 +30,8 @@ queue_gets_continue(struct queue_worker *qw, struct queue *q)
         r->next = NULL;
         if (q->is_dead)
             request_answer(qw->w, r, QUEUE_GONE);
+        else if (r->kind == QUEUE_REQUEST_BROWSE)
+            queue_browse(qw, q, r);
         else
             queue_get(qw, q, r); // may wait again, for the next message
         r = next;
@@ -48,8 +51,8 @@ queue_gets_end(struct queue_worker *qw, struct queue *q)
     q->get_last = NULL;
 }
 
-static void
-wait_for_message(struct queue *q, struct queue_request *r)
+void
+queue_wait_for_message(struct queue *q, struct queue_request *r)
 {
     r->next = NULL;
     if (q->get_first == NULL)
@@ -95,7 +98,7 @@ queue_get(struct queue_worker *qw, struct queue *q, struct queue_request *r)
         is_new_front = next == NEXT_ABSENT && (next = durable_load(qw, q)) == NEXT_HERE;
     } while (is_new_front && q->expiry != NULL);
     if (next == NEXT_COMING) {
-        wait_for_message(q, r);
+        queue_wait_for_message(q, r);
         return;
     }
     if (next != NEXT_NONE)

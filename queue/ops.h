@@ -99,6 +99,9 @@ enum queue_request_kind {
     QUEUE_REQUEST_DELETE, // topology writer only: conditional removal
     QUEUE_REQUEST_STATS,  // fills stats
     QUEUE_REQUEST_RULES,  // topology writer only: `rules` from here on
+    // Of the queue of a delayed exchange (browse.h):
+    QUEUE_REQUEST_BROWSE, // `browse`: messages in the order of their numbers
+    QUEUE_REQUEST_REMOVE, // takes out the one with the number `seq`
 };
 
 enum consumer_flags {
@@ -119,9 +122,9 @@ enum queue_delete_condition {
 enum queue_outcome {
     QUEUE_OK,
     QUEUE_GONE,          // no such queue (any more)
-    QUEUE_EMPTY,         // get: nothing there
+    QUEUE_EMPTY,         // get: nothing there; remove: no such message
     QUEUE_EXCLUSIVE_USE, // consume: an exclusive consumer is there, or one was wanted and others are there
-    QUEUE_IN_USE,        // delete if unused
+    QUEUE_IN_USE,        // delete if unused; remove: the message is on its way out
     QUEUE_NOT_EMPTY,     // delete if empty
     QUEUE_NO_MEMORY,
 };
@@ -169,6 +172,23 @@ struct consumer_info {
     bool is_active;
 };
 
+struct browsed_message {
+    uint64_t seq;
+    int64_t at_ms; // when it is due; wall clock
+    uint32_t body_len;
+    bool is_leaving;     // it is due, and on its way
+    struct message *msg; // a reference; NULL: it could not be read now
+};
+
+struct queue_browse {
+    uint64_t skip;   // in: so many first
+    size_t wanted;   // in: room in `items`
+    uint64_t total;  // out: messages there are
+    size_t count;    // out
+    uint32_t rounds; // browse.c
+    struct browsed_message items[];
+};
+
 struct queue_request {
     enum queue_request_kind kind;
     lv_handle queue;
@@ -191,6 +211,8 @@ struct queue_request {
     bool is_no_ack;
     // stats: in
     bool wants_samples;
+    // browse: in and out
+    struct queue_browse *browse; // heap, freed with the request
     // delete: in
     uint32_t delete_conditions; // enum queue_delete_condition
     // create: in
@@ -201,7 +223,7 @@ struct queue_request {
     uint64_t message_count; // ready messages (status, get: left behind; purge, delete: removed)
     uint64_t consumer_count;
     struct message *msg;             // get: reference passes to the requester
-    uint64_t seq;                    // get
+    uint64_t seq;                    // get; remove: in
     bool is_redelivered;             // get
     uint32_t delivery_count;         // get: how often it was delivered before
     bool is_counted;                 // get: as in struct delivery

@@ -202,6 +202,8 @@ void queue_settle_here(struct queue_worker *qw, struct queue *q, enum settle_kin
 uint64_t queue_purge(struct queue_worker *qw, struct queue *q);
 // Answers a get now, or later when the body has to be fetched first. Owns the request.
 void queue_get(struct queue_worker *qw, struct queue *q, struct queue_request *r);
+// The request is run again when messages have come into memory.
+void queue_wait_for_message(struct queue *q, struct queue_request *r);
 // Hands ready messages to consumers, as many as one turn allows; returns how many.
 size_t queue_run(struct queue_worker *qw, struct queue *q);
 // After any change: makes the queue runnable if it is, returns grants nobody can use.

@@ -2,6 +2,7 @@
 //
 // Each request is answered exactly once: gets may wait for a body (fetch.c), deletes for the disk, all others are
 // answered where they are carried out. A request for a handle that names nothing is answered with QUEUE_GONE.
+#include "queue/browse.h"
 #include "queue/consumer_timeout.h"
 #include "queue/durable.h"
 #include "queue/expiry.h"
@@ -27,6 +28,9 @@ queue_request_free(struct queue_request *r)
     if (r == NULL)
         return;
     message_unref(r->msg);
+    for (size_t i = 0; r->browse != NULL && i < r->browse->count; i++)
+        message_unref(r->browse->items[i].msg);
+    mem_free(r->browse);
     mem_free(r->consumers);
     samples_free(r->samples);
     mem_free(r->rules);
@@ -194,6 +198,8 @@ run_on_queue(struct queue_worker *qw, struct queue *q, struct queue_request *r)
         queue_set_rules(qw, q, r->rules);
         r->rules = NULL;
         return QUEUE_OK;
+    case QUEUE_REQUEST_REMOVE: return queue_remove_message(qw, q, r->seq);
+    case QUEUE_REQUEST_BROWSE:
     case QUEUE_REQUEST_GET:
     case QUEUE_REQUEST_CREATE: break;
     }
@@ -214,6 +220,10 @@ request_run(struct queue_worker *qw, struct queue_request *r)
     }
     if (r->kind == QUEUE_REQUEST_GET) {
         queue_get(qw, q, r);
+        return;
+    }
+    if (r->kind == QUEUE_REQUEST_BROWSE) {
+        queue_browse(qw, q, r);
         return;
     }
     queue_enter(q);

@@ -17,6 +17,7 @@
 
 #include "amqp/wire/props.h"
 #include "queue/message.h"
+#include "queue/ops.h"
 #include "src/broker/rate.h"
 #include "src/broker/topology.h"
 
@@ -74,7 +75,8 @@ struct session_result {
     bool is_redelivered;     // get
     bool
         is_counted; // get: shows delivery_count in the header x-delivery-count, 0 too (PROTOCOL: as RabbitMQ)
-    uint32_t delivery_count; // get
+    uint32_t delivery_count;           // get
+    const struct queue_browse *browse; // delayed: NULL: the exchange delays nothing. Valid during the call
 };
 
 struct session_delivery {
@@ -135,6 +137,11 @@ struct session_consume_args {
 void session_consume(struct session *s, const struct session_consume_args *args); // ASYNC
 void session_cancel(struct session *s, struct slice consumer_tag);                // ASYNC
 void session_get(struct session *s, struct slice queue, bool is_no_ack);          // ASYNC
+// Messages that wait at a delayed exchange (delay.h), `wanted` of them behind the first `skip`, in the order of their publishes: with read
+// permission on the exchange. And taking one out by its number, with write permission: 404 when it is not there, 406 when it is on its way out. As durable
+// as an acknowledgement.
+void session_delayed(struct session *s, struct slice exchange, uint64_t skip, size_t wanted); // ASYNC
+void session_delayed_cancel(struct session *s, struct slice exchange, uint64_t number);       // ASYNC
 void session_recover(struct session *s); // ASYNC: requeue all unacked
 // What session_close does, for who has to know when it is done: cancels the consumers, gives back what is not acknowledged and
 // what a transaction holds; nothing is delivered any more. True: done; false: ASYNC, `done` tells. Close it then.

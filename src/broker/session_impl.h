@@ -169,6 +169,7 @@ enum session_op {
     OP_CONSUME,
     OP_CANCEL,
     OP_GET,
+    OP_DELAYED,
     OP_COMMIT,
     OP_SETTLE,
     OP_RECOVER,
@@ -269,9 +270,10 @@ struct session {
     bool has_dropped_reply;      // said so in the log
 
     struct session_consumer *op_consumer; // OP_CONSUME: not in `consumers` yet; OP_CANCEL: being cancelled
-    struct kept_name op_name; // OP_QUEUE_DECLARE, OP_REPLY_CHECK, OP_GET: the queue; OP_CANCEL: the tag
-    bool op_no_ack;           // OP_GET
-    uint32_t op_flags;        // OP_QUEUE_DELETE: enum change_flags
+    struct kept_name
+        op_name; // OP_QUEUE_DECLARE, OP_REPLY_CHECK, OP_GET: the queue; OP_DELAYED: the exchange; OP_CANCEL: the tag
+    bool op_no_ack;    // OP_GET
+    uint32_t op_flags; // OP_QUEUE_DELETE: enum change_flags
 
     struct session_counts stats; // since it was opened
     struct samples *samples;     // session_sampler.c; NULL: it is not sampled

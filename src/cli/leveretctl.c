@@ -15,7 +15,7 @@
 static const struct ctl_command *const tables[] = {
     ctl_commands_help,     ctl_commands_process, ctl_commands_access,     ctl_commands_vhosts,
     ctl_commands_policies, ctl_commands_lists,   ctl_commands_operations, ctl_commands_status,
-    ctl_commands_checks,   ctl_commands_store,   ctl_commands_reasons,
+    ctl_commands_checks,   ctl_commands_store,   ctl_commands_reasons,    ctl_commands_delayed,
 };
 
 void

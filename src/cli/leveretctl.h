@@ -80,6 +80,7 @@ struct ctl {
     char *data_dir;     // of a broker on this machine, for `store`; heap
     char *node;         // name of the broker's node, once asked; heap
     json_t *overview;   // GET /api/overview, once asked
+    const char *query;  // for the next ctl_call alone: "page=2"; NULL: none
     size_t row_limit;   // of lists, in reports; 0: none
     json_t *consumers;  // of the vhost, when list_queues needs them
     struct buf problem; // of an argument
@@ -94,6 +95,7 @@ extern const struct ctl_command ctl_commands_operations[]; // queues, connection
 extern const struct ctl_command ctl_commands_status[];
 extern const struct ctl_command ctl_commands_checks[];
 extern const struct ctl_command ctl_commands_reasons[]; // reasons, route
+extern const struct ctl_command ctl_commands_delayed[]; // delayed messages
 extern const struct ctl_command ctl_commands_process[]; // stop, wait
 extern const struct ctl_command ctl_commands_store[];   // store (ctl_store.c)
 extern const struct ctl_command ctl_commands_help[];

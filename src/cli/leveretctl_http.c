@@ -121,7 +121,7 @@ perform(struct ctl *c, const char *method, const char *url, const char *body)
 
 // The path of segments as a URL, and the request.
 static CURLcode
-request(struct ctl *c, const char *method, json_t *body, const char *const *segments)
+request(struct ctl *c, const char *method, json_t *body, const char *const *segments, const char *query)
 {
     struct buf url = BUF_INIT;
     char *text = body != NULL ? ctl_json_text(body) : NULL;
@@ -130,6 +130,8 @@ request(struct ctl *c, const char *method, json_t *body, const char *const *segm
     buf_append_str(&url, "http://localhost/api");
     for (size_t i = 0; segments[i] != NULL; i++)
         put_segment(&url, segments[i]);
+    if (query != NULL)
+        buf_printf(&url, "?%s", query);
     CURLcode code = perform(c, method, buf_cstr(&url), text);
     if (code == CURLE_OK) {
         struct ctl_http *h = c->http;
@@ -148,6 +150,8 @@ request(struct ctl *c, const char *method, json_t *body, const char *const *segm
 int
 ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const *segments)
 {
+    const char *query = c->query;
+    c->query = NULL;
     // With -n the request must not reach another node: that is asked first.
     if (c->options.node != NULL && c->overview == NULL) {
         int status = ctl_overview(c);
@@ -156,7 +160,7 @@ ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const
             return status;
         }
     }
-    CURLcode code = request(c, method, body, segments);
+    CURLcode code = request(c, method, body, segments, query);
     if (code == CURLE_OPERATION_TIMEDOUT)
         return ctl_timed_out(c, c->options.timeout_s >= 0 ? c->options.timeout_s : TIMEOUT_S);
     return code == CURLE_OK ? 0 : ctl_unreachable(c);
@@ -220,7 +224,7 @@ ctl_is_reachable(struct ctl *c)
 {
     json_decref(c->overview);
     c->overview = NULL;
-    if (request(c, "GET", NULL, overview_path) == CURLE_OK && c->answer.status == 200)
+    if (request(c, "GET", NULL, overview_path, NULL) == CURLE_OK && c->answer.status == 200)
         keep_overview(c);
     return c->overview != NULL;
 }

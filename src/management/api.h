@@ -124,6 +124,7 @@ extern const struct api_route api_routes_users[];      // users, permissions
 extern const struct api_route api_routes_limits[];     // limits of vhosts and users
 extern const struct api_route api_routes_counters[];   // reasons
 extern const struct api_route api_routes_dry_run[];    // where a message would go
+extern const struct api_route api_routes_delayed[];    // what waits at delayed exchanges
 extern const struct api_route api_routes_policies[];   // policies, operator policies
 extern const struct api_route api_routes_vhosts[];     // vhosts
 extern const struct api_route api_routes_queues[];     // queues
@@ -207,6 +208,8 @@ bool api_may_see_vhost(const struct api_request *r, struct slice vhost);
 bool api_is_administrator(const struct api_request *r); // or the control socket
 bool api_is_monitor(const struct api_request *r);       // monitoring, administrator or the control socket
 
+// "properties" of a message.
+void api_put_properties(struct api_out *o, const struct message *msg);
 // Members of "limits".
 void api_put_vhost_limits(struct api_out *o, const struct vhost *v);
 void api_put_user_limits(struct api_out *o, const struct user *u);

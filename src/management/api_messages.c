@@ -241,8 +241,8 @@ post_publish(struct api_request *r)
 
 // --- properties and payload out -------------------------------------------------------------------------------------------------------
 
-static void
-put_properties(struct api_out *o, const struct message *msg)
+void
+api_put_properties(struct api_out *o, const struct message *msg)
 {
     struct amqp_basic_props p;
     bool has_any = amqp_props_decode_trusted(message_properties(msg), &p) == 0 && p.flags != 0;
@@ -338,7 +338,7 @@ put_message(struct api_request *r, const struct session_result *result)
     api_out_slice(&o, "exchange", route);
     api_out_slice(&o, "routing_key", message_routing_key(result->msg));
     api_out_int(&o, "message_count", (int64_t)result->message_count);
-    put_properties(&o, result->msg);
+    api_put_properties(&o, result->msg);
     if (g->truncate >= 0)
         body.len = LV_MIN(body.len, (size_t)g->truncate);
     put_payload(&o, body, g->is_base64);

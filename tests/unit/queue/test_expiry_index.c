@@ -44,14 +44,17 @@ assert_same(struct expiry_index *x, const struct twin *t)
 {
     struct expiry_due d;
     assert_int_equal(x->count, t->count);
-    uint64_t at = 0, seq;
+    uint64_t at = 0, seq, nth = 0;
     for (; (seq = twin_from(t, at)) < TWIN_MAX; at = seq + 1) {
         assert_true(expiry_index_each(x, at, &d));
         assert_int_equal(d.seq, seq);
         assert_int_equal(d.at_ms, t->slots[seq].at_ms);
         assert_int_equal(d.level, t->slots[seq].level);
+        assert_true(expiry_index_nth(x, nth++, &d));
+        assert_int_equal(d.seq, seq);
     }
     assert_false(expiry_index_each(x, at, &d));
+    assert_false(expiry_index_nth(x, nth, &d));
     assert_int_equal(expiry_index_next(x), twin_next(t));
     assert_true(x->heap_count <= 2 * x->count + 70);
     if (t->count == 0)
