@@ -272,6 +272,44 @@ def test_the_headers_do_not_grow_without_end(ch, dead):
     assert len(props["headers"]["x-death"]) == 513
 
 
+@pytest.mark.leveret_only("RabbitMQ sends frames that are larger than the client allows")
+@pytest.mark.parametrize("how", ["get", "consume"])
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_frame_of_the_client_holds_the_headers(ch, connect, dead, name, how, counted):
+    """Deaths make headers longer. For a client with small frames the oldest are left out; a small message that was published with large headers cannot be shown."""
+    small = connect(frame_max=4096).channel(1)
+    q = source(ch, key=name("target"))
+    target = ch.queue(name("target"), durable=True, arguments={"x-queue-type": "quorum"} if counted else {})
+    many = [{"queue": f"queue number {n}", "reason": "expired", "count": wire.T("l", n)} for n in range(200)]
+
+    def take():
+        if how == "get":
+            return small.get_soon(target, no_ack=False)
+        small.consume(target)
+        return small.deliver()
+
+    die_rejected(ch, q, b"body", headers={"mine": 1, "x-death": many, "yours": "y" * 100})
+    got = take()
+    headers = got.props["headers"]
+    deaths = headers["x-death"]
+    assert got.body == b"body" and headers["mine"] == 1 and headers["yours"] == "y" * 100
+    assert deaths[0]["reason"] == "rejected" and deaths[0]["queue"] == q
+    assert deaths[1:] == many[:len(deaths) - 1] and 20 < len(deaths) < 200
+    size = len(wire.encode_header(4, got.props))
+    assert 4096 - 8 - 100 < size <= 4096 - 8, "as many as a frame holds"
+    small.send("basic.ack", delivery_tag=got.delivery_tag)
+    # What a client with large frames put in itself is not left out.
+    small = connect(frame_max=4096).channel(1)
+    ch.publish("", target, b"large", headers={"large": "z" * 5000}, delivery_mode=2)
+    with pytest.raises(wire.Closed) as e:
+        take()
+    assert (e.value.scope, e.value.code) == ("channel", 311) and "a frame of this connection holds 4088" in e.value.text
+    small.conn.channel(2)  # the connection lives
+    got = ch.get_soon(target)
+    assert got.body == b"large" and got.redelivered and got.props["headers"]["large"] == "z" * 5000
+    ch.call("queue.delete", queue=target)
+
+
 # --- where it goes ---------------------------------------------------------------------------------------------------------------
 
 
