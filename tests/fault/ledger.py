@@ -65,10 +65,11 @@ class Message:
 
 
 class Copy:
-    __slots__ = ("message", "queue", "state", "delivered", "holder", "ack_tx")
+    __slots__ = ("message", "queue", "state", "delivered", "holder", "ack_tx", "is_overtaking")
 
     def __init__(self, message, queue):
         self.message, self.queue = message, queue
+        self.is_overtaking = False  # the daemon is ending, and all that was read of it is a second delivery: the first may be read yet
         self.state, self.delivered, self.holder, self.ack_tx = OPEN, 0, None, None
 
     @property
@@ -98,7 +99,7 @@ class Ledger:
         self.is_closing = False  # the daemon ends the connections one after the other: what one held another may still get
         self.newest = {}  # (consumer, queue, publisher) -> number of the last first delivery
         self.counts = dict.fromkeys(("attempted", "confirmed", "refused", "delivered", "redelivered", "acked", "committed", "audited",
-                                     "kept", "let_go", "deaths"), 0)
+                                     "kept", "let_go", "deaths", "overtaken"), 0)
 
     def fail(self, text):
         with self.lock:
@@ -213,6 +214,8 @@ class Ledger:
             self.fail(f"{copy} has other properties or another route: {got}, sent {message.exchange} {message.key} {message.props}")
         if message.tx is not None and message.tx.state in ("open", "void"):
             self.fail(f"{copy} is of a transaction that was not committed ({message.tx.state})")
+        if copy.is_overtaking and not got.redelivered:
+            return copy
         if copy.state == GONE:
             self.fail(f"{copy} came back")
         if copy.delivered > 0 and not got.redelivered:
@@ -223,7 +226,13 @@ class Ledger:
         with self.lock:
             copy = self.identify(queue, got)
             message = copy.message
+            if copy.is_overtaking and not got.redelivered:
+                # Another connection was faster: this one had the message first, lost it with its end, and is only now read.
+                copy.is_overtaking = False
+                self.counts["overtaken"] += 1
+                return copy
             if self.is_closing and got.redelivered:
+                copy.is_overtaking |= copy.delivered == 0
                 copy.holder = None
             elif copy.state in (ACKED, DROPPED) and not queue.is_deleting:
                 self.fail(f"{copy} comes again, and there was no crash")
@@ -258,7 +267,7 @@ class Ledger:
             self.newest.clear()
             for queue in self.queues.values():
                 for copy in queue.copies.values():
-                    copy.holder = None
+                    copy.holder, copy.is_overtaking = None, False
             for tx in self.txs:
                 tx.state = "void" if tx.state == "open" else tx.state
 

@@ -112,6 +112,38 @@ def true_purge_on_its_way(s):
     s.restart([a, b], redelivered=False)
 
 
+def true_read_late_while_ending(s):
+    a, b = s.publish(), s.publish()
+    s.l.is_closing = True
+    s.l.ack(s.deliver(a, redelivered=True))  # the connection that had it first has been closed, and what it holds is read now
+    s.l.requeue(s.deliver(a))
+    s.deliver(b, redelivered=True)
+    s.restart([a, b])
+
+
+def false_unmarked_twice_while_ending(s):
+    a = s.publish()
+    s.l.is_closing = True
+    s.deliver(a, redelivered=True)
+    s.deliver(a)
+    s.deliver(a)
+
+
+def false_unmarked_after_an_audit_while_ending(s):
+    a = s.publish()
+    s.restart([a])
+    s.l.is_closing = True
+    s.deliver(a, redelivered=True)
+    s.deliver(a)
+
+
+def false_unmarked_after_the_end(s):
+    a = s.publish()
+    s.l.is_closing = True
+    s.deliver(a, redelivered=True)
+    s.restart([a], redelivered=False)
+
+
 def false_lost(s):
     a, _ = s.publish(), s.publish()
     s.restart([a])
