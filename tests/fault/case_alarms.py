@@ -4,12 +4,11 @@ The data lie on a disk of their own: a tmpfs in a mount namespace. Where nobody 
 """
 
 import contextlib
-import errno
 import os
 import random
-import subprocess
 
 import load
+from disk import Memory
 from ledger import SURE, Ledger
 from node import DEADLINE_S, Node, Violation, wait_until
 
@@ -23,44 +22,6 @@ KINDS = {
     "free space below its limit": QUIET.replace("disk_free_limit.absolute = 1", "disk_free_limit.absolute = 1000000000000000"),
     "memory above its watermark": QUIET.replace("8GB", "1000"),
 }
-
-
-class Disk:
-    """A file system of DISK_BYTES that only its holder, and who enters the namespace of that, sees."""
-
-    def __init__(self, path):
-        self.path = path
-        os.mkdir(path)
-        self.user = [] if os.geteuid() == 0 else ["--user"]
-        script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && mkdir "$2/data" && echo mounted && exec cat'
-        self.holder = subprocess.Popen(["unshare", *(["--map-root-user", *self.user] if self.user else []), "--mount", "sh", "-c", script, "sh",
-                                        str(DISK_BYTES), path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.is_mounted = self.holder.stdout.readline() == b"mounted\n"
-
-    def prefix(self):
-        keep = [*self.user, "--preserve-credentials"] if self.user else []
-        return ["nsenter", f"--target={self.holder.pid}", *keep, "--mount", "--"]
-
-    def ballast(self):
-        return f"/proc/{self.holder.pid}/root{self.path}/ballast"
-
-    def fill(self, is_full):
-        if not is_full:
-            os.unlink(self.ballast())
-            return
-        fd = os.open(self.ballast(), os.O_WRONLY | os.O_CREAT)
-        with contextlib.closing(os.fdopen(fd, "wb", buffering=0)) as f:
-            try:
-                while True:
-                    f.write(bytes(1 << 16))
-            except OSError as e:
-                if e.errno != errno.ENOSPC:
-                    raise
-
-    def close(self):
-        self.holder.stdin.close()  # the mount goes with its last process
-        self.holder.wait()
-        self.holder.stdout.close()
 
 
 class PlannedDisk:
@@ -85,7 +46,7 @@ class PlannedDisk:
 
 def make(ctx):
     """(disk, node, what it is)."""
-    disk = Disk(os.path.join(ctx.dir, "disk"))
+    disk = Memory(os.path.join(ctx.dir, "disk"), DISK_BYTES)
     options = ctx.options() | SMALL_RING
     if disk.is_mounted:
         return disk, Node(options, data=os.path.join(disk.path, "data"), prefix=disk.prefix()), f"a disk of {DISK_BYTES >> 20} MiB"

@@ -73,6 +73,7 @@ class Actor:
         self.model, self.pending, self.answered = {}, [], 0
         self.error = None
         self.changes = 0
+        self.may_refuse = False  # 541 is no violation (a disk that fails)
 
     def mine(self, key):
         """Whether that object is this actor's: its own part of the name begins so."""
@@ -116,7 +117,7 @@ class Actor:
         except (wire.SocketClosed, OSError):
             pass
         except wire.Closed as e:
-            if e.code not in (320,):
+            if e.code != 320 and not (e.code == 541 and self.may_refuse):
                 self.error = f"{self.name}: {e}"
         except (wire.WireError, wire.NothingCame) as e:
             self.error = f"{self.name}: {e!r}"

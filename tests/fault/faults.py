@@ -31,8 +31,10 @@ os.environ.setdefault("LEVERETCTL", os.path.join(BUILD, "src", "cli", "leveretct
 import case_alarms  # noqa: E402  (the path has to be set first)
 import case_client  # noqa: E402
 import case_crash  # noqa: E402
+import case_damage  # noqa: E402
 import case_errors  # noqa: E402
 import case_meta  # noqa: E402
+import case_power  # noqa: E402
 import test_ledger  # noqa: E402
 from node import Context, Violation  # noqa: E402
 from harness.broker import BrokerError  # noqa: E402
@@ -80,12 +82,18 @@ CASES = [
     Case("checker", "the checker against stories, true and false", test_ledger.run, 1, 1),
     Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 12, 1000,
          {"confirm-early": 40, "log:256": 20, "unmarked": 6}),
+    Case("p2", "power cuts: recorded, and of an ext4 and an xfs where they can be mounted", lambda ctx: case_power.run(ctx, BUILD), 10, 1000,
+         {"log:1": 10, "backlog:1": 30, "meta-unsynced": 5}),
     Case("p2t", "torn and reordered writes, in process: seeds", simulator, 1000, 1000000,
          {"log:1": 3000, "log:8": 3000, "log:256": 3000, "log:0x800000": 3000}),
     Case("p3", "the newest segment cut at offsets of 64 KiB; files empty, gone, too many", program(
         "fault/fault_tail", lambda n: 0, lambda n: max(1, 65536 // n)), 300, 65536, {"log:0x200000": 500, "log:0x400000": 500}),
     Case("p4", "bit rot: bits of two regions of 8 KiB; random flips, swapped records, stale blocks", program(
         "fault/fault_rot", lambda n: max(1, 65536 // n), lambda n: max(300, n // 65)), 600, 65536, {"log:0x200000": 1000}),
+    Case("p3d", "files of the log and the backlog cut, filled, empty, gone, too many, under the daemon",
+         lambda ctx: case_damage.run(ctx, case_damage.cut), 5, 200, {"backlog:8": 20}),
+    Case("p4d", "bits and blocks of the log and the backlog, under the daemon", lambda ctx: case_damage.run(ctx, case_damage.rot), 5, 1000,
+         {"backlog:8": 20}),
     Case("p5", "I/O calls fail once, for good, for a while; short writes", case_errors.run, 7, 400, {"log:0x800000": 1, "confirm-early": 2}),
     Case("p7", "a client dies at every byte of a publish", case_client.run, 1, 20,
          {"partial-publish": 1, "tx-on-close": 1, "leak-content": 0}),

@@ -97,6 +97,7 @@ class Ledger:
         self.txs = []  # not decided
         self.violation = None
         self.is_closing = False  # the daemon ends the connections one after the other: what one held another may still get
+        self.may_lose_channel = set()  # consumers whose channel may end at any time: others may hear of it first
         self.newest = {}  # (consumer, queue, publisher) -> number of the last first delivery
         self.counts = dict.fromkeys(("attempted", "confirmed", "refused", "delivered", "redelivered", "acked", "committed", "audited",
                                      "kept", "let_go", "deaths", "overtaken"), 0)
@@ -233,6 +234,8 @@ class Ledger:
                 return copy
             if self.is_closing and got.redelivered:
                 copy.is_overtaking |= copy.delivered == 0
+                copy.holder = None
+            elif got.redelivered and copy.holder in self.may_lose_channel:
                 copy.holder = None
             elif copy.state in (ACKED, DROPPED) and not queue.is_deleting:
                 self.fail(f"{copy} comes again, and there was no crash")

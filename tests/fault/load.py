@@ -17,7 +17,7 @@ from node import DEADLINE_S, Violation
 QUEUE_KINDS = {
     "f.plain": {},
     "f.lazy": {"x-queue-mode": "lazy"},
-    "f.quorum": {"x-queue-type": "quorum"},
+    "f.quorum": {"x-queue-type": "quorum", "x-delivery-limit": -1},  # audits deliver, too
     "f.dlx": {"x-dead-letter-exchange": "f.dead"},
     "f.other": {},
     "f.dead": {},
@@ -32,7 +32,8 @@ class World:
     def __init__(self, ledger, seed, large_bytes=0, may_refuse=False):
         self.ledger, self.seed = ledger, seed
         self.large_bytes = large_bytes  # now and then a body of that size; 0: never
-        self.may_refuse = may_refuse    # nacks are no violation (a disk that fails)
+        self.may_refuse = may_refuse    # nacks and failed commits are no violation (a disk that fails)
+        self.may_refuse_tx = False      # commits alone (a log that is small)
         self.is_ending = threading.Event()
         self.blocked = set()            # names of publishers that were told connection.blocked, and not the end of it
         self.times_blocked = 0
@@ -84,7 +85,10 @@ class Actor(threading.Thread):
         except (wire.SocketClosed, OSError) as e:
             self.expect_end(repr(e))
         except wire.Closed as e:
-            if e.code != 320 and not (e.code == 406 and self.world.may_refuse):  # 406: a commit that was refused
+            # What the disk refuses: 406 is a commit, 541 a change of metadata.
+            if e.code == 406 and self.world.may_refuse_tx:
+                return
+            if e.code != 320 and not (e.code in (406, 541) and self.world.may_refuse):
                 self.error = f"{self.name}: {e}"
         except (wire.NothingCame, wire.WireError) as e:
             if self.node.is_alive() and not self.world.is_ending.is_set():
@@ -214,6 +218,8 @@ class TxClient(Actor):
     def work(self):
         _, ch = self.open()
         ch.call("tx.select")
+        if self.world.may_refuse_tx:
+            self.ledger.may_lose_channel.add(self.name)
         held = []
         while True:
             tx = self.ledger.begin()
