@@ -9,29 +9,41 @@
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
+#include "src/cli/leveretctl_absent.h"
 #include "src/cli/leveretctl_help.h"
 #include "src/cli/leveretctl_similar.h"
 
-static const struct ctl_command *const tables[] = {
-    ctl_commands_help,     ctl_commands_process, ctl_commands_access,     ctl_commands_vhosts,
-    ctl_commands_policies, ctl_commands_lists,   ctl_commands_operations, ctl_commands_status,
-    ctl_commands_checks,   ctl_commands_store,   ctl_commands_reasons,    ctl_commands_delayed,
+static const struct ctl_command *const ctl_tables[] = {
+    ctl_commands_help,     ctl_commands_process,    ctl_commands_access,  ctl_commands_vhosts,
+    ctl_commands_policies, ctl_commands_parameters, ctl_commands_lists,   ctl_commands_operations,
+    ctl_commands_status,   ctl_commands_checks,     ctl_commands_inspect, ctl_commands_cluster,
+    ctl_commands_store,    ctl_commands_reasons,    ctl_commands_top,     ctl_commands_plugin_family,
+    ctl_commands_delayed,
+};
+static const struct ctl_command *const plugins_tables[] = {ctl_commands_plugins, ctl_commands_help};
+
+static const struct {
+    const struct ctl_command *const *tables;
+    size_t count;
+} tools[] = {
+    [TOOL_CTL] = {ctl_tables, LV_ARRAY_LEN(ctl_tables)},
+    [TOOL_PLUGINS] = {plugins_tables, LV_ARRAY_LEN(plugins_tables)},
 };
 
 void
-ctl_command_each(void (*visit)(const struct ctl_command *command, void *ctx), void *ctx)
+ctl_command_each(enum ctl_tool tool, void (*visit)(const struct ctl_command *command, void *ctx), void *ctx)
 {
-    for (size_t t = 0; t < LV_ARRAY_LEN(tables); t++) {
-        for (const struct ctl_command *command = tables[t]; command->name != NULL; command++)
+    for (size_t t = 0; t < tools[tool].count; t++) {
+        for (const struct ctl_command *command = tools[tool].tables[t]; command->name != NULL; command++)
             visit(command, ctx);
     }
 }
 
 const struct ctl_command *
-ctl_command_find(struct slice name)
+ctl_command_find(enum ctl_tool tool, struct slice name)
 {
-    for (size_t t = 0; t < LV_ARRAY_LEN(tables); t++) {
-        for (const struct ctl_command *command = tables[t]; command->name != NULL; command++) {
+    for (size_t t = 0; t < tools[tool].count; t++) {
+        for (const struct ctl_command *command = tools[tool].tables[t]; command->name != NULL; command++) {
             if (slice_eq_str(name, command->name))
                 return command;
         }
@@ -41,25 +53,13 @@ ctl_command_find(struct slice name)
 
 // --- the socket -----------------------------------------------------------------------------------------------------------------
 
-static const char *
-variable(const char *const *environment, const char *name)
-{
-    size_t len = strlen(name);
-    for (; environment != NULL && *environment != NULL; environment++) {
-        if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=' &&
-            (*environment)[len + 1] != '\0')
-            return *environment + len + 1;
-    }
-    return NULL;
-}
-
 static char *
 find_socket(const struct ctl_options *o, const char *const *environment)
 {
     static const char installed[] = "/var/lib/leveret/control.sock";
     static const char built[] = "./build/data/control.sock";
-    const char *path = o->socket != NULL ? o->socket : variable(environment, "LEVERET_SOCKET");
-    const char *dir = variable(environment, "LEVERET_DATA_DIR");
+    const char *path = o->socket != NULL ? o->socket : ctl_variable(environment, "LEVERET_SOCKET");
+    const char *dir = ctl_variable(environment, "LEVERET_DATA_DIR");
     if (path != NULL)
         return mem_xstrdup(path);
     if (dir != NULL) {
@@ -75,7 +75,7 @@ find_socket(const struct ctl_options *o, const char *const *environment)
 static char *
 find_data_dir(const struct ctl_options *o, const char *const *environment)
 {
-    const char *dir = o->data_dir != NULL ? o->data_dir : variable(environment, "LEVERET_DATA_DIR");
+    const char *dir = o->data_dir != NULL ? o->data_dir : ctl_variable(environment, "LEVERET_DATA_DIR");
     return mem_xstrdup(dir != NULL ? dir : "/var/lib/leveret");
 }
 
@@ -109,7 +109,10 @@ refuse_options(struct ctl *c, int argc, char **argv)
 static int
 unknown_command(struct ctl *c)
 {
-    const char *near = ctl_similar_command(c->options.command);
+    const char *near = ctl_similar_command(c->tool, c->options.command);
+    const char *why = c->tool == TOOL_CTL ? ctl_absent_reason(c->options.command) : NULL;
+    if (why != NULL)
+        return ctl_fail(c, CTL_UNAVAILABLE, "Leveret has no command '%s': %s.", c->options.command, why);
     fprintf(c->err, "\nCommand '%s' not found. \n", c->options.command);
     if (near != NULL) {
         fprintf(c->err, "Did you mean '%s'? \n\n", near);
@@ -147,7 +150,23 @@ check_and_run(struct ctl *c, int argc, char **argv)
         if (status != 0)
             return refuse_arguments(c, argc, argv, status, buf_cstr(&c->problem));
     }
+    if (c->target.is_http && (command->options & NEEDS_SOCKET) != 0)
+        return ctl_fail(c, CTL_UNAVAILABLE,
+                        "%s works over the control socket only, on the node's own machine", command->name);
     return command->run(c);
+}
+
+// `leveretctl plugins list` is `rabbitmq-plugins list`.
+static void
+enter_family(struct ctl *c)
+{
+    struct ctl_options *o = &c->options;
+    if (c->tool != TOOL_CTL || strcmp(o->command, "plugins") != 0 || o->arg_count == 0)
+        return;
+    c->tool = TOOL_PLUGINS;
+    o->command = o->args[0];
+    o->arg_count--;
+    memmove(o->args, o->args + 1, o->arg_count * sizeof o->args[0]);
 }
 
 static int
@@ -160,7 +179,8 @@ dispatch(struct ctl *c, int argc, char **argv)
         ctl_help_all(c, o->is_help ? c->out : c->err);
         return o->is_help ? CTL_OK : CTL_USAGE;
     }
-    c->command = ctl_command_find(slice_str(o->command));
+    enter_family(c);
+    c->command = ctl_command_find(c->tool, slice_str(o->command));
     if (c->command == NULL)
         return unknown_command(c);
     if (o->is_help)
@@ -174,8 +194,12 @@ ctl_main(int argc, char **argv, const char *const *environment, FILE *in, FILE *
     struct ctl c = {.in = in, .out = out, .err = err};
     int status;
     c.program = ctl_help_program(argc > 0 ? argv[0] : "");
+    c.tool = ctl_help_tool(c.program);
     if (ctl_options_parse(argc, argv, &c.options) != 0) {
         fprintf(err, "Error: more than %d arguments\n", CTL_ARGS_MAX);
+        status = CTL_USAGE;
+    } else if (ctl_target_init(&c.target, &c.options, environment, &c.problem) != 0) {
+        fprintf(err, "Error: %s\n", buf_cstr(&c.problem));
         status = CTL_USAGE;
     } else {
         c.socket = find_socket(&c.options, environment);

@@ -1,7 +1,8 @@
 // leveretctl.h: one run of leveretctl: what was asked for, the connection to the broker, where the answer goes.
 //
-// leveretctl is rabbitmqctl and rabbitmq-diagnostics in one, with their commands, columns, texts and exit statuses. It speaks HTTP to
-// the broker's control socket, so it needs no password and no cookie: whoever may open the socket may do everything.
+// leveretctl is rabbitmqctl, rabbitmq-diagnostics, rabbitmq-queues and rabbitmq-plugins in one, with their commands, columns, texts and
+// exit statuses. It speaks HTTP to the broker's control socket, so it needs no password and no cookie: whoever may open the socket may
+// do everything; or to any broker's HTTP API, as a user.
 //
 // A command is a row of a table (ctl_command): name, usage, options, and a function that carries it out and returns the exit
 // status. Everything is single-threaded and lives for one command.
@@ -13,6 +14,7 @@
 #include "src/base/buf.h"
 #include "src/cli/leveretctl_format.h"
 #include "src/cli/leveretctl_options.h"
+#include "src/cli/leveretctl_target.h"
 
 enum ctl_exit {
     CTL_OK = 0,
@@ -28,6 +30,10 @@ enum ctl_exit {
 struct ctl;
 struct ctl_http;
 
+// Whose commands: those of leveretctl, which has rabbitmqctl's, rabbitmq-diagnostics', rabbitmq-queues' and rabbitmq-upgrade's in one, or
+// rabbitmq-plugins'. The name the program was called by decides.
+enum ctl_tool { TOOL_CTL, TOOL_PLUGINS };
+
 enum ctl_group {
     GROUP_HELP,
     GROUP_NODES,
@@ -40,6 +46,7 @@ enum ctl_group {
     GROUP_CONFIGURATION,
     GROUP_OPERATIONS,
     GROUP_QUEUES,
+    GROUP_PLUGINS,
     GROUP_COUNT,
 };
 
@@ -75,7 +82,9 @@ struct ctl {
     struct ctl_http *http;
     struct ctl_answer answer; // the last one; owned
     const char *program;      // the name it was called by: leveretctl, rabbitmqctl …
+    enum ctl_tool tool;
     FILE *in, *out, *err;
+    struct ctl_target target;
     char *socket;       // path; heap
     char *data_dir;     // of a broker on this machine, for `store`; heap
     char *node;         // name of the broker's node, once asked; heap
@@ -94,20 +103,28 @@ extern const struct ctl_command ctl_commands_lists[];
 extern const struct ctl_command ctl_commands_operations[]; // queues, connections, log
 extern const struct ctl_command ctl_commands_status[];
 extern const struct ctl_command ctl_commands_checks[];
-extern const struct ctl_command ctl_commands_reasons[]; // reasons, route
+extern const struct ctl_command ctl_commands_reasons[];    // reasons, route
+extern const struct ctl_command ctl_commands_process[];    // stop, wait
+extern const struct ctl_command ctl_commands_store[];      // store (ctl_store.c)
+extern const struct ctl_command ctl_commands_parameters[]; // run-time parameters, cluster name, feature flags
+extern const struct ctl_command ctl_commands_cluster[];    // clusters and replicas: one node
+extern const struct ctl_command ctl_commands_inspect[];    // memory, log files, certificates
+extern const struct ctl_command ctl_commands_top[];
 extern const struct ctl_command ctl_commands_delayed[]; // delayed messages
-extern const struct ctl_command ctl_commands_process[]; // stop, wait
-extern const struct ctl_command ctl_commands_store[];   // store (ctl_store.c)
 extern const struct ctl_command ctl_commands_help[];
+// Those of rabbitmq-plugins, which have short names; `leveretctl plugins list` is `rabbitmq-plugins list`.
+extern const struct ctl_command ctl_commands_plugins[];
+extern const struct ctl_command ctl_commands_plugin_family[];
 
 // --- the tool (leveretctl.c) ----------------------------------------------------------------------------------------------------
 
 // The whole run but process-wide set-up; streams and environment are the caller's. Returns the exit status.
 int ctl_main(int argc, char **argv, const char *const *environment, FILE *in, FILE *out, FILE *err);
-// Finds a command by name; NULL.
-const struct ctl_command *ctl_command_find(struct slice name);
-// Calls visit for all commands, in the order of the tables.
-void ctl_command_each(void (*visit)(const struct ctl_command *command, void *ctx), void *ctx);
+// Finds a command of a tool by name; NULL.
+const struct ctl_command *ctl_command_find(enum ctl_tool tool, struct slice name);
+// Calls visit for all commands of a tool, in the order of the tables.
+void ctl_command_each(enum ctl_tool tool, void (*visit)(const struct ctl_command *command, void *ctx),
+                      void *ctx);
 
 // --- output (leveretctl_output.c) -----------------------------------------------------------------------------------------------
 
@@ -123,6 +140,9 @@ int ctl_fail(struct ctl *c, int status, const char *fmt, ...) LV_PRINTF(3, 4);
 int ctl_fail_bare(struct ctl *c, int status, const char *fmt, ...) LV_PRINTF(3, 4);
 // A JSON value on one line (takes over the reference).
 int ctl_print_json(struct ctl *c, FILE *to, json_t *value);
+// A line of standard input, with a prompt on `prompt` and without echo; heap, free with ctl_password_free. NULL: nothing there.
+char *ctl_read_password(struct ctl *c, FILE *prompt);
+void ctl_password_free(char *password);
 // What the server said when nothing better is known about its refusal: its reason; exit status by what it is about.
 int ctl_refused(struct ctl *c);
 // The end of most changes: `status` of ctl_call; then success if the answer is 2xx, otherwise ctl_refused.
@@ -147,6 +167,12 @@ bool ctl_is_json(const struct ctl *c);
 // One request; the path is /api and the segments, percent-encoded. 0: an answer of whatever HTTP status is in c->answer;
 // otherwise an exit status, and it was told. Takes over the reference of `body` (may be NULL).
 LV_MUST_USE int ctl_call(struct ctl *c, const char *method, json_t *body, ...) __attribute__((sentinel));
+// Is that the user's password? 200 or 401 in c->answer. Over HTTP it is a log-in.
+LV_MUST_USE int ctl_authenticate(struct ctl *c, const char *user, const char *password);
+// PUT of an object that must not be there yet ("new") or must ("existing"): otherwise the answer is 400 with "already exists" or 404, and
+// nothing has changed. The control socket does it in one step; over HTTP it is looked for first.
+LV_MUST_USE int ctl_put_only(struct ctl *c, const char *only, json_t *body, const char *collection,
+                             const char *name);
 // The same with the segments in an array ended by NULL.
 LV_MUST_USE int ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const *segments);
 // As ctl_call with GET, and an answer other than 200 is a failure that was told.

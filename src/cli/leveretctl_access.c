@@ -12,16 +12,13 @@
 // LIMIT: bytes of a password read from standard input.
 enum { PASSWORD_MAX = 4096 };
 
-// The second argument, or a line of standard input. NULL: there is none, and it was told. Heap.
-static char *
-password_of(struct ctl *c)
+char *
+ctl_read_password(struct ctl *c, FILE *prompt)
 {
     struct termios shown, hidden;
     char line[PASSWORD_MAX];
-    if (ctl_arg(c, 1) != NULL)
-        return mem_xstrdup(ctl_arg(c, 1));
-    fputs("Password: ", c->out);
-    fflush(c->out);
+    fputs("Password: ", prompt);
+    fflush(prompt);
     int fd = fileno(c->in);
     bool is_terminal = fd >= 0 && isatty(fd) && tcgetattr(fd, &shown) == 0;
     if (is_terminal) {
@@ -32,22 +29,32 @@ password_of(struct ctl *c)
     const char *got = fgets(line, sizeof line, c->in);
     if (is_terminal)
         tcsetattr(fd, TCSAFLUSH, &shown);
-    fputc('\n', c->out);
-    if (got == NULL) {
-        ctl_fail(c, CTL_DATA, "Password is not provided via argument or stdin");
+    fputc('\n', prompt);
+    if (got == NULL)
         return NULL;
-    }
     line[strcspn(line, "\r\n")] = '\0';
     char *password = mem_xstrdup(line);
     mem_wipe(line, sizeof line);
     return password;
 }
 
-static void
-password_free(char *password)
+void
+ctl_password_free(char *password)
 {
     mem_wipe(password, strlen(password));
     mem_free(password);
+}
+
+// The argument, or a line of standard input. NULL: there is none, and it was told. Heap.
+static char *
+password_of(struct ctl *c, size_t argument)
+{
+    if (ctl_arg(c, argument) != NULL)
+        return mem_xstrdup(ctl_arg(c, argument));
+    char *password = ctl_read_password(c, c->out);
+    if (password == NULL)
+        ctl_fail(c, CTL_DATA, "Password is not provided via argument or stdin");
+    return password;
 }
 
 // --- users ----------------------------------------------------------------------------------------------------------------------
@@ -65,12 +72,12 @@ run_add_user(struct ctl *c)
     ctl_banner(c, "Adding user \"%s\" ...", user);
     if (c->options.is_dry_run)
         return CTL_OK;
-    char *password = password_of(c);
+    char *password = password_of(c, 1);
     if (password == NULL)
         return CTL_DATA;
-    json_t *body = json_pack("{s:s, s:s, s:s}", "password", password, "tags", "", "only", "new");
-    password_free(password);
-    int status = ctl_call(c, "PUT", body, "users", user, NULL);
+    json_t *body = json_pack("{s:s, s:s}", "password", password, "tags", "");
+    ctl_password_free(password);
+    int status = ctl_put_only(c, "new", body, "users", user);
     if (status != 0 || c->answer.status >= 300)
         return ctl_finish(c, status);
     static const char advice[] =
@@ -94,12 +101,12 @@ run_change_password(struct ctl *c)
     ctl_banner(c, "Changing password for user \"%s\" ...", user);
     if (c->options.is_dry_run)
         return CTL_OK;
-    char *password = password_of(c);
+    char *password = password_of(c, 1);
     if (password == NULL)
         return CTL_DATA;
-    json_t *body = json_pack("{s:s, s:s}", "password", password, "only", "existing");
-    password_free(password);
-    return ctl_finish(c, ctl_call(c, "PUT", body, "users", user, NULL));
+    json_t *body = json_pack("{s:s}", "password", password);
+    ctl_password_free(password);
+    return ctl_finish(c, ctl_put_only(c, "existing", body, "users", user));
 }
 
 static int
@@ -109,8 +116,7 @@ run_clear_password(struct ctl *c)
     ctl_banner(c, "Clearing password for user \"%s\" ...", user);
     if (c->options.is_dry_run)
         return CTL_OK;
-    json_t *body = json_pack("{s:s, s:s}", "password_hash", "", "only", "existing");
-    int status = ctl_call(c, "PUT", body, "users", user, NULL);
+    int status = ctl_put_only(c, "existing", json_pack("{s:s}", "password_hash", ""), "users", user);
     if (status == 0 && c->answer.status == 404)
         return ctl_fail_no_such_user(c, user);
     return ctl_finish(c, status);
@@ -136,8 +142,8 @@ run_set_user_tags(struct ctl *c)
     ctl_words(&tags, c, 1, ",");
     ctl_banner(c, "Setting tags for user \"%s\" to [%s] ...", user, buf_cstr(&shown));
     if (!c->options.is_dry_run) {
-        json_t *body = json_pack("{s:s, s:s}", "tags", buf_cstr(&tags), "only", "existing");
-        status = ctl_finish(c, ctl_call(c, "PUT", body, "users", user, NULL));
+        json_t *body = json_pack("{s:s}", "tags", buf_cstr(&tags));
+        status = ctl_finish(c, ctl_put_only(c, "existing", body, "users", user));
     }
     buf_fini(&shown);
     buf_fini(&tags);
@@ -151,12 +157,11 @@ run_authenticate_user(struct ctl *c)
     ctl_banner(c, "Authenticating user \"%s\" ...", user);
     if (c->options.is_dry_run)
         return CTL_OK;
-    char *password = password_of(c);
+    char *password = password_of(c, 1);
     if (password == NULL)
         return CTL_DATA;
-    json_t *body = json_pack("{s:s}", "password", password);
-    password_free(password);
-    int status = ctl_call(c, "POST", body, "users", user, "authenticate", NULL);
+    int status = ctl_authenticate(c, user, password);
+    ctl_password_free(password);
     if (status != 0)
         return status;
     if (c->answer.status == 401)
@@ -180,7 +185,7 @@ run_hash_password(struct ctl *c)
     if (!is_known)
         return ctl_fail(c, CTL_DATA, "algorithm %s is not supported. Try one of sha256, sha512", name);
     ctl_banner(c, "Will hash password ...");
-    char *password = c->options.arg_count > 0 ? mem_xstrdup(ctl_arg(c, 0)) : password_of(c);
+    char *password = password_of(c, 0);
     if (password == NULL)
         return CTL_DATA;
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
@@ -190,7 +195,7 @@ run_hash_password(struct ctl *c)
                    EVP_DigestUpdate(digest, password, strlen(password)) == 1 &&
                    EVP_DigestFinal_ex(digest, hash + SALT_BYTES, &digest_len) == 1;
     EVP_MD_CTX_free(digest);
-    password_free(password);
+    ctl_password_free(password);
     if (!is_done)
         return ctl_fail(c, CTL_SOFTWARE, "the password cannot be hashed");
     EVP_EncodeBlock(encoded, hash, (int)(SALT_BYTES + digest_len));

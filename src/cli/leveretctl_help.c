@@ -18,6 +18,7 @@ static const char *const group_titles[GROUP_COUNT] = {
     [GROUP_CONFIGURATION] = "Configuration and Environment",
     [GROUP_OPERATIONS] = "Operations",
     [GROUP_QUEUES] = "Queues",
+    [GROUP_PLUGINS] = "Plugins",
 };
 
 static const char general_options[] =
@@ -28,7 +29,8 @@ static const char general_options[] =
     "short            | long            | description\n"
     "-----------------|-----------------|--------------------------------\n"
     "-?               | --help          | displays command help\n"
-    "-n <node>        | --node <node>   | name of the node; it must be the one behind the socket\n"
+    "-n <node>        | --node <node>   | name of the node; it must be the one that answers "
+    "[RABBITMQ_NODENAME]\n"
     "-q               | --quiet         | suppress informational messages\n"
     "-s               | --silent        | suppress informational messages and table header row\n"
     "-p <vhost>       | --vhost <vhost> | virtual host, for commands that are scoped to one [/]\n"
@@ -36,6 +38,18 @@ static const char general_options[] =
     "                 | --formatter <f> | table, json, csv, pretty_table, erlang\n"
     "                 | --no-table-headers | suppress the table header row\n"
     "                 | --dry-run       | print what would be done, do nothing\n"
+    "-n <url>         | --node <url>    | http(s)://[user[:password]@]host[:port]: its HTTP API instead of "
+    "the\n"
+    "                 |                 | control socket [LEVERET_URL]\n"
+    "                 | --host <host>   | the same in parts [localhost]\n"
+    "                 | --port <port>   | [15672, 15671 with --tls]\n"
+    "                 | --username <u>  | user of the HTTP API [LEVERET_USERNAME, else guest]\n"
+    "                 | --password-file <path> | file with its password [LEVERET_PASSWORD_FILE, "
+    "LEVERET_PASSWORD];\n"
+    "                 |                 | without one it is asked for\n"
+    "                 | --password <p>  | its password; hidden from other users as soon as it was read\n"
+    "                 | --tls           | with TLS; --tls-ca-cert, --tls-cert, --tls-key <path>, "
+    "--tls-insecure\n"
     "                 | --socket <path> | the broker's control socket [LEVERET_SOCKET, else\n"
     "                 |                 | LEVERET_DATA_DIR/control.sock, else "
     "/var/lib/leveret/control.sock]\n"
@@ -49,14 +63,24 @@ ctl_help_program(const char *argv0)
     return name[0] != '\0' ? name : "leveretctl";
 }
 
+enum ctl_tool
+ctl_help_tool(const char *program)
+{
+    return strcmp(program, "rabbitmq-plugins") == 0 ? TOOL_PLUGINS : TOOL_CTL;
+}
+
 void
 ctl_help_usage_line(const struct ctl *c, FILE *to, const struct ctl_command *command)
 {
     bool takes_time = command->listing != NULL || command->group == GROUP_MONITORING ||
                       command->group == GROUP_QUEUES || command->group == GROUP_CLUSTER ||
                       command->group == GROUP_NODES;
-    fprintf(to, "%s [--node <node>] [--longnames] [--quiet] %s%s%s%s\n", c->program, command->name,
-            command->usage[0] != '\0' ? " " : "", command->usage, takes_time ? " [--timeout <timeout>]" : "");
+    // `leveretctl plugins list` is `rabbitmq-plugins list`.
+    bool is_plugins = command->group == GROUP_PLUGINS && ctl_help_tool(c->program) != TOOL_PLUGINS &&
+                      strcmp(command->name, "plugins") != 0;
+    fprintf(to, "%s [--node <node>] [--longnames] [--quiet] %s%s%s%s%s\n", c->program,
+            is_plugins ? "plugins " : "", command->name, command->usage[0] != '\0' ? " " : "", command->usage,
+            takes_time ? " [--timeout <timeout>]" : "");
 }
 
 struct group_walk {
@@ -84,16 +108,18 @@ void
 ctl_help_all(const struct ctl *c, FILE *to)
 {
     struct group_walk walk = {.to = to};
-    ctl_command_each(measure, &walk);
+    ctl_command_each(c->tool, measure, &walk);
     fprintf(to,
             "\n\033[1mUsage\033[0m\n\n%s [--node <node>] [--timeout <timeout>] [--longnames] [--quiet] "
             "<command> [<command options>]\n"
             "\nAvailable commands:\n",
             c->program);
     for (int g = 0; g < GROUP_COUNT; g++) {
+        if (c->tool == TOOL_PLUGINS && g != GROUP_HELP && g != GROUP_PLUGINS)
+            continue;
         fprintf(to, "\n\033[1m%s\033[0m:\n\n", group_titles[g]);
         walk.group = (enum ctl_group)g;
-        ctl_command_each(print_line, &walk);
+        ctl_command_each(c->tool, print_line, &walk);
     }
     fprintf(to, "\nUse '%s help <command>' to learn more about a specific command\n", c->program);
 }
@@ -144,14 +170,14 @@ static int
 run_help(struct ctl *c)
 {
     if (c->options.is_listing_commands) {
-        ctl_command_each(print_name, c->out);
+        ctl_command_each(c->tool, print_name, c->out);
         return CTL_OK;
     }
     if (c->options.arg_count == 0) {
         ctl_help_all(c, c->out);
         return CTL_OK;
     }
-    const struct ctl_command *command = ctl_command_find(slice_str(ctl_arg(c, 0)));
+    const struct ctl_command *command = ctl_command_find(c->tool, slice_str(ctl_arg(c, 0)));
     if (command == NULL)
         return ctl_fail(c, CTL_USAGE, "\nCommand '%s' not found.", ctl_arg(c, 0));
     return ctl_help_command(c, command);
@@ -182,7 +208,7 @@ static int
 run_autocomplete(struct ctl *c)
 {
     struct completion found = {.prefix = slice_str(ctl_arg(c, 0))};
-    ctl_command_each(complete, &found);
+    ctl_command_each(c->tool, complete, &found);
     qsort(found.names, found.count, sizeof found.names[0], compare_names);
     for (size_t i = 0; i < found.count; i++)
         fprintf(c->out, "%s\n", found.names[i]);

@@ -1,4 +1,4 @@
-// leveretctl_http.c: requests to the broker's control socket with libcurl, and what is told when nobody answers.
+// leveretctl_http.c: requests to the broker's control socket or HTTP API with libcurl, and what is told when nobody answers.
 //
 // The socket's path: --socket, LEVERET_SOCKET, LEVERET_DATA_DIR/control.sock, /var/lib/leveret/control.sock if it is there, and
 // ./build/data/control.sock (./dev run).
@@ -86,6 +86,30 @@ answer_clear(struct ctl_answer *a)
     *a = (struct ctl_answer){.messages = -1};
 }
 
+static void
+set_target(const struct ctl *c, CURL *curl)
+{
+    const struct ctl_options *o = &c->options;
+    if (!c->target.is_http) {
+        curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+        return;
+    }
+    curl_easy_setopt(curl, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+    curl_easy_setopt(curl, CURLOPT_USERNAME, c->target.user);
+    curl_easy_setopt(curl, CURLOPT_PASSWORD, c->target.password);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    if (o->ca_file != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, o->ca_file);
+    if (o->certificate_file != NULL)
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, o->certificate_file);
+    if (o->key_file != NULL)
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, o->key_file);
+    if (o->is_insecure) {
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
 static CURLcode
 perform(struct ctl *c, const char *method, const char *url, const char *body)
 {
@@ -97,7 +121,7 @@ perform(struct ctl *c, const char *method, const char *url, const char *body)
     h->error[0] = '\0';
     h->messages = -1;
     curl_easy_reset(h->curl);
-    curl_easy_setopt(h->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+    set_target(c, h->curl);
     curl_easy_setopt(h->curl, CURLOPT_URL, url);
     curl_easy_setopt(h->curl, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(h->curl, CURLOPT_PROXY, "");
@@ -123,11 +147,18 @@ perform(struct ctl *c, const char *method, const char *url, const char *body)
 static CURLcode
 request(struct ctl *c, const char *method, json_t *body, const char *const *segments, const char *query)
 {
+    if (c->target.is_http && c->target.password == NULL &&
+        (c->target.password = ctl_read_password(c, c->err)) == NULL) {
+        snprintf(http_of(c)->error, CURL_ERROR_SIZE,
+                 "no password: see --password-file and LEVERET_PASSWORD_FILE");
+        json_decref(body);
+        return CURLE_LOGIN_DENIED;
+    }
     struct buf url = BUF_INIT;
     char *text = body != NULL ? ctl_json_text(body) : NULL;
     json_decref(body);
     answer_clear(&c->answer);
-    buf_append_str(&url, "http://localhost/api");
+    buf_printf(&url, "%s/api", c->target.base);
     for (size_t i = 0; segments[i] != NULL; i++)
         put_segment(&url, segments[i]);
     if (query != NULL)
@@ -203,6 +234,86 @@ ctl_get(struct ctl *c, ...)
     return 0;
 }
 
+// What a PUT would take away because it does not say it.
+static json_t *
+merged(json_t *body, const json_t *existing)
+{
+    static const char *const kept[] = {"tags", "description", "default_queue_type", "tracing"};
+    static const char *const hash[] = {"password_hash", "hashing_algorithm"};
+    for (size_t i = 0; i < LV_ARRAY_LEN(kept); i++) {
+        json_t *value = json_object_get(existing, kept[i]);
+        if (value != NULL && json_object_get(body, kept[i]) == NULL)
+            json_object_set(body, kept[i], value);
+    }
+    bool is_password =
+        json_object_get(body, "password") != NULL || json_object_get(body, "password_hash") != NULL;
+    for (size_t i = 0; i < LV_ARRAY_LEN(hash); i++) {
+        json_t *value = json_object_get(existing, hash[i]);
+        if (value != NULL && !is_password)
+            json_object_set(body, hash[i], value);
+    }
+    return body;
+}
+
+// As the broker says it when it is asked to change only what is new, or what is there.
+static void
+set_answer(struct ctl *c, long status, const char *collection, const char *name, const char *what)
+{
+    answer_clear(&c->answer);
+    c->answer.status = status;
+    bool is_user = strcmp(collection, "users") == 0;
+    c->answer.json = json_pack("{s:o}", "reason",
+                               json_sprintf("%s \"%s\" %s", is_user ? "User" : "Virtual host", name, what));
+}
+
+int
+ctl_put_only(struct ctl *c, const char *only, json_t *body, const char *collection, const char *name)
+{
+    bool is_new = strcmp(only, "new") == 0;
+    if (!c->target.is_http) {
+        json_object_set_new(body, "only", json_string(only));
+        return ctl_call(c, "PUT", body, collection, name, NULL);
+    }
+    int status = ctl_call(c, "GET", NULL, collection, name, NULL);
+    if (status != 0 || (c->answer.status != 200 && c->answer.status != 404)) {
+        json_decref(body);
+        return status;
+    }
+    bool is_there = c->answer.status == 200;
+    if (is_there == is_new) {
+        json_decref(body);
+        set_answer(c, is_new ? 400 : 404, collection, name, is_new ? "already exists" : "does not exist");
+        return 0;
+    }
+    return ctl_call(c, "PUT", is_there ? merged(body, c->answer.json) : body, collection, name, NULL);
+}
+
+int
+ctl_authenticate(struct ctl *c, const char *user, const char *password)
+{
+    static const char *const whoami[] = {"whoami", NULL};
+    if (!c->target.is_http)
+        return ctl_call(c, "POST", json_pack("{s:s}", "password", password), "users", user, "authenticate",
+                        NULL);
+    struct ctl_target own = c->target;
+    c->target.user = (char *)(uintptr_t)user;
+    c->target.password = (char *)(uintptr_t)password;
+    CURLcode code = request(c, "GET", NULL, whoami);
+    c->target = own;
+    if (code != CURLE_OK)
+        return ctl_unreachable(c);
+    // Without a management tag the API is closed, but the password was the right one.
+    bool is_let_in = c->answer.status == 200 || strstr(ctl_reason(c), "management user") != NULL;
+    if (is_let_in) {
+        c->answer.status = 200;
+    } else if (c->answer.status == 401) {
+        answer_clear(&c->answer);
+        c->answer.status = 401;
+        c->answer.json = json_pack("{s:o}", "reason", json_sprintf("user '%s' - invalid credentials", user));
+    }
+    return 0;
+}
+
 // --- the node -----------------------------------------------------------------------------------------------------------------
 
 static const char *const overview_path[] = {"overview", NULL};
@@ -265,6 +376,8 @@ const char *
 ctl_node(struct ctl *c)
 {
     char host[256] = "localhost";
+    if (c->node == NULL && c->target.is_http && !ctl_is_reachable(c))
+        c->node = mem_xstrdup(c->target.base);
     if (c->node != NULL && (c->options.node == NULL || is_node(c->options.node, c->node)))
         return c->node;
     if (c->options.node == NULL && ctl_is_reachable(c))
@@ -285,9 +398,15 @@ static void
 put_diagnosis(struct buf *out, struct ctl *c)
 {
     struct stat st;
+    const char *error = c->http != NULL ? c->http->error : "";
     if (c->overview != NULL)
         buf_printf(out, "the broker there is node '%s'",
                    json_string_value(json_object_get(c->overview, "node")));
+    else if (c->target.is_http && c->answer.status > 0)
+        buf_printf(out, "it answers, with HTTP status %ld: %s (user '%s')", c->answer.status, ctl_reason(c),
+                   c->target.user);
+    else if (c->target.is_http)
+        buf_printf(out, "%s", error[0] != '\0' ? error : "nobody answers");
     else if (stat(c->socket, &st) != 0)
         buf_printf(out, "the socket cannot be found: %s", strerror(errno));
     else if (!S_ISSOCK(st.st_mode))
@@ -296,10 +415,19 @@ put_diagnosis(struct buf *out, struct ctl *c)
         buf_append_str(out,
                        "permission denied: run leveretctl as the user that leveretd runs as, or as root");
     else
-        buf_printf(out, "the socket is there, but nobody answers%s%s",
-                   c->http != NULL && c->http->error[0] != '\0' ? ": " : "",
-                   c->http != NULL ? c->http->error : "");
+        buf_printf(out, "the socket is there, but nobody answers%s%s", error[0] != '\0' ? ": " : "", error);
 }
+
+static const char reasons_of_socket[] =
+    " * Target node is not running\n"
+    " * Its data directory is another one: see --socket, LEVERET_SOCKET and LEVERET_DATA_DIR\n"
+    " * The socket may only be used by the user that leveretd runs as, and by root\n";
+
+static const char reasons_of_http[] =
+    " * Target node is unreachable (e.g. due to hostname resolution, TCP connection or firewall issues)\n"
+    " * The HTTP API is on another port or address: see management.tcp.port and management.tcp.ip\n"
+    " * User name or password are wrong, or the user has no management tag\n"
+    " * The user is guest, and the call does not come from the broker's own machine: see loopback_users\n";
 
 int
 ctl_unreachable(struct ctl *c)
@@ -315,10 +443,7 @@ ctl_unreachable(struct ctl *c)
             "suggestions below.\n"
             "\n"
             "Most common reasons for this are:\n"
-            "\n"
-            " * Target node is not running\n"
-            " * Its data directory is another one: see --socket, LEVERET_SOCKET and LEVERET_DATA_DIR\n"
-            " * The socket may only be used by the user that leveretd runs as, and by root\n"
+            "\n%s"
             "\n"
             "DIAGNOSTICS\n"
             "===========\n"
@@ -326,10 +451,12 @@ ctl_unreachable(struct ctl *c)
             "attempted to contact: [%s]\n"
             "\n"
             "%s:\n"
-            "  * control socket: %s\n"
+            "  * %s: %s\n"
             "  * %s\n"
             "\n",
-            node, node, node, c->socket, buf_cstr(&diagnosis));
+            node, c->target.is_http ? reasons_of_http : reasons_of_socket, node, node,
+            c->target.is_http ? "HTTP API" : "control socket", c->target.is_http ? c->target.base : c->socket,
+            buf_cstr(&diagnosis));
     buf_fini(&diagnosis);
     return CTL_UNAVAILABLE;
 }
@@ -341,6 +468,7 @@ ctl_http_free(struct ctl *c)
     json_decref(c->overview);
     json_decref(c->consumers);
     mem_free(c->node);
+    ctl_target_fini(&c->target);
     mem_free(c->socket);
     mem_free(c->data_dir);
     if (c->http == NULL)

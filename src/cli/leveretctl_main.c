@@ -10,7 +10,7 @@ int
 main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
-    if (curl_global_init(CURL_GLOBAL_NOTHING) != 0) {
+    if (curl_global_init(CURL_GLOBAL_SSL) != 0) {
         fputs("leveretctl: libcurl cannot be started\n", stderr);
         return CTL_SOFTWARE;
     }

@@ -81,6 +81,46 @@ parse_pid(const char *text, int64_t *ret)
     return true;
 }
 
+// One connection by the number that is in its pid. Over HTTP the API closes by name.
+static int
+close_numbered(struct ctl *c, int64_t id, const char *name, const char *reason)
+{
+    if (!c->target.is_http)
+        return ctl_call(c, "DELETE", json_pack("{s:s, s:I}", "reason", reason, "id", (json_int_t)id),
+                        "connections", NULL);
+    return ctl_call(c, "DELETE", json_pack("{s:s}", "reason", reason), "connections", name, NULL);
+}
+
+// The name of the connection with that number, heap; NULL: there is none, or *ret_status says why (told).
+static char *
+find_numbered(struct ctl *c, int64_t id, int *ret_status)
+{
+    *ret_status = ctl_get(c, "connections", NULL);
+    for (size_t i = 0; *ret_status == 0 && i < json_array_size(c->answer.json); i++) {
+        const json_t *connection = json_array_get(c->answer.json, i);
+        const char *name = json_string_value(json_object_get(connection, "name"));
+        if (json_integer_value(json_object_get(connection, "connection_id")) == id && name != NULL)
+            return mem_xstrdup(name);
+    }
+    return NULL;
+}
+
+static int
+close_by_pid(struct ctl *c, int64_t id, const char *reason)
+{
+    if (!c->target.is_http)
+        return close_numbered(c, id, NULL, reason);
+    int status;
+    char *name = find_numbered(c, id, &status);
+    if (name == NULL) {
+        c->answer.status = 404;
+        return status;
+    }
+    status = close_numbered(c, id, name, reason);
+    mem_free(name);
+    return status;
+}
+
 // A pid, or (ours) the name a connection has in list_connections: "127.0.0.1:4000 -> 127.0.0.1:5672".
 static int
 run_close_connection(struct ctl *c)
@@ -94,8 +134,7 @@ run_close_connection(struct ctl *c)
     if (strstr(which, " -> ") != NULL) {
         status = ctl_call(c, "DELETE", json_pack("{s:s}", "reason", reason), "connections", which, NULL);
     } else if (parse_pid(which, &id)) {
-        status = ctl_call(c, "DELETE", json_pack("{s:s, s:I}", "reason", reason, "id", (json_int_t)id),
-                          "connections", NULL);
+        status = close_by_pid(c, id, reason);
     } else {
         struct buf quoted = BUF_INIT;
         json_text_put_string(&quoted, slice_str(which));
@@ -134,9 +173,9 @@ close_all(struct ctl *c, json_t *connections, const char *reason)
             continue;
         if (closed > 0)
             sleep_ms(LV_MIN(c->options.delay_ms, INT32_MAX));
-        json_t *body =
-            json_pack("{s:s, s:O}", "reason", reason, "id", json_object_get(connection, "connection_id"));
-        int status = ctl_call(c, "DELETE", body, "connections", NULL);
+        const char *name = json_string_value(json_object_get(connection, "name"));
+        int64_t id = json_integer_value(json_object_get(connection, "connection_id"));
+        int status = name != NULL ? close_numbered(c, id, name, reason) : CTL_OK;
         if (status != 0)
             return status;
         closed += c->answer.status < 300;
@@ -175,6 +214,9 @@ run_close_all_user_connections(struct ctl *c)
     ctl_banner(c, "Closing connections of user %s, reason: %s...", user, reason);
     if (c->options.is_dry_run)
         return CTL_OK;
+    if (c->target.is_http)
+        return ctl_finish(c, ctl_call(c, "DELETE", json_pack("{s:s}", "reason", reason), "connections",
+                                      "username", user, NULL));
     json_t *body = json_pack("{s:s, s:s}", "user", user, "reason", reason);
     return ctl_finish(c, ctl_call(c, "DELETE", body, "connections", NULL));
 }
@@ -236,9 +278,9 @@ const struct ctl_command ctl_commands_operations[] = {
      run_close_all_user_connections, NULL},
     {"set_log_level", GROUP_CONFIGURATION, "<log_level>",
      "Sets the log level of the running node, until it is restarted or reloaded",
-     "<log_level>\n\tdebug, info, warning, error, critical or none\n\n", 1, 1, 0, NULL, run_set_log_level,
-     NULL},
+     "<log_level>\n\tdebug, info, warning, error, critical or none\n\n", 1, 1, NEEDS_SOCKET, NULL,
+     run_set_log_level, NULL},
     {"rotate_logs", GROUP_NODES, "", "Makes the node reopen its log files, after logrotate has moved them",
-     NULL, 0, 0, 0, NULL, run_rotate_logs, NULL},
+     NULL, 0, 0, NEEDS_SOCKET, NULL, run_rotate_logs, NULL},
     {.name = NULL},
 };

@@ -33,6 +33,16 @@ static const struct option options[] = {
     {"table-headers", 0, TAKES_NOTHING, PLACE(has_headers), 0},
     {"print-stacktrace", 0, TAKES_NOTHING, PLACE(is_printing_stack), 0},
     {"socket", 0, TAKES_TEXT, PLACE(socket), 0},
+    {"host", 0, TAKES_TEXT, PLACE(host), 0},
+    {"port", 0, TAKES_NUMBER, PLACE(port), 0},
+    {"username", 0, TAKES_TEXT, PLACE(username), 0},
+    {"password", 0, TAKES_TEXT, PLACE(password), 0},
+    {"password-file", 0, TAKES_TEXT, PLACE(password_file), 0},
+    {"tls", 0, TAKES_NOTHING, PLACE(is_tls), 0},
+    {"tls-ca-cert", 0, TAKES_TEXT, PLACE(ca_file), 0},
+    {"tls-cert", 0, TAKES_TEXT, PLACE(certificate_file), 0},
+    {"tls-key", 0, TAKES_TEXT, PLACE(key_file), 0},
+    {"tls-insecure", 0, TAKES_NOTHING, PLACE(is_insecure), 0},
     {"erlang-cookie", 0, TAKES_TEXT, NOWHERE, 0},
     {"script-name", 0, TAKES_TEXT, NOWHERE, 0},
     {"online", 0, TAKES_NOTHING, PLACE(is_online), OPTION_ONLINE},
@@ -60,7 +70,22 @@ static const struct option options[] = {
     {"priority", 0, TAKES_TEXT, PLACE(priority), OPTION_PRIORITY},
     {"apply-to", 0, TAKES_TEXT, PLACE(apply_to), OPTION_APPLY_TO},
     {"truncate", 0, TAKES_NUMBER, PLACE(truncate), OPTION_TRUNCATE},
+    {"once", 0, TAKES_NOTHING, PLACE(is_once), OPTION_TOP},
+    {"interval", 0, TAKES_NUMBER, PLACE(interval_s), OPTION_TOP},
+    {"sort", 0, TAKES_TEXT, PLACE(sort), OPTION_TOP},
+    {"number", 'N', TAKES_NUMBER, PLACE(lines), OPTION_LINES},
+    {"minimal", 'm', TAKES_NOTHING, PLACE(is_minimal), OPTION_PLUGINS},
+    {"enabled", 'E', TAKES_NOTHING, PLACE(is_explicit_only), OPTION_PLUGINS},
+    {"implicitly-enabled", 0, TAKES_NOTHING, PLACE(is_enabled_only), OPTION_PLUGINS}, // -e is --if-empty's
+    {"verbose", 'v', TAKES_NOTHING, PLACE(is_verbose), OPTION_PLUGINS},
+    {"all", 'a', TAKES_NOTHING, PLACE(is_all), OPTION_PLUGINS},
+    {"unit", 0, TAKES_TEXT, PLACE(unit), OPTION_CERTIFICATES},
+    {"within", 0, TAKES_NUMBER, PLACE(within), OPTION_CERTIFICATES},
+    {"vhost-pattern", 0, TAKES_TEXT, PLACE(vhost_pattern), OPTION_REBALANCE},
+    {"queue-pattern", 0, TAKES_TEXT, PLACE(queue_pattern), OPTION_REBALANCE},
 };
+
+static_assert(LV_ARRAY_LEN(options) <= 64, "struct ctl_options.given has a bit for each");
 
 static void
 add_invalid(struct ctl_options *o, struct slice word, const char *value)
@@ -147,8 +172,9 @@ take_option(struct ctl_options *o, const char *word, const char *next)
         value = next;
         taken = 2;
     }
-    o->given |= option->bit;
-    if (!store(o, option, value, is_off))
+    if (store(o, option, value, is_off))
+        o->given |= UINT64_C(1) << (option - options);
+    else
         add_invalid(o, name, value);
     return taken;
 }
@@ -157,8 +183,16 @@ int
 ctl_options_parse(int argc, char **argv, struct ctl_options *ret)
 {
     bool is_ended = false;
-    *ret = (struct ctl_options){
-        .timeout_s = -1, .limit = -1, .pid = -1, .truncate = -1, .has_headers = true, .is_waiting = true};
+    *ret = (struct ctl_options){.timeout_s = -1,
+                                .limit = -1,
+                                .pid = -1,
+                                .truncate = -1,
+                                .port = -1,
+                                .interval_s = -1,
+                                .lines = -1,
+                                .within = -1,
+                                .has_headers = true,
+                                .is_waiting = true};
     for (int i = 1; i < argc;) {
         const char *word = argv[i];
         if (!is_ended && strcmp(word, "--") == 0) {
@@ -190,7 +224,7 @@ ctl_options_forbid(struct ctl_options *o, uint32_t allowed)
 {
     for (size_t i = 0; i < LV_ARRAY_LEN(options); i++) {
         const struct option *option = &options[i];
-        if ((o->given & option->bit & ~allowed) == 0)
+        if ((o->given & (UINT64_C(1) << i)) == 0 || (option->bit & ~allowed) == 0)
             continue;
         buf_printf(&o->invalid, "--%s : ", option->name);
         const char *place = (const char *)o + option->offset;
@@ -200,4 +234,12 @@ ctl_options_forbid(struct ctl_options *o, uint32_t allowed)
             buf_printf(&o->invalid, "%lld", (long long)*(const int64_t *)(const void *)place);
         buf_append_u8(&o->invalid, '\n');
     }
+}
+
+void
+ctl_options_each(void (*visit)(const char *name, char letter, bool takes_value, uint32_t bit, void *ctx),
+                 void *ctx)
+{
+    for (size_t i = 0; i < LV_ARRAY_LEN(options); i++)
+        visit(options[i].name, options[i].letter, options[i].kind != TAKES_NOTHING, options[i].bit, ctx);
 }

@@ -37,10 +37,20 @@ enum ctl_option_bit {
     OPTION_LOST = 1u << 22,
     OPTION_PRIORITY = 1u << 23,
     OPTION_APPLY_TO = 1u << 24,
+    OPTION_TOP = 1u << 25,          // --once, --interval, --sort
+    OPTION_LINES = 1u << 26,        // --number
+    OPTION_PLUGINS = 1u << 27,      // --minimal, --enabled, --implicitly-enabled, --verbose, --all
+    OPTION_CERTIFICATES = 1u << 28, // --unit, --within
+    OPTION_REBALANCE = 1u << 29,    // --vhost-pattern, --queue-pattern
+    NEEDS_SOCKET = 1u << 31,        // of commands, no option: the HTTP API cannot do it
 };
 
 struct ctl_options {
     const char *node, *vhost, *formatter, *socket; // -n, -p, --formatter, --socket; NULL: not given
+    // Of the HTTP API (leveretctl_target.h); port -1: not given.
+    const char *host, *username, *password, *password_file, *ca_file, *certificate_file, *key_file;
+    int64_t port;
+    bool is_tls, is_insecure;
     const char *description, *tags, *queue_type, *user, *algorithm;
     int64_t timeout_s;                  // -t; -1: not given
     int64_t limit;                      // --limit; -1: not given
@@ -49,12 +59,17 @@ struct ctl_options {
     const char *data_dir, *queue, *seq; // -d, --queue, --seq
     const char *priority, *apply_to;    // of policies
     int64_t truncate;                   // --truncate; -1: not given
+    int64_t interval_s, lines;          // --interval, --lines; -1: not given
+    const char *sort, *unit;            // of top, of check_certificate_expiration
+    const char *vhost_pattern, *queue_pattern;
+    int64_t within; // --within; -1: not given
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
     bool has_headers; // --no-table-headers: false
     bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting,
-        is_listing_commands, is_idempotent, is_json, is_lost;
+        is_listing_commands, is_idempotent, is_json, is_lost, is_once, is_minimal, is_enabled_only,
+        is_explicit_only, is_verbose, is_all;
     enum ctl_format format;
-    uint32_t given;      // enum ctl_option_bit
+    uint64_t given;      // a bit for each option, in the order of the table
     const char *command; // NULL: none
     const char *args[CTL_ARGS_MAX];
     size_t arg_count;
@@ -65,5 +80,8 @@ struct ctl_options {
 // `invalid`. An unknown formatter leaves `format` as it is and is in `formatter`: see ctl_format_parse.
 LV_MUST_USE int ctl_options_parse(int argc, char **argv, struct ctl_options *ret);
 void ctl_options_fini(struct ctl_options *o);
+// Calls visit for each option: its long name, its letter (0: none), what it takes (NULL: nothing), its bit (0: every command has it).
+void ctl_options_each(void (*visit)(const char *name, char letter, bool takes_value, uint32_t bit, void *ctx),
+                      void *ctx);
 // Adds to `invalid` the options given that are not among `allowed` (enum ctl_option_bit).
 void ctl_options_forbid(struct ctl_options *o, uint32_t allowed);

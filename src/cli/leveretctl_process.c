@@ -185,14 +185,14 @@ const struct ctl_command ctl_commands_process[] = {
     {"await_startup", GROUP_NODES, "", "Waits until the node is running, at most 300 seconds", NULL, 0, 0, 0,
      NULL, run_await_startup, NULL},
     {"shutdown", GROUP_NODES, "[--wait]", "Stops the node and waits for its process to end",
-     "--no-wait\n\tdo not wait\n\n", 0, 0, OPTION_WAIT, NULL, run_shutdown, NULL},
+     "--no-wait\n\tdo not wait\n\n", 0, 0, OPTION_WAIT | NEEDS_SOCKET, NULL, run_shutdown, NULL},
     {"stop", GROUP_NODES, "[--idempotent] [<pidfile>]", "Stops the node",
      "<pidfile>\n\tfile with its process id (DATADIR/lock): waits for the process to end\n\n"
      "--idempotent\n\tit is no error when the node is not running\n\n",
-     0, 1, OPTION_IDEMPOTENT, NULL, run_stop, NULL},
+     0, 1, OPTION_IDEMPOTENT | NEEDS_SOCKET, NULL, run_stop, NULL},
     {"wait", GROUP_NODES, "[<pidfile>] [--pid|-P <pid>]",
      "Waits until the node with that process id is running, at most 10 seconds",
      "<pidfile>\n\tfile with its process id (DATADIR/lock)\n\n--pid <pid>\n\tthe process id\n\n", 0, 1,
-     OPTION_PID, NULL, run_wait, check_wait},
+     OPTION_PID | NEEDS_SOCKET, NULL, run_wait, check_wait},
     {.name = NULL},
 };

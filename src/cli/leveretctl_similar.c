@@ -1,8 +1,6 @@
 // leveretctl_similar.c: Jaro similarity: letters in common near the same place, less half of those out of order.
 #include "src/cli/leveretctl_similar.h"
 
-#include "src/cli/leveretctl.h"
-
 // LIMIT: letters compared; longer words are like nothing.
 enum { WORD_MAX = 64 };
 
@@ -55,9 +53,9 @@ compare(const struct ctl_command *command, void *ctx)
 }
 
 const char *
-ctl_similar_command(const char *word)
+ctl_similar_command(enum ctl_tool tool, const char *word)
 {
     struct search s = {.word = word, .similarity = 0.8};
-    ctl_command_each(compare, &s);
+    ctl_command_each(tool, compare, &s);
     return s.best;
 }

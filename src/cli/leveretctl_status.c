@@ -411,8 +411,12 @@ static int
 run_part(struct ctl *c, const char *name, const char *columns)
 {
     const struct ctl_command *report = c->command;
-    c->command = ctl_command_find(slice_str(name));
+    c->command = ctl_command_find(TOOL_CTL, slice_str(name));
     LV_ASSERT(c->command != NULL);
+    if (c->target.is_http && (c->command->options & NEEDS_SOCKET) != 0) {
+        c->command = report;
+        return CTL_OK;
+    }
     c->options.args[0] = columns;
     c->options.arg_count = columns != NULL ? 1 : 0;
     int status = c->command->run(c);
@@ -494,7 +498,7 @@ const struct ctl_command ctl_commands_status[] = {
     {"cluster_status", GROUP_CLUSTER, "", "Displays the nodes of the cluster and their state", NULL, 0, 0, 0,
      NULL, run_cluster_status, NULL},
     {"environment", GROUP_CONFIGURATION, "",
-     "Displays every configuration key, its value and where it came from", NULL, 0, 0, 0, NULL,
+     "Displays every configuration key, its value and where it came from", NULL, 0, 0, NEEDS_SOCKET, NULL,
      run_environment, NULL},
     {"report", GROUP_MONITORING, "",
      "Prints the output of all status and list commands, for a support request", NULL, 0, 0, 0, NULL,

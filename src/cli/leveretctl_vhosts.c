@@ -27,14 +27,14 @@ run_add_vhost(struct ctl *c)
     if (o->queue_type != NULL && strcmp(o->queue_type, "classic") != 0 &&
         strcmp(o->queue_type, "quorum") != 0 && strcmp(o->queue_type, "stream") != 0)
         return ctl_fail(c, CTL_UNAVAILABLE, "invalid_queue_type");
-    json_t *body = json_pack("{s:s}", "only", "new");
+    json_t *body = json_object();
     if (o->description != NULL)
         json_object_set_new(body, "description", json_string(o->description));
     if (o->tags != NULL)
         json_object_set_new(body, "tags", json_string(o->tags));
     if (o->queue_type != NULL)
         json_object_set_new(body, "default_queue_type", json_string(o->queue_type));
-    int status = ctl_call(c, "PUT", body, "vhosts", vhost, NULL);
+    int status = ctl_put_only(c, "new", body, "vhosts", vhost);
     // One that exists already is left as it is, and that is no error.
     if (status == 0 && c->answer.status == 400 && strstr(ctl_reason(c), " already exists") != NULL)
         return ctl_done(c);
@@ -61,8 +61,7 @@ run_set_vhost_tags(struct ctl *c)
     ctl_words(&tags, c, 1, ",");
     ctl_banner(c, "Setting tags for virtual host \"%s\" to [%s] ...", vhost, buf_cstr(&shown));
     if (!c->options.is_dry_run) {
-        json_t *body = json_pack("{s:s, s:s}", "tags", buf_cstr(&tags), "only", "existing");
-        status = ctl_call(c, "PUT", body, "vhosts", vhost, NULL);
+        status = ctl_put_only(c, "existing", json_pack("{s:s}", "tags", buf_cstr(&tags)), "vhosts", vhost);
         if (status == 0 && c->answer.status == 404)
             status = ctl_fail(c, CTL_DATA, "Virtual host \"%s\" does not exist", vhost);
         else
@@ -81,8 +80,7 @@ set_tracing(struct ctl *c, bool is_on)
     ctl_banner(c, "%s tracing for vhost \"%s\" ...", is_on ? "Starting" : "Stopping", vhost);
     if (c->options.is_dry_run)
         return CTL_OK;
-    json_t *body = json_pack("{s:b, s:s}", "tracing", is_on, "only", "existing");
-    int status = ctl_call(c, "PUT", body, "vhosts", vhost, NULL);
+    int status = ctl_put_only(c, "existing", json_pack("{s:b}", "tracing", is_on), "vhosts", vhost);
     if (status == 0 && c->answer.status == 404)
         return ctl_fail(c, CTL_DATA, "Virtual host \"%s\" does not exist", vhost);
     if (status != 0 || c->answer.status >= 300)

@@ -197,8 +197,8 @@ similarity_is_jaros(void **state)
     assert_true(ctl_similarity("DIXON", "DICKSONX") > 0.766 && ctl_similarity("DIXON", "DICKSONX") < 0.768);
     assert_true(ctl_similarity("abc", "xyz") < 0.001);
     assert_true(ctl_similarity("", "x") < 0.001);
-    assert_string_equal(ctl_similar_command("add_vhosts"), "add_vhost");
-    assert_null(ctl_similar_command("zzzzzz"));
+    assert_string_equal(ctl_similar_command(TOOL_CTL, "add_vhosts"), "add_vhost");
+    assert_null(ctl_similar_command(TOOL_CTL, "zzzzzz"));
 }
 
 // Every row of the tables is complete, and no name is there twice.
@@ -209,7 +209,7 @@ check_row(const struct ctl_command *command, void *ctx)
     assert_non_null(command->usage);
     assert_true(command->about[0] != '\0' && command->about[strlen(command->about) - 1] != '.');
     assert_true(command->args_min <= command->args_max);
-    assert_ptr_equal(ctl_command_find(slice_str(command->name)), command);
+    assert_ptr_equal(ctl_command_find(TOOL_CTL, slice_str(command->name)), command);
     ++*(int *)ctx;
 }
 
@@ -217,7 +217,7 @@ static void
 the_tables_are_sound(void **state)
 {
     int count = 0;
-    ctl_command_each(check_row, &count);
+    ctl_command_each(TOOL_CTL, check_row, &count);
     assert_true(count > 60);
 }
 

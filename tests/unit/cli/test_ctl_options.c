@@ -62,7 +62,10 @@ switches_can_be_turned_off(void **state)
     struct ctl_options o = parse("list_users", "--no-table-headers", "shutdown", "--no-wait", NULL);
     assert_false(o.has_headers);
     assert_false(o.is_waiting);
-    assert_int_equal(o.given, OPTION_WAIT);
+    ctl_options_forbid(&o, OPTION_WAIT);
+    assert_int_equal(o.invalid.len, 0);
+    ctl_options_forbid(&o, 0);
+    assert_text(&o.invalid, "--wait : \n");
     ctl_options_fini(&o);
     o = parse("list_users", NULL);
     assert_true(o.has_headers);
