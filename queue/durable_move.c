@@ -46,6 +46,7 @@ append_new(struct durable *d, struct queue_disk *k, bool is_chain, size_t cap)
     a->msgs = mem_calloc(cap, sizeof(*a->msgs));
     if (a->items != NULL && a->stored != NULL && a->contents != NULL && a->msgs != NULL)
         return a;
+    LV_ASSERT(a->count == 0); // it is not walked: its arrays may be missing
     append_free(a);
     return NULL;
 }

@@ -163,6 +163,7 @@ find(const struct expiry_index *x, uint64_t seq)
 {
     if (x->count == 0)
         return NULL;
+    LV_ASSERT(x->leaves != NULL);
     struct expiry_leaf *leaf = x->leaves[leaf_of(x, seq)].leaf;
     uint32_t at = slot_of(leaf, seq);
     return at < leaf->end && leaf->slots[at].seq == seq ? &leaf->slots[at] : NULL;

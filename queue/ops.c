@@ -60,8 +60,8 @@ publish_here(struct queue_worker *qw, const struct publish_call *c)
                 asker.wait = durable_wait_new(qw->durable, c->session, c->number);
             bool can_wait = c->count == 1 || asker.wait != NULL || !is_asked;
             result = can_wait ? durable_push(qw, q, c->msg, is_asked ? &asker : NULL) : PUSH_REFUSED;
-        } else if (q != NULL && !queue_push(qw, q, c->msg)) {
-            result = PUSH_REFUSED;
+        } else if (q != NULL) {
+            result = queue_push(qw, q, c->msg) ? PUSH_DONE : PUSH_REFUSED;
         }
         if (LV_UNLIKELY(q == NULL || result == PUSH_REFUSED))
             queue_tell_refusal(qw, q, c->msg);

@@ -109,6 +109,7 @@ ring_add(struct samples *s, struct ring *r, uint32_t count_max, int64_t time_ms,
         mem_free(old.times);
         mem_free(old.values);
     }
+    LV_ASSERT(r->room > 0);
     if (r->count == r->room) { // the oldest makes room
         r->head = (r->head + 1) % r->room;
         r->count--;
