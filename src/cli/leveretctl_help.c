@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "src/base/mem.h"
+#include "src/cli/leveretctl_absent.h"
 #include "src/cli/leveretctl_lists.h"
 
 static const char *const group_titles[GROUP_COUNT] = {
@@ -166,9 +167,56 @@ print_name(const struct ctl_command *command, void *ctx)
     fprintf(ctx, "%s\n", command->name);
 }
 
+// --- the table as data ------------------------------------------------------------------------------------------------------------
+
+static void
+add_column(const char *name, void *ctx)
+{
+    json_array_append_new(ctx, json_string(name));
+}
+
+static void
+add_command(const struct ctl_command *command, void *ctx)
+{
+    json_t *columns = json_array();
+    if (command->check == ctl_columns_check)
+        ctl_listing_each_column(command->listing, add_column, columns);
+    json_array_append_new(ctx, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:b}", "name", command->name,
+                                         "group", group_titles[command->group], "usage", command->usage,
+                                         "about", command->about, "details",
+                                         command->details != NULL ? command->details : "", "columns", columns,
+                                         "options", (json_int_t)(command->options & ~(uint32_t)NEEDS_SOCKET),
+                                         "needs_socket", (command->options & NEEDS_SOCKET) != 0));
+}
+
+static void
+add_option(const char *name, char letter, bool takes_value, uint32_t bit, void *ctx)
+{
+    char letters[2] = {letter, '\0'};
+    json_array_append_new(ctx, json_pack("{s:s, s:s, s:b, s:I}", "name", name, "letter", letters,
+                                         "takes_value", takes_value, "bit", (json_int_t)bit));
+}
+
+// What manual, completions and docs/compatibility.md are made of (docs/generate.py).
+static int
+print_table(struct ctl *c)
+{
+    json_t *commands = json_array(), *plugins = json_array(), *absent = json_array(), *options = json_array();
+    ctl_command_each(TOOL_CTL, add_command, commands);
+    ctl_command_each(TOOL_PLUGINS, add_command, plugins);
+    ctl_options_each(add_option, options);
+    for (const struct ctl_absent *a = ctl_absent_commands; a->name != NULL; a++)
+        json_array_append_new(absent, json_pack("{s:s, s:s}", "name", a->name, "why", a->why));
+    return ctl_print_json(c, c->out,
+                          json_pack("{s:o, s:o, s:o, s:o}", "commands", commands, "plugins", plugins,
+                                    "absent", absent, "options", options));
+}
+
 static int
 run_help(struct ctl *c)
 {
+    if (c->options.is_listing_commands && ctl_is_json(c))
+        return print_table(c);
     if (c->options.is_listing_commands) {
         ctl_command_each(c->tool, print_name, c->out);
         return CTL_OK;
@@ -227,7 +275,8 @@ const struct ctl_command ctl_commands_help[] = {
      .group = GROUP_HELP,
      .usage = "(<command> | [--list-commands])",
      .about = "Displays usage information for a command",
-     .details = "--list-commands\n\tonly output the names of all commands\n\n",
+     .details = "--list-commands\n\tonly output the names of all commands; with --formatter json all that is "
+                "known of them\n\n",
      .args_max = 1,
      .options = OPTION_LIST_COMMANDS,
      .run = run_help},

@@ -11,6 +11,14 @@
 enum { COLUMNS_MAX = 64 };
 
 void
+ctl_listing_each_column(const struct ctl_listing *listing, void (*visit)(const char *name, void *ctx),
+                        void *ctx)
+{
+    for (const struct ctl_column *column = listing->columns; column->name != NULL; column++)
+        visit(column->name, ctx);
+}
+
+void
 ctl_listing_print_columns(FILE *to, const struct ctl_listing *listing)
 {
     for (const struct ctl_column *column = listing->columns; column->name != NULL; column++)

@@ -23,6 +23,9 @@ struct ctl_listing {
     bool has_no_headings;
 };
 
+// Calls visit for each column's name.
+void ctl_listing_each_column(const struct ctl_listing *listing, void (*visit)(const char *name, void *ctx),
+                             void *ctx);
 void ctl_listing_print_columns(FILE *to, const struct ctl_listing *listing);
 bool ctl_has_column(const struct ctl *c, const char *name); // asked for, or shown by default
 // "a.b.c" in nested objects; NULL when there is no such member.

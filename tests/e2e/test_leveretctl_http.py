@@ -215,3 +215,36 @@ def test_top_in_a_pipe(run, pika_connect, name):
     assert entry["messages_ready"] == 3 and entry["in/s"] == 0
     assert run("top", "nosuch").status == 65
     assert run("top", "--sort", "nosuch").status == 65
+
+
+# --- completion -------------------------------------------------------------------------------------------------------------------
+
+COMPLETION = os.path.join(os.path.dirname(__file__), "../../etc/leveretctl.bash")
+
+
+@pytest.mark.parametrize("words, offered", [
+    (["leveretctl", "list_qu"], ["list_queues"]),
+    (["rabbitmqctl", "-n", "rabbit@host", "list_qu"], ["list_queues"]),
+    (["leveretctl", "list_queues", "name", "messages_ready_"], ["messages_ready_ram"]),
+    (["leveretctl", "list_queues", "--off"], ["--offline"]),
+    (["leveretctl", "list_users", "--off"], []),
+    (["leveretctl", "--formatter", "cs"], ["csv"]),
+    (["leveretctl", "plugins", "en"], ["enable"]),
+    (["rabbitmq-plugins", "is"], ["is_enabled"]),
+    (["leveretctl", "reasons", "t"], ["totals"]),
+])
+def test_completion_in_bash(words, offered):
+    script = f'. {COMPLETION}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _leveretctl "$1"; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script, "bash", *words], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout.split(), done.stderr) == (offered, "")
+
+
+def test_completion_asks_the_broker(run, tool, broker, name, pika_connect):
+    queue = name("completed")
+    channel = pika_connect().channel()
+    channel.queue_declare(queue)
+    script = f'. {COMPLETION}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _leveretctl "$1"; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script, "bash", tool, "purge_queue", queue[:-1]], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "LEVERET_SOCKET": broker.socket}, check=True)
+    assert queue in done.stdout.split()
+    channel.queue_delete(queue)
