@@ -225,7 +225,50 @@ topology_worker_init(struct worker *w)
     r->is_reader = true;
     r->now = atomic_load_explicit(&tw->published, memory_order_acquire);
     atomic_store_explicit(&r->adopted, r->now->version, memory_order_release);
+    atomic_store_explicit(&r->pinned, UINT64_MAX, memory_order_release);
     worker_add_hook(w, PHASE_ADOPT, adopt_hook, tw);
+}
+
+// The writer reads `adopted` first: what a member pins before it adopts a newer version is seen by then.
+static void
+publish_pins(struct topology_reader *r)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (size_t i = 0; i < TOPOLOGY_PINS_MAX; i++) {
+        if (r->pins[i] != NULL && r->pins[i]->version < oldest)
+            oldest = r->pins[i]->version;
+    }
+    atomic_store_explicit(&r->pinned, oldest, memory_order_release);
+}
+
+const struct topology *
+topology_pin(struct worker *w)
+{
+    LV_ON_WORKER(w);
+    struct topology_reader *r = &topology_writer_of(w->crew)->readers[w->index];
+    for (size_t i = 0; i < TOPOLOGY_PINS_MAX; i++) {
+        if (r->pins[i] != NULL)
+            continue;
+        r->pins[i] = r->now;
+        publish_pins(r);
+        return r->now;
+    }
+    return NULL;
+}
+
+void
+topology_unpin(struct worker *w, const struct topology *t)
+{
+    LV_ON_WORKER(w);
+    struct topology_writer *tw = topology_writer_of(w->crew);
+    struct topology_reader *r = &tw->readers[w->index];
+    size_t i = 0;
+    while (i < TOPOLOGY_PINS_MAX && r->pins[i] != t)
+        i++;
+    LV_ASSERT(i < TOPOLOGY_PINS_MAX);
+    r->pins[i] = NULL;
+    publish_pins(r);
+    ev_async_send(tw->worker->loop, &tw->worker->wake);
 }
 
 // --- requests ---------------------------------------------------------------------------------------------------------

@@ -69,6 +69,13 @@ struct parameter {
 // The version the calling crew member has adopted for this turn. Never NULL once started.
 const struct topology *topology_of(struct worker *w);
 
+// LIMIT: versions that a member may keep beyond its turns.
+enum { TOPOLOGY_PINS_MAX = 8 };
+// Keeps the version that the calling member has adopted: until topology_unpin, by the same member, any thread may read it. Holds up nobody,
+// but memory of what was changed since is kept too, so not for long. NULL: too many are kept.
+LV_MUST_USE const struct topology *topology_pin(struct worker *w);
+void topology_unpin(struct worker *w, const struct topology *t);
+
 const struct vhost *topology_vhost(const struct topology *t, struct slice name);
 const struct user *topology_user(const struct topology *t, struct slice name);
 const struct permission *topology_permission(const struct topology *t, struct slice user, struct slice vhost);

@@ -33,6 +33,7 @@ topology_writer_new(struct crew *crew)
     tw->matcher = policy_matcher_new();
     LV_ASSERT(tw->matcher != NULL);
     list_init(&tw->history);
+    list_init(&tw->kept);
     list_init(&tw->turn.tasks);
     list_init(&tw->turn.done);
     inttab_init(&tw->conns);
@@ -270,11 +271,35 @@ publish_pending(struct topology_writer *tw)
     }
 }
 
+// What only versions older than that of a record reached is freed with it, once nobody has pinned such a version.
+static void
+free_kept(struct topology_writer *tw)
+{
+    uint64_t pinned = UINT64_MAX;
+    if (list_is_empty(&tw->kept))
+        return;
+    for (int i = 0; i < tw->crew->n_members; i++) {
+        if (!tw->readers[i].is_reader)
+            continue;
+        uint64_t one = atomic_load_explicit(&tw->readers[i].pinned, memory_order_acquire);
+        pinned = LV_MIN(pinned, one);
+    }
+    for (struct list *it; (it = list_first(&tw->kept)) != NULL;) {
+        struct version_record *r = LV_CONTAINER_OF(it, struct version_record, node);
+        if (r->topology->version > pinned)
+            break;
+        list_remove(it);
+        version_record_free(tw, r);
+    }
+}
+
 static void
 settle_adopted(struct topology_writer *tw)
 {
-    if (list_is_empty(&tw->history))
+    if (list_is_empty(&tw->history)) {
+        free_kept(tw);
         return;
+    }
     uint64_t adopted = UINT64_MAX;
     for (int i = 0; i < tw->crew->n_members; i++) {
         if (!tw->readers[i].is_reader)
@@ -290,8 +315,9 @@ settle_adopted(struct topology_writer *tw)
         list_remove(it);
         answer_all(tw, &r->answers, r->topology->version);
         events_send(tw, &r->events);
-        version_record_free(tw, r);
+        list_push_back(&tw->kept, &r->node);
     }
+    free_kept(tw);
 }
 
 static bool
@@ -416,6 +442,8 @@ topology_writer_free(struct topology_writer *tw)
     free_creations(tw);
     sweeps_free(tw);
     for (struct list *it; (it = list_pop_front(&tw->history)) != NULL;)
+        free_record(tw, LV_CONTAINER_OF(it, struct version_record, node));
+    for (struct list *it; (it = list_pop_front(&tw->kept)) != NULL;)
         free_record(tw, LV_CONTAINER_OF(it, struct version_record, node));
     if (tw->pending != NULL)
         free_record(tw, tw->pending);

@@ -34,6 +34,9 @@ struct topology_reader {
     const struct topology *now; // member's own: the version it has adopted
     bool is_reader;             // set at start-up
     _Atomic uint64_t adopted;   // partner: adopt_hook (release) with the writer (acquire)
+    _Atomic uint64_t
+        pinned; // oldest of `pins`, UINT64_MAX: none; partner: topology_pin (release) with the writer (acquire)
+    const struct topology *pins[TOPOLOGY_PINS_MAX]; // member's own
 } __attribute__((aligned(LV_CACHE_LINE)));
 
 // A request under way; what topology_request_new really makes.
@@ -219,7 +222,7 @@ struct retire_list {
 
 // A published version until all have adopted it.
 struct version_record {
-    struct list node; // writer.history, oldest first
+    struct list node; // writer.history or .kept, oldest first
     const struct topology *topology;
     struct list answers;        // struct task.node: to be answered when all have adopted it
     struct retire_list retired; // not reachable from this version on
@@ -284,6 +287,7 @@ struct topology_writer {
     struct default_policy *default_policies; // topology_writer_defaults.c
     size_t default_policy_count;
     struct list history;            // struct version_record.node: published, not adopted by all
+    struct list kept;               // adopted by all, but older versions are pinned
     struct version_record *pending; // made, to be published when the rings have taken all creations
     struct inttab conns;            // connection id → struct conn_entry
     struct owed_row *owed;

@@ -106,6 +106,7 @@ struct api_request {
     char *location;              // heap: answered as Location; NULL: none
     char *allow;                 // heap or NULL: answered as Allow
     char *cookie;                // heap or NULL: answered as Set-Cookie
+    char *disposition;           // heap or NULL: answered as Content-Disposition
 };
 
 typedef void (*api_handler)(struct api_request *r);
@@ -120,22 +121,23 @@ struct api_route {
 };
 
 // The tables of the parts, ended by a route without pattern.
-extern const struct api_route api_routes_users[];      // users, permissions
-extern const struct api_route api_routes_limits[];     // limits of vhosts and users
-extern const struct api_route api_routes_counters[];   // reasons
-extern const struct api_route api_routes_dry_run[];    // where a message would go
+extern const struct api_route api_routes_users[];       // users, permissions
+extern const struct api_route api_routes_limits[];      // limits of vhosts and users
+extern const struct api_route api_routes_counters[];    // reasons
+extern const struct api_route api_routes_dry_run[];     // where a message would go
+extern const struct api_route api_routes_policies[];    // policies, operator policies
+extern const struct api_route api_routes_vhosts[];      // vhosts
+extern const struct api_route api_routes_queues[];      // queues
+extern const struct api_route api_routes_exchanges[];   // exchanges
+extern const struct api_route api_routes_bindings[];    // bindings
+extern const struct api_route api_routes_messages[];    // publish, get, purge
+extern const struct api_route api_routes_live[];        // connections, channels, consumers
+extern const struct api_route api_routes_parameters[];  // parameters, global parameters
+extern const struct api_route api_routes_definitions[]; // definitions, in and out
+extern const struct api_route api_routes_node[];        // overview, nodes, control of the process
+extern const struct api_route api_routes_health[];      // health checks
+extern const struct api_route api_routes_other[];       // whoami, login, extensions, feature flags …
 extern const struct api_route api_routes_delayed[];    // what waits at delayed exchanges
-extern const struct api_route api_routes_policies[];   // policies, operator policies
-extern const struct api_route api_routes_vhosts[];     // vhosts
-extern const struct api_route api_routes_queues[];     // queues
-extern const struct api_route api_routes_exchanges[];  // exchanges
-extern const struct api_route api_routes_bindings[];   // bindings
-extern const struct api_route api_routes_messages[];   // publish, get, purge
-extern const struct api_route api_routes_live[];       // connections, channels, consumers
-extern const struct api_route api_routes_parameters[]; // parameters, global parameters
-extern const struct api_route api_routes_node[];       // overview, nodes, control of the process
-extern const struct api_route api_routes_health[];     // health checks
-extern const struct api_route api_routes_other[];      // whoami, login, extensions, feature flags …
 
 // Finds the route of r->query and r->method: r->route, or answers: 404, 405, OPTIONS. True: found.
 LV_MUST_USE bool api_find_route(struct api_request *r);
@@ -144,6 +146,13 @@ LV_MUST_USE bool api_check_access(struct api_request *r);
 // Parses the body and calls the handler, or answers 400.
 void api_dispatch(struct api_request *r);
 void api_login(struct api_request *r); // POST /api/login: the one whose body is a form
+
+// A request whose body is not gathered but worked off as it comes (definitions, api_definitions.c). `begin` when its headers are there: it may
+// answer; `take` for each part, false: the connection is to be closed; then the handler.
+bool api_has_sink(const struct api_request *r);
+void api_sink_begin(struct api_request *r);
+LV_MUST_USE bool api_sink_take(struct api_request *r, struct slice bytes);
+void api_definitions_run(struct api_server *s); // in the loop: what export threads have made goes on its way
 
 static inline struct slice
 api_segment(const struct api_request *r, size_t index)

@@ -37,7 +37,9 @@ struct api_server {
     bool is_due;                                    // the library has something to do
     struct api_totals *totals;
     struct policy_matcher *matcher;
-    size_t list_bytes; // api_list.c's
+    struct definitions_queue *definitions;
+    struct list exports; // api_definitions.c's
+    size_t list_bytes;   // api_list.c's
     char *socket_path;
 };
 

@@ -14,8 +14,9 @@
 #include "src/base/mem.h"
 #include "src/management/http_impl.h"
 
-// LIMIT: time that the body of a request may take, bytes of a stream taken at once.
+// LIMIT: time that the body of a request may take (one that is worked off as it comes: SINK_TIME_NS), bytes of a stream taken at once.
 #define BODY_TIME_NS (UINT64_C(120) * 1000 * 1000 * 1000)
+#define SINK_TIME_NS (UINT64_C(900) * 1000 * 1000 * 1000)
 enum { STREAM_BLOCK = 32 * 1024 };
 
 static void
@@ -38,6 +39,7 @@ request_free(struct api_request *r)
     mem_free(r->location);
     mem_free(r->allow);
     mem_free(r->cookie);
+    mem_free(r->disposition);
     mem_free(r);
 }
 
@@ -95,6 +97,8 @@ add_headers(struct api_request *r, struct MHD_Response *response)
         add_header(response, "Location", r->location);
     add_header(response, "Allow", r->allow);
     add_header(response, "Set-Cookie", r->cookie);
+    if (r->status == 200)
+        add_header(response, "Content-Disposition", r->disposition);
     if (r->status == 401 && r->user == NULL) // otherwise another log-in would be no use
         add_header(response, "WWW-Authenticate", "Basic realm=\"RabbitMQ Management\"");
     if (r->status == 429)
@@ -278,6 +282,8 @@ let_in(struct api_request *r, const char *method)
     else if (api_find_route(r) && (r->is_control || r->route->access == API_FOR_ALL || api_log_in(r)) &&
              api_check_access(r) && !accepts_json(r))
         api_reply(r, 406);
+    if (!r->is_answered && api_has_sink(r))
+        api_sink_begin(r);
     r->is_handled = r->is_answered;
 }
 
@@ -292,8 +298,10 @@ static bool
 take_body(struct api_request *r, const char *data, size_t len)
 {
     r->body_seen += len;
-    if (clock_mono_ns() - r->begun_ns > BODY_TIME_NS)
+    if (clock_mono_ns() - r->begun_ns > (api_has_sink(r) ? SINK_TIME_NS : BODY_TIME_NS))
         return false;
+    if (!r->is_answered && api_has_sink(r))
+        return api_sink_take(r, slice_of(data, len));
     if (r->is_answered)
         return r->body_seen <= API_BODY_DISCARD_MAX + body_max(r);
     if (r->body.len + len > body_max(r)) {

@@ -18,6 +18,7 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/policy.h"
+#include "src/management/definitions_import.h"
 #include "src/management/http_impl.h"
 
 // LIMIT: connections to a listener, and seconds one may stay idle. One more ends the one that has been idle longest, so that
@@ -53,6 +54,18 @@ struct api_totals *
 http_server_totals(const struct api_server *s)
 {
     return s->totals;
+}
+
+struct definitions_queue *
+http_server_definitions(const struct api_server *s)
+{
+    return s->definitions;
+}
+
+struct list *
+http_server_exports(struct api_server *s)
+{
+    return &s->exports;
 }
 
 size_t *
@@ -200,6 +213,7 @@ phase_read(struct worker *w, void *ctx)
     struct api_server *s = ctx;
     MHD_UNSIGNED_LONG_LONG least = UINT64_MAX, ms;
     (void)api_totals_run(s->totals);
+    api_definitions_run(s);
     if (!s->is_due)
         return false;
     s->is_due = false;
@@ -341,6 +355,8 @@ http_server_start(struct crew *crew, const struct http_config *config, const str
     s->auth = api_auth_new();
     s->totals = api_totals_new(s);
     s->matcher = policy_matcher_new();
+    s->definitions = definitions_queue_new(s->worker);
+    list_init(&s->exports);
     list_init(&s->requests);
     ev_timer_init(&s->timeout, on_timeout, 0, 0);
     s->timeout.data = s;
@@ -367,6 +383,7 @@ http_server_stop(struct api_server *s)
     if (s == NULL)
         return;
     struct worker *before = worker_self;
+    definitions_queue_end(s->definitions);
     worker_self = s->worker; // sessions are closed on their member
     LV_LIST_EACH (it, &s->requests) {
         struct api_request *r = LV_CONTAINER_OF(it, struct api_request, node);
@@ -390,5 +407,6 @@ http_server_stop(struct api_server *s)
     api_auth_free(s->auth);
     api_totals_free(s->totals);
     policy_matcher_free(s->matcher);
+    definitions_queue_free(s->definitions);
     mem_free(s);
 }

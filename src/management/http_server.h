@@ -11,6 +11,8 @@
 struct api_auth;
 struct api_server;
 struct api_totals;
+struct definitions_queue;
+struct list;
 struct password_rule;
 struct policy_matcher;
 
@@ -70,6 +72,8 @@ int64_t http_server_started_ms(const struct api_server *s); // wall clock
 struct api_auth *http_server_auth(const struct api_server *s);
 size_t *http_server_list_bytes(struct api_server *s); // api_list.c: bytes of the keys of all lists
 struct api_totals *http_server_totals(const struct api_server *s);
+struct definitions_queue *http_server_definitions(const struct api_server *s);
+struct list *http_server_exports(struct api_server *s); // api_definitions.c's
 // api_totals.c, for http_server.c.
 struct api_totals *api_totals_new(struct api_server *s);
 void api_totals_free(struct api_totals *t); // accepts NULL
