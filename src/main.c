@@ -48,9 +48,9 @@ static const struct daemon_stage *const stage_order[] = {
 #ifdef LV_TEST_HOOKS
     &stage_hooks,
 #endif
-    &daemon_stage_log, &daemon_stage_limits, &daemon_stage_data_dir,  &daemon_stage_crew,
-    &stage_store,      &stage_broker,        &stage_store_ready,      &stage_amqp,
-    &stage_management, &stage_alarms,        &daemon_stage_listeners,
+    &daemon_stage_log, &daemon_stage_limits, &daemon_stage_data_dir, &daemon_stage_crew,
+    &stage_store,      &stage_broker,        &stage_store_ready,     &stage_amqp,
+    &stage_management, &stage_definitions,   &stage_alarms,          &daemon_stage_listeners,
 };
 
 static int

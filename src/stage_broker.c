@@ -197,6 +197,7 @@ static int
 topology_stage_start(struct daemon *d, struct buf *problem)
 {
     const struct config *c = d->config;
+    bool has_definitions = c->load_definitions[0] != '\0'; // they bring vhosts and users
     struct topology_limits limits = limits_of(c);
     struct buf tags = BUF_INIT;
     char *error = NULL;
@@ -204,10 +205,10 @@ topology_stage_start(struct daemon *d, struct buf *problem)
     struct topology_default_policy *policies = default_policies(c);
     struct topology_config topology = {
         .data_dir = c->data_dir,
-        .default_vhost = slice_str(c->default_vhost),
+        .default_vhost = has_definitions ? SLICE_EMPTY : slice_str(c->default_vhost),
         .event_vhost = slice_str(event_vhost),
         .log_vhost = slice_str(log_vhost),
-        .default_user = slice_str(c->default_user),
+        .default_user = has_definitions ? SLICE_EMPTY : slice_str(c->default_user),
         .default_pass = slice_str(c->default_pass),
         .default_user_tags = slice_str(buf_cstr(&tags)),
         .default_user_permission =

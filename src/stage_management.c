@@ -298,6 +298,12 @@ management_reload(struct daemon *d, const struct config *old)
     worker_post(crew_extra_member(d->crew, CREW_HTTP), config_mail, &mail, sizeof mail, 0);
 }
 
+struct definitions_queue *
+stage_management_definitions(void)
+{
+    return http_server_definitions(server);
+}
+
 static void
 management_stop(struct daemon *d)
 {

@@ -13,8 +13,9 @@ extern const struct daemon_stage stage_store;       // message log and backlog f
 extern const struct daemon_stage stage_store_ready; // the same, behind the broker: running
 extern const struct daemon_stage stage_broker; // topology and metadata, queues and sessions of every worker
 extern const struct daemon_stage stage_amqp;   // connections; gives the acceptor its sink
-extern const struct daemon_stage stage_management; // the control socket
-extern const struct daemon_stage stage_alarms;     // memory watermark, free disk limit
+extern const struct daemon_stage stage_management;  // the control socket
+extern const struct daemon_stage stage_definitions; // files that load_definitions names
+extern const struct daemon_stage stage_alarms;      // memory watermark, free disk limit
 
 // What the alarms' last look found, and the limits it compared with. Any thread. The bits are those of broker_set_alarms.
 enum { STAGE_ALARM_MEMORY = 1, STAGE_ALARM_DISK = 2 };
@@ -26,6 +27,10 @@ uint64_t stage_alarms_disk_limit_bytes(void);
 // For the workers' queues; NULL before stage_store has started.
 const struct durable_config *stage_store_config(void);
 bool stage_store_is_full(const struct daemon *d); // the log has no room for messages
+
+// The HTTP member's imports; from the stage management's start on.
+struct definitions_queue;
+struct definitions_queue *stage_management_definitions(void);
 
 // Which passwords users may be given; NULL: all. From the stage broker's start to its stop, constant.
 const struct password_rule *stages_password_rule(void);

@@ -182,6 +182,8 @@ struct config {
     uint64_t message_log_index_max;     // messages whose places are in memory [1000000]
 
     // Statistics, HTTP API.
+    const char *load_definitions;                  // a file or folder; "": none
+    bool is_definitions_skipped_if_unchanged;      // definitions.skip_if_unchanged [false]
     uint32_t statistics_interval_ms;               // collect_statistics_interval [5000]
     const char *management_ip;                     // management.tcp.ip, numeric address; "" every address
     uint16_t management_port;                      // management.tcp.port, 0: none [15672]

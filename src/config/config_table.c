@@ -210,6 +210,19 @@ const struct config_key config_keys_honoured[] = {
     {HONOURED("default_policies.operator.$id.classic_queues.queue_version", TYPE_INT, SECTION_OBJECTS), RANGE(1, 2),
      .example = "2", .help = "Accepted; there is one version."},
 
+    {HONOURED("load_definitions", TYPE_TEXT, SECTION_OBJECTS), FIELD(load_definitions), .computed = "none",
+     .example = "/etc/leveret/definitions.json",
+     .help = "Definitions file, or folder of *.json files, that is imported at each start before the listeners open. The default user and "
+             "virtual host are not made then. A file that is refused ends the start."},
+    {HONOURED("management.load_definitions", TYPE_TEXT, SECTION_OBJECTS), FIELD(load_definitions), .computed = "load_definitions",
+     .example = "/etc/leveret/definitions.json", .help = "Older name of load_definitions."},
+    {HONOURED("definitions.import_backend", TYPE_CHOICE, SECTION_OBJECTS), .choices = "local_filesystem,rabbit_definitions_import_local_filesystem",
+     .fallback = "local_filesystem", .help = "Where definitions come from: a file or folder of this machine."},
+    {HONOURED("definitions.local.path", TYPE_TEXT, SECTION_OBJECTS), FIELD(load_definitions), .computed = "load_definitions",
+     .example = "/etc/leveret/definitions.json", .help = "The same as load_definitions."},
+    {HONOURED("definitions.skip_if_unchanged", TYPE_BOOL, SECTION_OBJECTS), FIELD(is_definitions_skipped_if_unchanged), .fallback = "false",
+     .help = "Files that are the same as when they were last imported are not imported again: what was changed since stays changed."},
+
     // Memory and disk.
     {HONOURED("vm_memory_high_watermark.relative", TYPE_FRACTION, SECTION_RESOURCES), RANGE(0, 1),
      FIELD(memory_watermark_relative), .fallback = "0.4", .flags = KEY_RELOAD,

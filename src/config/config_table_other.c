@@ -24,9 +24,7 @@
 #define NO_QUORUM   "a quorum queue has one member in this version, on this node"
 #define NO_PROTOCOL "this version speaks AMQP 0-9-1 only, the listener is not opened"
 #define NO_ROTATION "log files are rotated from outside (logrotate, then SIGHUP)"
-#define NO_DEFINITIONS                                                                                       \
-    "definitions files are not loaded in this version, and starting without their users and policies is no " \
-    "substitute"
+#define NO_DEFINITIONS "definitions are read from files of this machine alone"
 #define CLOSES_IN_BACKGROUND "closing a socket never waits here, and drops nothing that was sent"
 #define OWN_FORMAT           "log lines have a format of their own"
 #define OWN_STORE            "messages are kept in a store of our own"
@@ -88,10 +86,7 @@ const struct config_key config_keys_other[] = {
     {REFUSED("default_policies.operator.**", TYPE_ANY, "no such key of an operator policy is known")},
 
     // Definitions.
-    {REFUSED("load_definitions", TYPE_TEXT, NO_DEFINITIONS)},
-    {REFUSED("management.load_definitions", TYPE_TEXT, NO_DEFINITIONS)},
-    {IGNORED("definitions.skip_if_unchanged", TYPE_BOOL, "definitions files are not loaded in this version")},
-    {IGNORED("definitions.hashing.algorithm", TYPE_TEXT, "definitions files are not loaded in this version")},
+    {IGNORED("definitions.hashing.algorithm", TYPE_TEXT, "files are compared by SHA-256")},
     {REFUSED("definitions.**", TYPE_ANY, NO_DEFINITIONS)},
 
     // Queues.

@@ -47,6 +47,18 @@ api_key_missing(struct api_request *r, const char *key)
 }
 
 void
+api_escape_html(struct buf *out, struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.ptr[i];
+        if (c == '<' || c == '>' || c == '&')
+            buf_append_str(out, c == '<' ? "&lt;" : c == '>' ? "&gt;" : "&amp;");
+        else
+            buf_append_u8(out, c);
+    }
+}
+
+void
 api_not_found(struct api_request *r)
 {
     api_error(r, 404, "Object Not Found", "Not Found");

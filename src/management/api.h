@@ -176,6 +176,8 @@ void api_error(struct api_request *r, unsigned status, const char *error, const 
 // 400 {"error":"bad_request","reason":[word, value]}. Takes the value over.
 void api_bad_value(struct api_request *r, const char *word, json_t *value);
 void api_key_missing(struct api_request *r, const char *key); // 400 "[{key_missing,KEY}]"
+void api_escape_html(struct buf *out,
+                     struct slice text);   // RabbitMQ does it to some reasons, for its web pages
 void api_not_found(struct api_request *r); // 404 {"error":"Object Not Found","reason":"Not Found"}
 void api_no_memory(struct api_request *r); // 500
 // A fault as an HTTP error, as RabbitMQ does it where it declares and deletes: 404 to 404, 403 to 401, others 400 with the text

@@ -241,6 +241,20 @@ append_text(const char *text, size_t len, void *ctx)
     return out->failed ? -1 : 0;
 }
 
+static void
+put_reason(struct api_request *r, const json_t *reason)
+{
+    const char *text = json_string_value(reason);
+    struct buf escaped = BUF_INIT;
+    if (text != NULL && strncmp(text, "Validation failed", 17) == 0) {
+        api_escape_html(&escaped, slice_str(text));
+        json_put_string(&r->out, buf_slice(&escaped));
+    } else if (json_dump_callback(reason, append_text, &r->out, JSON_COMPACT | JSON_ENCODE_ANY) != 0) {
+        r->out.failed = true;
+    }
+    buf_fini(&escaped);
+}
+
 // 400 {"error":"bad_request","reason":…}; when something was carried out, "applied" says what, and "section" and "element" where it ended;
 // "detail" where JSON is malformed.
 static void
@@ -248,8 +262,7 @@ reply_refused(struct api_request *r, const struct definitions_import *i)
 {
     buf_reset(&r->out);
     buf_append_str(&r->out, "{\"error\":\"bad_request\",\"reason\":");
-    if (json_dump_callback(i->reason, append_text, &r->out, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
-        r->out.failed = true;
+    put_reason(r, i->reason);
     if (i->scan.problem[0] != '\0')
         buf_printf(&r->out, ",\"detail\":\"%s\"", i->scan.problem);
     if (i->failed_section >= 0) {

@@ -1,11 +1,15 @@
 // api_parameters.c: run-time parameters of vhosts, and global ones, over the HTTP API. Values are any JSON.
 //
-// Global parameters are kept as those of the component "global" of no vhost. Policies have a part of their own.
+// Global parameters are kept as those of the component "global" of no vhost. Policies have a part of their own. Which components there are,
+// and what their values look like: parameter_rules.h. Values may hold passwords: nothing of them is logged.
 #include "src/base/mem.h"
+#include "src/broker/policy.h"
 #include "src/management/api_list.h"
 #include "src/management/http_server.h"
+#include "src/management/parameter_rules.h"
 
 #define GLOBAL SLICE_LIT("global")
+#define LIMITS "vhost-limits"
 
 static bool
 is_global(const struct api_request *r)
@@ -22,9 +26,35 @@ put_value(struct api_out *o, struct slice text)
 }
 
 static bool
+has_limits(const struct vhost *v)
+{
+    return v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate);
+}
+
+// Limits of a vhost are shown as a parameter.
+static bool
+put_limits(const struct api_list_key *k, struct api_list *l, struct api_out *o)
+{
+    const struct vhost *v = topology_vhost(api_topology(l->request), k->vhost);
+    if (v == NULL || !has_limits(v) || !slice_eq_str(k->name, "limits"))
+        return false;
+    api_out_object(o, NULL);
+    api_out_object(o, "value");
+    api_put_vhost_limits(o, v);
+    api_out_end(o);
+    api_out_slice(o, "vhost", v->name);
+    api_out_str(o, "component", LIMITS);
+    api_out_str(o, "name", "limits");
+    api_out_end(o);
+    return true;
+}
+
+static bool
 put(struct api_list *l, size_t i, struct api_out *o)
 {
     const struct api_list_key *k = &l->batch[i];
+    if (slice_eq_str(k->extra, LIMITS))
+        return put_limits(k, l, o);
     const struct parameter *p = topology_parameter(api_topology(l->request), k->extra, k->vhost, k->name);
     if (p == NULL)
         return false;
@@ -51,9 +81,26 @@ is_asked_for(const struct api_request *r, const struct parameter *p)
 }
 
 static void
+collect_limits(struct api_list *l)
+{
+    const struct api_request *r = l->request;
+    struct slice component = api_segment(r, 2), vhost = api_segment(r, 3);
+    struct pmap_iter it;
+    if (is_global(r) || (component.len > 0 && !slice_eq_str(component, LIMITS)))
+        return;
+    pmap_iter_init(&it, &api_topology(r)->vhosts);
+    for (const struct vhost *v; (v = pmap_iter_next(&it)) != NULL;) {
+        if (has_limits(v) && api_may_see_vhost(r, v->name) && (vhost.len == 0 || slice_eq(vhost, v->name)))
+            api_list_add(l, &(struct api_list_key){
+                                .vhost = v->name, .name = SLICE_LIT("limits"), .extra = SLICE_LIT(LIMITS)});
+    }
+}
+
+static void
 collect(struct api_list *l)
 {
     struct pmap_iter it;
+    collect_limits(l);
     pmap_iter_init(&it, &api_topology(l->request)->parameters);
     for (const struct parameter *p; (p = pmap_iter_next(&it)) != NULL;) {
         if (is_asked_for(l->request, p))
@@ -136,18 +183,126 @@ delete_global(struct api_request *r)
     api_change_then(r, &args, changed);
 }
 
-// No component of this version takes parameters of vhosts; those that a newer one has left may be deleted.
+static void
+limits_set(struct topology_request *change)
+{
+    struct api_request *r = change->ctx;
+    struct fault f = change->fault;
+    topology_request_free(change);
+    if (f.code != FAULT_NONE)
+        api_fault(r, &f);
+    else
+        api_reply(r, (unsigned)r->detail);
+}
+
+// Limits of a vhost are a parameter here: two changes, of which the second answers. All that is not named has no limit from then on.
+static void
+limits_half_set(struct topology_request *change)
+{
+    struct api_request *r = change->ctx;
+    struct fault f = change->fault;
+    struct parameter_limits limits;
+    struct buf reason = BUF_INIT;
+    const json_t *value = json_object_get(r->json, "value");
+    topology_request_free(change);
+    if (f.code != FAULT_NONE) {
+        api_fault(r, &f);
+        return;
+    }
+    bool is_set = value != NULL && parameter_limits_read(value, false, &limits, &reason);
+    struct topology_request args = {.change = CHANGE_VHOST_LIMITS,
+                                    .flags = CHANGE_RATE_LIMITS,
+                                    .name = api_segment(r, 3),
+                                    .number = is_set ? LV_MAX(limits.rate, INT64_C(-1)) : -1,
+                                    .number2 = is_set ? LV_MAX(limits.bytes_rate, INT64_C(-1)) : -1};
+    buf_fini(&reason);
+    api_change_then(r, &args, limits_set);
+}
+
+static void
+set_limits(struct api_request *r, const json_t *value)
+{
+    struct parameter_limits limits;
+    struct buf reason = BUF_INIT;
+    bool is_set = value != NULL && parameter_limits_read(value, false, &limits, &reason);
+    struct topology_request args = {.change = CHANGE_VHOST_LIMITS,
+                                    .name = api_segment(r, 3),
+                                    .number = is_set ? LV_MAX(limits.max_connections, INT64_C(-1)) : -1,
+                                    .number2 = is_set ? LV_MAX(limits.max_others, INT64_C(-1)) : -1};
+    const struct vhost *v = topology_vhost(api_topology(r), args.name);
+    buf_fini(&reason);
+    r->detail = value != NULL && !has_limits(v) ? 201 : 204;
+    api_change_then(r, &args, limits_half_set);
+}
+
+// RabbitMQ checks these like any parameter, and has no right of its own for them; here they are the administrators', as by their own path.
+static bool
+may_set_operator_policy(struct api_request *r)
+{
+    if (!api_is_administrator(r))
+        api_error(r, 401, "not_authorised", "Not administrator user");
+    else if (!r->is_control && http_server_node(r->server)->is_operator_policy_frozen)
+        api_error(r, 405, "method_not_allowed", "Broker settings disallow editing of operator policies.");
+    else
+        return true;
+    return false;
+}
+
+static void
+reply_invalid(struct api_request *r, const struct buf *reason)
+{
+    struct buf text = BUF_INIT;
+    api_escape_html(&text, buf_slice(reason));
+    api_error(r, 400, "bad_request", "%s", buf_cstr(&text));
+    buf_fini(&text);
+}
+
+static void
+put_checked(struct api_request *r, enum parameter_component kind, const json_t *value)
+{
+    struct buf text = BUF_INIT, reason = BUF_INIT;
+    struct topology_request args = {.change = CHANGE_PARAMETER_PUT,
+                                    .component = api_segment(r, 2),
+                                    .vhost = api_segment(r, 3),
+                                    .name = api_segment(r, 4)};
+    struct policy *p = NULL;
+    int err =
+        json_dump_callback(value, append_text, &text, JSON_COMPACT | JSON_ENCODE_ANY) == 0 ? 0 : -LE_NOMEM;
+    args.text = buf_slice(&text);
+    if (err == 0 && kind == PARAMETER_OPERATOR_POLICY)
+        err = policy_new(
+            &(struct policy_args){
+                .kind = POLICY_OPERATOR, .vhost = args.vhost, .name = args.name, .json = args.text},
+            &p, &reason);
+    policy_free(p);
+    if (err == -LE_INVAL)
+        reply_invalid(r, &reason);
+    else if (err != 0)
+        api_no_memory(r);
+    else
+        api_change_then(r, &args, changed);
+    buf_fini(&text);
+    buf_fini(&reason);
+}
+
 static void
 put_parameter_request(struct api_request *r)
 {
     struct slice component = api_segment(r, 2);
+    enum parameter_component kind = parameter_component_of(component);
+    const json_t *value = json_object_get(r->json, "value");
+    struct buf reason = BUF_INIT;
     if (topology_vhost(api_topology(r), api_segment(r, 3)) == NULL)
         api_error(r, 404, "not_found", "vhost_not_found");
-    else if (json_object_get(r->json, "value") == NULL)
+    else if (value == NULL)
         api_key_missing(r, "value");
-    else
-        api_error(r, 400, "bad_request", "Validation failed\n\ncomponent %.*s not found\n",
-                  SLICE_FMT(component));
+    else if (!parameter_is_valid(component, api_segment(r, 4), value, &reason))
+        reply_invalid(r, &reason);
+    else if (kind == PARAMETER_VHOST_LIMITS)
+        set_limits(r, value);
+    else if (kind != PARAMETER_OPERATOR_POLICY || may_set_operator_policy(r))
+        put_checked(r, kind, value);
+    buf_fini(&reason);
 }
 
 static void
@@ -157,9 +312,15 @@ delete_parameter(struct api_request *r)
                                     .component = api_segment(r, 2),
                                     .vhost = api_segment(r, 3),
                                     .name = api_segment(r, 4)};
-    if (topology_parameter(api_topology(r), args.component, args.vhost, args.name) == NULL)
+    enum parameter_component kind = parameter_component_of(args.component);
+    const struct vhost *v = topology_vhost(api_topology(r), args.vhost);
+    bool is_limits = kind == PARAMETER_VHOST_LIMITS && slice_eq_str(args.name, "limits");
+    if (is_limits && v != NULL && has_limits(v))
+        set_limits(r, NULL);
+    else if (kind == PARAMETER_POLICY ||
+             topology_parameter(api_topology(r), args.component, args.vhost, args.name) == NULL)
         api_not_found(r);
-    else
+    else if (kind != PARAMETER_OPERATOR_POLICY || may_set_operator_policy(r))
         api_change_then(r, &args, changed);
 }
 

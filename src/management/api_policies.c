@@ -137,13 +137,10 @@ static void
 reply_refused(struct api_request *r, enum policy_kind kind, struct slice reason)
 {
     struct buf text = BUF_INIT;
-    for (size_t i = 0; i < reason.len; i++) {
-        uint8_t c = reason.ptr[i];
-        if (kind == POLICY_USER && (c == '<' || c == '>' || c == '&'))
-            buf_append_str(&text, c == '<' ? "&lt;" : c == '>' ? "&gt;" : "&amp;");
-        else
-            buf_append_u8(&text, c);
-    }
+    if (kind == POLICY_USER)
+        api_escape_html(&text, reason);
+    else
+        buf_append_slice(&text, reason);
     api_error(r, 400, "bad_request", "%s", buf_cstr(&text));
     buf_fini(&text);
 }

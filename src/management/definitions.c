@@ -274,9 +274,11 @@ join_tags(const json_t *tags, struct buf *out)
 
 // --- users and vhosts ---------------------------------------------------------------------------------------------------------------
 
+// Those of a vhost's parameter are all it has; others stay where nothing is said.
 static void
 put_limits(struct reader *r, const json_t *value, struct slice name, bool is_user)
 {
+    bool is_all = r->args->section == DEFINITIONS_PARAMETERS;
     struct parameter_limits limits;
     struct buf reason = BUF_INIT;
     struct topology_request change = {.change = is_user ? CHANGE_USER_LIMITS : CHANGE_VHOST_LIMITS,
@@ -286,6 +288,12 @@ put_limits(struct reader *r, const json_t *value, struct slice name, bool is_use
     if (!parameter_limits_read(value, is_user, &limits, &reason))
         refuse(r, "%s", buf_cstr(&reason));
     buf_fini(&reason);
+    if (is_all) {
+        limits.max_connections = LV_MAX(limits.max_connections, INT64_C(-1));
+        limits.max_others = LV_MAX(limits.max_others, INT64_C(-1));
+        limits.rate = LV_MAX(limits.rate, INT64_C(-1));
+        limits.bytes_rate = LV_MAX(limits.bytes_rate, INT64_C(-1));
+    }
     change.number = limits.max_connections;
     change.number2 = limits.max_others;
     if (change.number != INT64_MIN || change.number2 != INT64_MIN)

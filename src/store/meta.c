@@ -174,7 +174,7 @@ prepare_schema(struct meta *m, const char *path, char **ret_error)
         return -LE_UNSUPPORTED;
     }
     int rc = sqlite3_exec(m->db,
-                          "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000",
+                          "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-32768",
                           NULL, NULL, NULL);
     if (rc == SQLITE_OK && LV_BUG(META_UNSYNCED))
         rc = sqlite3_exec(m->db, "PRAGMA synchronous=OFF", NULL, NULL, NULL);

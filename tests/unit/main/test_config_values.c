@@ -383,7 +383,7 @@ test_sample_tls_ldap_cluster(void **state)
                         "cluster_formation.k8s.host = kubernetes.default.svc.cluster.local\n"
                         "default_queue_type = stream\n"
                         "proxy_protocol = true\n"
-                        "load_definitions = /etc/rabbitmq/definitions.json\n");
+                        "definitions.https.url = https://example.org/definitions.json\n");
     const char *problems = buf_cstr(&o.problems);
     assert_int_not_equal(o.error, 0);
     static const char *const want[] = {
@@ -394,7 +394,7 @@ test_sample_tls_ldap_cluster(void **state)
         ":8: 'cluster_formation.peer_discovery_backend' cannot be accepted",
         ":10: 'default_queue_type'",
         ":11: 'proxy_protocol' cannot be accepted",
-        ":12: 'load_definitions' cannot be accepted",
+        ":12: 'definitions.https.url' cannot be accepted",
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(want); i++) {
         if (strstr(problems, want[i]) == NULL)
