@@ -442,8 +442,10 @@ connection_client_close(struct connection *c)
         client_close(client, on_client_closed, c);
         list_remove(&c->ending_node);
         drop_channels(c);
-        if (c->is_open_counted)
+        if (c->is_open_counted) {
             count_u32(&c->aw->open_count, -1);
+            count_u64(&c->aw->ended, 1);
+        }
         c->is_open_counted = false;
     }
     if (c->state == CONNECTION_DEAD && c->transport != NULL) {

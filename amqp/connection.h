@@ -101,6 +101,7 @@ struct amqp_worker {
     // owner alone, so relaxed loads and stores are enough.
     _Atomic uint32_t connection_count, unauthenticated_count, open_count, channel_count;
     _Atomic uint64_t accepted, closed, refused, received_bytes, sent_bytes, channels_opened, channels_closed;
+    _Atomic uint64_t authenticated, opened, ended;
 };
 
 struct endpoint {

@@ -238,6 +238,7 @@ log_in(struct connection *c, struct slice name, struct slice password)
         return;
     }
     tell_login(c, name, NULL);
+    count_u64(&c->aw->authenticated, 1);
     if (keep_slice(&c->user, name) != 0)
         connection_kill(c, "out of memory");
     else
@@ -386,6 +387,7 @@ open_vhost(struct connection *c, const struct amqp_connection_open *m)
         return;
     }
     count_u32(&c->aw->open_count, 1);
+    count_u64(&c->aw->opened, 1);
     c->is_open_counted = true;
     c->user_channels = user_channels_get(c->user);
     if (c->user_channels == NULL || keep_slice(&c->vhost, m->virtual_host) != 0) {

@@ -57,7 +57,9 @@ uint32_t amqp_worker_load(const struct worker *w);
 
 // Counters of one worker since its start. Any thread; each is right, all together are not of one moment.
 struct amqp_stats {
-    uint64_t accepted, closed, refused; // refused: log-ins that failed
+    uint64_t accepted, closed, refused; // sockets; refused: log-ins that failed
+    uint64_t authenticated, opened,
+        ended; // log-ins that did not; connections that came to open-ok, and those of them that ended
     uint64_t received_bytes, sent_bytes;
     uint64_t channels_opened, channels_closed;
     uint32_t connections, unauthenticated, channels; // now

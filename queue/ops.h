@@ -156,7 +156,9 @@ struct queue_stats {
     uint64_t ready, ready_bytes, unacked, unacked_bytes, persistent, consumers, memory_bytes;
     uint64_t dying, dying_bytes; // on their way to the dead-letter exchange: neither ready nor unacked
     uint64_t dead_lettered[DEATH_REASON_COUNT], dead_confirmed, dead_lost;
-    int64_t idle_since_ms;            // wall clock; 0: not idle
+    uint64_t paged_out, paged_out_bytes; // of those that are ready: in backlog files alone
+    int64_t idle_since_ms;               // wall clock; 0: not idle
+    int64_t oldest_ms; // wall clock: no ready message was published before; 0: not known, or there is none
     double rates[QUEUE_SERIES_COUNT]; // change per second, of the last sample; 0 when it is not sampled
     uint32_t active_consumer;         // index among the consumers with single-active, for listings
     bool is_refusing;                 // full, with overflow reject-publish
@@ -359,10 +361,20 @@ void queue_worker_dead_totals(const struct worker *w, struct dead_totals *ret); 
 // The next free handle on worker `w`: called by the topology writer alone, before QUEUE_REQUEST_CREATE.
 lv_handle queue_handle_alloc(struct worker *w);
 void queue_handle_release(lv_handle h); // writer alone, after the delete was answered
+// Deliveries and acks of queues of type quorum that are gone: what the others of that type have counted is in their queue_stats.
+struct queue_gone {
+    uint64_t delivered, delivered_no_ack, got, got_no_ack, redelivered, acked;
+};
+void queue_worker_gone(const struct worker *w, struct queue_gone *ret); // on the worker's thread
 // The queues of this worker from slot *from on, at most `max` slots of the table; *from is then where to go on, 0 at the end.
 struct queue_totals {
     uint64_t ready, unacked, consumers;
 };
+// The same with all that is known of a queue but its rates: *stats is good during the call.
+void queue_worker_each_stats(const struct worker *w, uint32_t *from, uint32_t max,
+                             void (*visit)(void *ctx, const struct queue_def *def,
+                                           const struct queue_stats *stats),
+                             void *ctx);
 void queue_worker_each(const struct worker *w, uint32_t *from, uint32_t max,
                        void (*visit)(void *ctx, const struct queue_def *def, const struct queue_totals *t),
                        void *ctx);

@@ -174,6 +174,7 @@ queue_take(struct queue_worker *qw, struct queue *q, lv_handle owner, unsigned f
     ret->is_counted = q->is_counted;
     q->counters.redelivered += ret->is_redelivered;
     q->active_ms = qw->w->now_ms;
+    q->taken_ms = msg->published_ms;
     if (is_no_ack) {
         *(is_get ? &q->counters.got_no_ack : &q->counters.delivered_no_ack) += 1;
         expiry_forget(q, &e);
@@ -365,10 +366,26 @@ queue_purge(struct queue_worker *qw, struct queue *q)
     return count;
 }
 
+// Metrics tell what quorum queues did from what the others did: those that are gone count too.
+static void
+count_gone(struct queue_worker *qw, const struct queue *q)
+{
+    const struct queue_counters *n = &q->counters;
+    if (q->def->type != QUEUE_QUORUM)
+        return;
+    qw->gone.delivered += n->delivered;
+    qw->gone.delivered_no_ack += n->delivered_no_ack;
+    qw->gone.got += n->got;
+    qw->gone.got_no_ack += n->got_no_ack;
+    qw->gone.redelivered += n->redelivered;
+    qw->gone.acked += n->acked;
+}
+
 void
 queue_kill(struct queue_worker *qw, struct queue *q, const char *reason, struct queue_request *request)
 {
     queue_enter(q);
+    count_gone(qw, q);
     q->is_dead = true;
     handle_slots_remove(&qw->queues, q->handle);
     atomic_fetch_sub_explicit(&qw->queue_count, 1, memory_order_relaxed);
@@ -438,8 +455,18 @@ queue_bury(struct queue_worker *qw, struct queue *q, size_t *budget)
     return true;
 }
 
+// Of the message that is next, or when that is not in memory, of the last one that was taken. With priorities an older one may wait
+// behind it: then nothing is known.
+static int64_t
+oldest_ms(const struct queue *q)
+{
+    const struct ready_entry *e = q->levels == NULL ? queue_front(q) : NULL;
+    const struct message *msg = e != NULL ? ready_entry_message(e) : NULL;
+    return queue_ready_count(q) == 0 || q->levels != NULL ? 0 : msg != NULL ? msg->published_ms : q->taken_ms;
+}
+
 void
-queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct queue_stats *ret_stats)
+queue_fill_counts(const struct queue_worker *qw, const struct queue *q, struct queue_stats *ret_stats)
 {
     enum { IDLE_AFTER_MS = 1000 };
     const struct queue_counters *n = &q->counters;
@@ -471,8 +498,19 @@ queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct qu
                         q->ready_sum.weight + q->unacked_sum.weight + durable_memory(q) + expiry_memory(q) +
                         (q->levels != NULL ? levels_memory(q->levels) : 0),
         .idle_since_ms = idle_ms >= IDLE_AFTER_MS ? q->active_ms : 0,
+        .oldest_ms = oldest_ms(q),
         .is_refusing = limit_is_refusing(q, 0),
     };
+    if (q->disk != NULL) {
+        ret_stats->paged_out = q->disk->backlog.count;
+        ret_stats->paged_out_bytes = q->disk->backlog.body_bytes;
+    }
     dying_fill_stats(q, ret_stats);
+}
+
+void
+queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct queue_stats *ret_stats)
+{
+    queue_fill_counts(qw, q, ret_stats);
     sampler_fill_rates(qw, q, ret_stats->rates);
 }

@@ -62,6 +62,7 @@ struct queue {
         uint64_t bury_cursor; // dead: how far the walk through `unacked` is
     };
     int64_t active_ms; // wall clock of the last operation
+    int64_t taken_ms;  // published_ms of the message that was taken last; 0: none was
     uint32_t consumer_count;
     uint32_t offers;         // grants asked for or held: no more than there are messages
     uint32_t returning;      // unacked records with UNACKED_RETURNING
@@ -217,4 +218,6 @@ void queue_gets_continue(struct queue_worker *qw, struct queue *q);
 void queue_gets_end(struct queue_worker *qw, struct queue *q);
 void queue_drop_later(struct queue_worker *qw, struct ready *r);
 
+// What it counts and holds; rates are left as they are.
+void queue_fill_counts(const struct queue_worker *qw, const struct queue *q, struct queue_stats *ret_stats);
 void queue_fill_stats(const struct queue_worker *qw, const struct queue *q, struct queue_stats *ret_stats);

@@ -207,6 +207,33 @@ queue_handle_release(lv_handle h)
 }
 
 void
+queue_worker_each_stats(const struct worker *w, uint32_t *from, uint32_t max,
+                        void (*visit)(void *ctx, const struct queue_def *def,
+                                      const struct queue_stats *stats),
+                        void *ctx)
+{
+    const struct queue_worker *qw = queue_worker_of(w);
+    LV_ON_WORKER(w);
+    uint32_t at = *from, end = qw->queues.cap - LV_MIN(at, qw->queues.cap) > max ? at + max : qw->queues.cap;
+    for (; at < end; at++) {
+        const struct queue *q = qw->queues.items[at].object;
+        struct queue_stats stats;
+        if (q == NULL)
+            continue;
+        queue_fill_counts(qw, q, &stats);
+        visit(ctx, q->def, &stats);
+    }
+    *from = end < qw->queues.cap ? end : 0;
+}
+
+void
+queue_worker_gone(const struct worker *w, struct queue_gone *ret)
+{
+    LV_ON_WORKER(w);
+    *ret = queue_worker_of(w)->gone;
+}
+
+void
 queue_worker_each(const struct worker *w, uint32_t *from, uint32_t max,
                   void (*visit)(void *ctx, const struct queue_def *def, const struct queue_totals *t),
                   void *ctx)

@@ -43,6 +43,7 @@ struct queue_worker {
     struct ready_pools ready_pools;
     struct pool unacked_tables, consumer_pool, group_pool;
     struct sampler sampler;
+    struct queue_gone gone;                                                // of quorum queues
     bool is_waiting_topology;                                              // inside worker_drain_from
     _Atomic uint64_t queue_count;                                          // readers: any thread, relaxed
     _Atomic uint64_t message_bytes;                                        // readers: any thread, relaxed

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "queue/durable.h"
 #include "src/acceptor.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -95,6 +96,14 @@ on_resources(void *ctx, struct api_resources *ret)
     ret->disk_limit_bytes = stage_alarms_disk_limit_bytes();
 }
 
+static void
+on_log_stats(void *ctx, struct msglog_stats *ret)
+{
+    const struct durable_config *store = stage_store_config();
+    if (store != NULL)
+        msglog_stats(store->log, ret);
+}
+
 // The configuration in force: a reload may change the list.
 static bool
 on_is_loopback_user(void *ctx, const char *user)
@@ -149,6 +158,8 @@ describe_listeners(const struct config *c)
         describe_listener(c, "amqp", c->tcp_listeners[i].host, c->tcp_listeners[i].port);
     if (c->management_port > 0)
         describe_listener(c, "http", c->management_ip, c->management_port);
+    if (c->prometheus_port > 0)
+        describe_listener(c, "http/prometheus", c->prometheus_ip, c->prometheus_port);
     json_drop_comma(&listeners_json);
     buf_append_u8(&listeners_json, ']');
 }
@@ -213,6 +224,10 @@ http_config_of(const struct config *c)
         .has_queue_totals = c->management_has_queue_totals,
         .has_rates = c->rates_mode != RATES_NONE,
         .statistics_interval_ms = c->statistics_interval_ms,
+        .metrics_ip = c->prometheus_ip,
+        .metrics_port = c->prometheus_port,
+        .metrics_path = c->prometheus_path,
+        .is_metrics_per_object = c->prometheus_is_per_object,
         .cors_origins = c->management_cors_origins.items,
         .cors_origin_count = c->management_cors_origins.count,
         .cors_max_age_s = c->management_cors_max_age_s,
@@ -243,6 +258,7 @@ management_start(struct daemon *d, struct buf *problem)
         .rotate_logs = on_rotate_logs,
         .set_log_level = on_set_log_level,
         .resources = on_resources,
+        .log_stats = on_log_stats,
         .is_operator_policy_frozen = d->config->is_operator_policy_frozen,
         .is_loopback_user = on_is_loopback_user,
         .password_rule = stages_password_rule(),

@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "src/base/clock.h"
 #include "src/base/err.h"
 #include "src/base/io.h"
 #include "src/base/io_test.h"
@@ -43,6 +44,36 @@ count_call(void)
 {
 }
 #endif
+
+// Any thread, relaxed: each number is right, all together are not of one moment.
+struct work {
+    _Atomic uint64_t calls, bytes, time_ns;
+};
+static struct work reads, writes, syncs;
+
+static void
+note(struct work *w, uint64_t begun_ns, ssize_t bytes)
+{
+    (void)atomic_fetch_add_explicit(&w->calls, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&w->bytes, bytes > 0 ? (uint64_t)bytes : 0, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&w->time_ns, clock_mono_ns() - begun_ns, memory_order_relaxed);
+}
+
+static struct io_work
+work_of(const struct work *w)
+{
+    return (struct io_work){
+        .calls = atomic_load_explicit(&w->calls, memory_order_relaxed),
+        .bytes = atomic_load_explicit(&w->bytes, memory_order_relaxed),
+        .time_ns = atomic_load_explicit(&w->time_ns, memory_order_relaxed),
+    };
+}
+
+void
+io_system_stats(struct io_stats *ret)
+{
+    *ret = (struct io_stats){.reads = work_of(&reads), .writes = work_of(&writes), .syncs = work_of(&syncs)};
+}
 
 // The end of each wrapper: counts the call and gives its result.
 static int
@@ -78,10 +109,14 @@ system_close(void *ctx, int fd)
 static int
 system_read(void *ctx, int fd, void *to, size_t len, uint64_t offset, size_t *ret_len)
 {
+    uint64_t begun_ns = clock_mono_ns();
     ssize_t n;
     do
         n = pread(fd, to, len, (off_t)offset);
     while (n < 0 && errno == EINTR);
+    int saved = errno;
+    note(&reads, begun_ns, n);
+    errno = saved;
     if (n >= 0)
         *ret_len = (size_t)n;
     return result(n);
@@ -90,10 +125,14 @@ system_read(void *ctx, int fd, void *to, size_t len, uint64_t offset, size_t *re
 static int
 system_write(void *ctx, int fd, const struct iovec *parts, int count, uint64_t offset, size_t *ret_len)
 {
+    uint64_t begun_ns = clock_mono_ns();
     ssize_t n;
     do
         n = pwritev(fd, parts, count, (off_t)offset);
     while (n < 0 && errno == EINTR);
+    int saved = errno;
+    note(&writes, begun_ns, n);
+    errno = saved;
     if (n >= 0)
         *ret_len = (size_t)n;
     return result(n);
@@ -103,30 +142,42 @@ system_write(void *ctx, int fd, const struct iovec *parts, int count, uint64_t o
 static int
 system_fdatasync(void *ctx, int fd)
 {
+    uint64_t begun_ns = clock_mono_ns();
     int rc;
     do
         rc = fdatasync(fd);
     while (rc < 0 && errno == EINTR);
+    int saved = errno;
+    note(&syncs, begun_ns, 0);
+    errno = saved;
     return result(rc);
 }
 
 static int
 system_fsync(void *ctx, int fd)
 {
+    uint64_t begun_ns = clock_mono_ns();
     int rc;
     do
         rc = fsync(fd);
     while (rc < 0 && errno == EINTR);
+    int saved = errno;
+    note(&syncs, begun_ns, 0);
+    errno = saved;
     return result(rc);
 }
 
 static int
 system_sync_all(void *ctx, int fd)
 {
+    uint64_t begun_ns = clock_mono_ns();
     int rc;
     do
         rc = syncfs(fd);
     while (rc < 0 && errno == EINTR);
+    int saved = errno;
+    note(&syncs, begun_ns, 0);
+    errno = saved;
     return result(rc);
 }
 

@@ -57,6 +57,15 @@ struct io {
 // The operating system's.
 const struct io *io_system(void);
 
+// What the system's table has done since the process began. Any thread.
+struct io_work {
+    uint64_t calls, bytes, time_ns;
+};
+struct io_stats {
+    struct io_work reads, writes, syncs;
+};
+void io_system_stats(struct io_stats *ret);
+
 // Writes all of it, going on after short counts; a call that writes nothing is -LE_IO. `parts` is used up.
 LV_MUST_USE int io_write_all(const struct io *io, int fd, struct iovec *parts, int count, uint64_t offset);
 // Reads until `len` bytes are there or the file ends; *ret_len says how many.

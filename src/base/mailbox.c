@@ -73,6 +73,14 @@ mailbox_new(size_t capacity)
     return mb;
 }
 
+size_t
+mailbox_depth(const struct mailbox *mb)
+{
+    // The head first: it never passes a tail that is read later.
+    size_t head = atomic_load_explicit(&mb->head_shared, memory_order_acquire);
+    return atomic_load_explicit(&mb->tail_shared, memory_order_relaxed) - head;
+}
+
 void
 mailbox_free(struct mailbox *mb)
 {

@@ -39,6 +39,7 @@ bool mailbox_publish(struct mailbox *mb);
 // Sender: spill not empty, or more than MAILBOX_WEIGHT_MAX bytes sent and not yet handled.
 bool mailbox_is_congested(const struct mailbox *mb);
 size_t mailbox_spill_count(const struct mailbox *mb); // sender
+size_t mailbox_depth(const struct mailbox *mb);       // published and not handled; any thread
 // Sender, before it sleeps: a publish now would send something, or end the congestion. (seq_cst: after the
 // sleep flag.)
 bool mailbox_can_progress(const struct mailbox *mb);

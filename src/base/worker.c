@@ -42,6 +42,7 @@ struct member {
     bool is_turn_wanted;          // a hook has work left, or worker_keep_awake
     bool has_refused_work;        // worker_is_congested said yes since the last decision to sleep
     struct rng chaos;             // own thread
+    struct histogram turns;       // written by its own thread
     pthread_t thread;             // valid when has_thread; crew_start, crew_join
     bool has_thread;
     // Partner: can_sleep and after_poll write, publish and give_room of other members read (seq_cst).
@@ -156,6 +157,7 @@ run_turn(struct member *m, int ev_flags)
     run_hooks(m, PHASE_WRITE);
     mail_out(m);
     run_hooks(m, PHASE_REAP);
+    histogram_add(&m->turns, clock_mono_ns() - m->w.now_ns, HISTOGRAM_TIME_NS);
     if (atomic_load_explicit(&m->is_stop_wanted, memory_order_acquire))
         m->w.is_stopping = true;
 }
@@ -268,6 +270,22 @@ worker_is_congested(const struct worker *w)
         return false;
     m->has_refused_work = true;
     return true;
+}
+
+void
+worker_turns(const struct worker *w, struct histogram_sum *to)
+{
+    histogram_read(&member_of(w)->turns, to);
+}
+
+uint64_t
+worker_mail_depth(const struct worker *w)
+{
+    const struct member *m = member_of(w);
+    uint64_t depth = 0;
+    for (int i = 0; i < w->crew->n_members; i++)
+        depth += mailbox_depth(m->in[i]);
+    return depth;
 }
 
 void

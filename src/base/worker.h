@@ -26,6 +26,7 @@
 #include <ev.h>
 #include <stdatomic.h>
 
+#include "src/base/histogram.h"
 #include "src/base/list.h"
 #include "src/base/lv.h"
 #include "src/base/mailbox.h"
@@ -139,5 +140,8 @@ void worker_drain_from(struct worker *w, struct worker *from);
 // Any outgoing ring to a worker is congested: publishers are not to be read in this turn. Who is told so may
 // sleep: the loop comes round again when the congestion has ended.
 bool worker_is_congested(const struct worker *w);
+// How long its turns took so far, from the end of the poll (HISTOGRAM_TIME_NS); mails on their way to it now. Any thread.
+void worker_turns(const struct worker *w, struct histogram_sum *to);
+uint64_t worker_mail_depth(const struct worker *w);
 // Makes the loop come round again without sleeping (own thread).
 void worker_keep_awake(struct worker *w);

@@ -18,6 +18,8 @@
 #include "amqp/wire/props.h"
 #include "queue/message.h"
 #include "queue/ops.h"
+#include "src/base/histogram.h"
+#include "src/broker/counters.h"
 #include "src/broker/rate.h"
 #include "src/broker/topology.h"
 
@@ -220,6 +222,40 @@ struct broker_key {
 void broker_list_keys(struct worker *w, enum broker_listing what, struct buf *out);
 // Takes the next key from the front of `keys`; false at the end. Slices point into it. Any thread.
 bool broker_key_next(struct slice *keys, struct broker_key *ret);
+
+// --- for metrics (session_metrics.c), on the worker ---
+
+// What one worker's sessions have counted, those that are closed too, and what they have now.
+struct broker_counts {
+    struct session_counts all;
+    uint64_t routed;                                       // copies handed to queues
+    uint64_t connections, channels, consumers, publishers; // now; publishers: channels that have published
+    uint64_t unacked, unconfirmed, uncommitted, acks_uncommitted; // now
+    uint64_t prefetch, global_prefetch;                           // of open channels, added up
+    uint64_t received_bytes, sent_bytes;                          // of open connections
+    uint64_t queues_declared;                                     // made, or found
+    struct session_counts open;                                   // of `all`: of sessions that are open
+    struct histogram_sum confirm_latency;                         // ns
+};
+void broker_count(struct worker *w, struct broker_counts *ret);
+uint64_t broker_reason_count(struct worker *w, unsigned kind); // enum reason_kind
+
+// Open connections from place *from of a table on, at most `max` places; *from is then where to go on, 0 at the end. A connection may be missed,
+// or visited twice, when others come and go between the parts. `session` is visited for each channel after its `client`. Good during the call.
+struct broker_client_row {
+    uint64_t id, received_bytes, sent_bytes, channels;
+    struct slice name, vhost, user;
+};
+struct broker_session_row {
+    uint64_t client_id;
+    uint16_t number;
+    struct slice vhost;
+    const struct session_counts *counts;
+    uint64_t consumers, unacked, unconfirmed, uncommitted, acks_uncommitted, prefetch, global_prefetch;
+};
+void broker_each_client(struct worker *w, uint32_t *from, uint32_t max,
+                        void (*client)(void *ctx, const struct broker_client_row *row),
+                        void (*session)(void *ctx, const struct broker_session_row *row), void *ctx);
 
 // What the vhosts' clients did and what their queues hold, as far as one worker knows. Counts are since the start, of sessions and
 // connections that have closed too.

@@ -6,6 +6,7 @@
 // for what is complete behind a gap ("islands"). This is the only place that sends confirms.
 //
 // Memory is taken before a publish is sent (confirm_reserve); from then on nothing here can fail.
+#include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
@@ -56,6 +57,10 @@ confirm_note(struct session *s, uint64_t number, uint64_t outstanding, bool is_r
 {
     struct confirm_window *cw = &s->confirm;
     confirm_due(s);
+    if (cw->timed == 0) {
+        cw->timed = number;
+        cw->timed_ns = s->client->broker->worker->now_ns;
+    }
     if (LV_LIKELY(outstanding == 0 && !is_refused && cw->count == 0)) {
         cw->done = number;
         return;
@@ -126,6 +131,18 @@ send_front(struct session *s)
     send_run(s, cw->done);
 }
 
+// One publish of a session at a time is timed, from the turn that took it to the sending of its confirm: a sample, so that others cost
+// a comparison.
+static void
+note_latency(struct session *s)
+{
+    struct confirm_window *cw = &s->confirm;
+    if (cw->timed == 0 || cw->floor < cw->timed)
+        return;
+    histogram_add(&s->client->broker->confirm_latency, clock_mono_ns() - cw->timed_ns, HISTOGRAM_TIME_NS);
+    cw->timed = 0;
+}
+
 // An event's handler may publish: what that adds is sent the next time, so that both loops end.
 void
 confirm_send(struct session *s)
@@ -133,6 +150,7 @@ confirm_send(struct session *s)
     struct confirm_window *cw = &s->confirm;
     size_t islands = cw->island_count;
     send_front(s);
+    note_latency(s);
     for (size_t i = 0; i < islands; i++) {
         uint64_t number = cw->islands[i];
         if (number <= cw->done)

@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "src/base/histogram.h"
 #include "src/base/inttab.h"
 #include "src/base/list.h"
 #include "src/base/samples.h"
@@ -62,6 +63,8 @@ struct broker_worker {
     uint64_t rate_due_ns;   // when it is due; 0: it does not run
     uint64_t trace_version; // topology.auth_version of `is_tracing` (trace.h)
     bool is_tracing;
+    uint64_t queues_declared;         // by sessions of this worker: made, or found
+    struct histogram confirm_latency; // of the publishes that were timed (session_confirm.c)
 };
 
 struct session_slot {
@@ -154,6 +157,7 @@ struct confirm_window {
     uint64_t last;                 // highest number given
     uint64_t done;                 // all up to this are complete
     uint64_t floor;                // all up to this were sent; floor <= done
+    uint64_t timed, timed_ns;      // a publish whose confirm is timed, and when it came; 0: none
     struct confirm_entry *entries; // ring
     size_t head, count, cap;       // cap: power of two
     uint64_t *islands;             // numbers complete since the last sending; room for 2 * cap

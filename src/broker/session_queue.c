@@ -16,6 +16,7 @@ answer_declared(struct session *s, uint64_t messages, uint64_t consumers)
         .name = kept_name_get(&s->op_name), .message_count = messages, .consumer_count = consumers};
     bool is_kept = kept_name_set(&s->last_queue, r.name);
     LV_ASSERT(is_kept); // room was made before anything was asked
+    s->client->broker->queues_declared++;
     session_answer(s, &r);
 }
 

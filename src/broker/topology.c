@@ -98,6 +98,14 @@ topology_writer_of(const struct crew *crew)
     return crew->members[crew->n_workers + CREW_TOPOLOGY]->extra_state;
 }
 
+void
+topology_queue_churn(const struct crew *crew, uint64_t *ret_made, uint64_t *ret_gone)
+{
+    const struct topology_writer *tw = topology_writer_of(crew);
+    *ret_made = atomic_load_explicit(&tw->queues_made, memory_order_relaxed);
+    *ret_gone = atomic_load_explicit(&tw->queues_gone, memory_order_relaxed);
+}
+
 const struct topology *
 topology_of(struct worker *w)
 {

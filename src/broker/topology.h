@@ -68,6 +68,8 @@ struct parameter {
 
 // The version the calling crew member has adopted for this turn. Never NULL once started.
 const struct topology *topology_of(struct worker *w);
+// Queues made and removed since the start. Any thread.
+void topology_queue_churn(const struct crew *crew, uint64_t *ret_made, uint64_t *ret_gone);
 
 // LIMIT: versions that a member may keep beyond its turns.
 enum { TOPOLOGY_PINS_MAX = 8 };

@@ -267,6 +267,7 @@ struct topology_writer {
     struct topology_limits limits;
     const struct vhost_defaults *vhost_defaults;
     int64_t exchange_count; // in the draft, all vhosts
+    _Atomic uint64_t queues_made, queues_gone; // since the start; readers: topology_queue_churn, relaxed
     void (*vhost_deleted)(void *ctx, struct slice name);
     void (*user_deleted)(void *ctx, struct slice name);
     void *callback_ctx;

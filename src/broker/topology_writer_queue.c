@@ -369,6 +369,7 @@ queue_remove(struct topology_writer *tw, struct queue_entry *q)
     if (queue_is_kept(&q->def))
         store_drop_row(tw, q->def.id, true);
     journal_add(tw, JOURNAL_QUEUE_GONE, q, NULL);
+    (void)atomic_fetch_add_explicit(&tw->queues_gone, 1, memory_order_relaxed);
 }
 
 void
@@ -552,6 +553,7 @@ task_queue_declare(struct topology_writer *tw, struct task *task)
     } else if (check_declare(tw, task, v, &args)) {
         queue_store(tw, &queue_entry_add(tw, &args)->def);
         r->is_created = true;
+        (void)atomic_fetch_add_explicit(&tw->queues_made, 1, memory_order_relaxed);
     }
     task_done(tw, task);
 }

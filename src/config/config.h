@@ -197,7 +197,8 @@ struct config {
     bool is_operator_policy_frozen; // management.restrictions.operator_policy_changes.disabled [false]
     const char *prometheus_path;    // [/metrics]
     const char *prometheus_ip;      // prometheus.tcp.ip, numeric address; "" every address
-    uint16_t prometheus_port;       // prometheus.tcp.port [15692]
+    uint16_t prometheus_port;       // prometheus.tcp.port; 0: none [15692]
+    bool prometheus_is_per_object;  // prometheus.return_per_object_metrics [false]
 
     // The log: ready for log_configure (strings live here); reloadable.
     struct log_config log;

@@ -363,6 +363,14 @@ const struct config_key config_keys_honoured[] = {
              "log-in that the browser adds by itself."},
     {HONOURED("management.cors.max_age", TYPE_INT, SECTION_MANAGEMENT), RANGE(0, 86400), FIELD(management_cors_max_age_s), .fallback = "1800",
      .help = "Seconds that browsers may remember the answer to the question whether they may."},
+    {HONOURED("prometheus.tcp.port", TYPE_INT, SECTION_MANAGEMENT), RANGE(0, 65535), FIELD(prometheus_port), .fallback = "15692",
+     .help = "Port of the metrics for Prometheus, which are told without a log-in. 0: there are none."},
+    {HONOURED("prometheus.tcp.ip", TYPE_IP, SECTION_MANAGEMENT), FIELD(prometheus_ip), .example = "127.0.0.1",
+     .computed = "every address, IPv6 and IPv4", .help = "Numeric address that the metrics are served on."},
+    {HONOURED("prometheus.path", TYPE_PATH, SECTION_MANAGEMENT), FIELD(prometheus_path), .fallback = "/metrics",
+     .help = "Path of the metrics; below it per-object and detailed."},
+    {HONOURED("prometheus.return_per_object_metrics", TYPE_BOOL, SECTION_MANAGEMENT), FIELD(prometheus_is_per_object), .fallback = "false",
+     .help = "The path itself tells the numbers of every queue, channel and connection, and not their sums."},
 
     // Test builds.
     {HONOURED("test.placement", TYPE_CHOICE, SECTION_TEST), FIELD(test_placement), .choices = "normal|local|remote",

@@ -19,7 +19,7 @@
 #define NO_ERLANG   "it concerns the Erlang runtime"
 #define NO_CLUSTER  "this version runs as a single node"
 #define NO_HTTP     "the HTTP server of this version has nothing like it"
-#define NO_METRICS  "metrics are not served on a TCP port in this version"
+#define NO_METRICS  "the metrics have nothing like it in this version"
 #define NO_BACKENDS "only the internal authentication back-end is available in this version"
 #define NO_QUORUM   "a quorum queue has one member in this version, on this node"
 #define NO_PROTOCOL "this version speaks AMQP 0-9-1 only, the listener is not opened"
@@ -198,14 +198,10 @@ const struct config_key config_keys_other[] = {
     {IGNORED("management.definitions.require_json_extension", TYPE_BOOL, NO_HTTP)},
     {IGNORED("management_agent.disable_metrics_collector", TYPE_BOOL, "statistics are always collected"), .fine = "false,off"},
     {IGNORED("management_agent.filter_aggregated_queue_metrics_pattern", TYPE_TEXT, NO_METRICS)},
-    {IGNORED("prometheus.tcp.port", TYPE_PORT, NO_METRICS), FIELD(prometheus_port), .fallback = "15692"},
-    {IGNORED("prometheus.tcp.ip", TYPE_IP, NO_METRICS), FIELD(prometheus_ip)},
     {IGNORED("prometheus.tcp.listener", TYPE_ANY, NO_METRICS), .fine = "none"},
     {IGNORED("prometheus.tcp.**", TYPE_ANY, NO_METRICS)},
     {REFUSED("prometheus.ssl.**", TYPE_ANY, NO_TLS)},
-    {IGNORED("prometheus.path", TYPE_PATH, NO_METRICS), FIELD(prometheus_path), .fallback = "/metrics"},
-    {IGNORED("prometheus.return_per_object_metrics", TYPE_BOOL, NO_METRICS), .fine = "false,off"},
-    {REFUSED("prometheus.authentication.enabled", TYPE_BOOL, "metrics are not served on a TCP port in this version, and would be without authentication"), .fine = "false,off"},
+    {REFUSED("prometheus.authentication.enabled", TYPE_BOOL, "metrics are told without a log-in in this version"), .fine = "false,off"},
     {IGNORED("prometheus.filter_aggregated_queue_metrics_pattern", TYPE_TEXT, NO_METRICS)},
     {IGNORED("http_dispatch.**", TYPE_ANY, NO_HTTP)},
 

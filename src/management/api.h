@@ -86,6 +86,13 @@ struct api_request {
     void (*produce)(
         struct api_request *r); // of a stream: makes more of it; NULL: no stream, or it is complete
     bool is_stream;
+    bool is_metrics;                             // it came over the port of the metrics
+    const char *content_type;                    // of the answer; NULL: application/json
+    struct http_gzip *gzip;                      // NULL: the answer goes as it is
+    struct buf packed;                           // of a packed answer: what is to be sent next
+    uint64_t digest;                             // of a whole answer
+    bool is_unpacked;                            // `out` holds what is to be packed
+    uint64_t packed_bytes;                       // of the answer so far, as it goes over the wire
     bool is_producing;                           // inside or behind `produce`, until api_stream_ready
     struct buf gathering;                        // what workers have answered
     struct api_range ranges[API_RANGE_COUNT];    // api_take_ranges

@@ -1,17 +1,14 @@
 // api_node.c: the node itself: what it is, what it uses, and control of the process.
-#include <dirent.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "amqp/listener.h"
 #include "src/base/clock.h"
-#include "src/base/log.h"
 #include "src/management/api.h"
 #include "src/management/api_stats.h"
 #include "src/management/http_server.h"
+#include "src/management/node_use.h"
 
 static struct api_resources
 resources_of(struct api_request *r)
@@ -112,14 +109,14 @@ put_churn(struct api_request *r, struct api_out *o)
     struct amqp_stats sum = {0}, s;
     for (int i = 0; i < crew->n_workers; i++) {
         amqp_worker_stats(crew->members[i], &s);
-        sum.accepted += s.accepted;
-        sum.closed += s.closed;
+        sum.opened += s.opened;
+        sum.ended += s.ended;
         sum.channels_opened += s.channels_opened;
         sum.channels_closed += s.channels_closed;
     }
     api_out_object(o, "churn_rates");
-    api_out_int(o, "connection_created", (int64_t)sum.accepted);
-    api_out_int(o, "connection_closed", (int64_t)sum.closed);
+    api_out_int(o, "connection_created", (int64_t)sum.opened);
+    api_out_int(o, "connection_closed", (int64_t)sum.ended);
     api_out_int(o, "channel_created", (int64_t)sum.channels_opened);
     api_out_int(o, "channel_closed", (int64_t)sum.channels_closed);
     api_out_end(o);
@@ -171,34 +168,6 @@ get_overview(struct api_request *r)
 
 // --- nodes --------------------------------------------------------------------------------------------------------------------
 
-static uint64_t
-resident_bytes(void)
-{
-    unsigned long long size = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f == NULL)
-        return 0;
-    // NOLINTNEXTLINE(cert-err34-c): the kernel's numbers fit
-    if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
-    fclose(f);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-// Entries of a folder of /proc/self: open files, threads.
-static int64_t
-count_entries(const char *path)
-{
-    int64_t count = 0;
-    DIR *dir = opendir(path);
-    if (dir == NULL)
-        return 0;
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        count += entry->d_name[0] != '.';
-    closedir(dir);
-    return count;
-}
-
 static int64_t
 count_sockets(struct api_request *r)
 {
@@ -214,7 +183,7 @@ static void
 put_memory(struct api_request *r, struct api_out *o, bool is_relative)
 {
     const struct crew *crew = http_server_worker(r->server)->crew;
-    uint64_t used = resident_bytes(), messages = 0;
+    uint64_t used = node_use_resident_bytes(), messages = 0;
     for (int i = 0; i < crew->n_workers; i++)
         messages += queue_worker_message_bytes(crew->members[i]);
     messages = LV_MIN(messages, used);
@@ -239,26 +208,22 @@ put_resources(struct api_request *r, struct api_out *o)
 {
     const struct api_node *n = http_server_node(r->server);
     struct api_resources resources = resources_of(r);
-    struct rlimit files = {0}, threads = {0};
-    struct statvfs disk = {0};
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_NPROC, &threads) != 0 ||
-        statvfs(n->data_dir, &disk) != 0)
-        log_debug(LOG_HTTP, "node: not all resources can be looked at");
-    int64_t files_max = (int64_t)LV_MIN(files.rlim_cur, (rlim_t)INT64_MAX);
-    api_out_int(o, "mem_used", (int64_t)resident_bytes());
+    struct node_use use;
+    node_use_look(n->data_dir, &use);
+    api_out_int(o, "mem_used", (int64_t)use.resident_bytes);
     api_out_int(o, "mem_limit", (int64_t)resources.memory_limit_bytes);
     api_out_bool(o, "mem_alarm", resources.has_memory_alarm);
     api_out_double(o, "mem_limit_relative", resources.memory_relative);
     api_out_str(o, "mem_calculation_strategy", "rss");
-    api_out_int(o, "disk_free", (int64_t)((uint64_t)disk.f_bavail * disk.f_frsize));
+    api_out_int(o, "disk_free", (int64_t)use.disk_free_bytes);
     api_out_int(o, "disk_free_limit", (int64_t)resources.disk_limit_bytes);
     api_out_bool(o, "disk_free_alarm", resources.has_disk_alarm);
-    api_out_int(o, "fd_used", count_entries("/proc/self/fd"));
-    api_out_int(o, "fd_total", files_max);
+    api_out_int(o, "fd_used", (int64_t)use.fd_used);
+    api_out_int(o, "fd_total", (int64_t)use.fd_max);
     api_out_int(o, "sockets_used", count_sockets(r));
-    api_out_int(o, "sockets_total", files_max);
-    api_out_int(o, "proc_used", count_entries("/proc/self/task"));
-    api_out_int(o, "proc_total", (int64_t)LV_MIN(threads.rlim_cur, (rlim_t)INT32_MAX));
+    api_out_int(o, "sockets_total", (int64_t)use.fd_max);
+    api_out_int(o, "proc_used", (int64_t)use.threads);
+    api_out_int(o, "proc_total", (int64_t)use.threads_max);
     api_out_int(o, "processors", sysconf(_SC_NPROCESSORS_ONLN));
     api_out_int(o, "run_queue", 0);
     api_out_int(o, "uptime", clock_wall_ms() - http_server_started_ms(r->server));

@@ -193,7 +193,7 @@ get_attempts(struct api_request *r)
         return;
     for (int i = 0; i < crew->n_workers; i++) {
         amqp_worker_stats(crew->members[i], &s);
-        accepted += s.accepted;
+        accepted += s.authenticated + s.refused;
         refused += s.refused;
     }
     api_auth_attempts(http_server_auth(r->server), &http);

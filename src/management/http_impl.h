@@ -6,6 +6,7 @@
 #include "src/management/api.h"
 #include "src/management/api_auth.h"
 #include "src/management/http_server.h"
+#include "src/management/metrics.h"
 
 struct http_listener {
     struct api_server *server;
@@ -23,7 +24,7 @@ struct http_connection {
     int fd;                      // the library's
 };
 
-enum { LISTENER_CONTROL, LISTENER_TCP, LISTENER_COUNT };
+enum { LISTENER_CONTROL, LISTENER_TCP, LISTENER_METRICS, LISTENER_COUNT };
 
 struct api_server {
     struct worker *worker;
@@ -40,6 +41,8 @@ struct api_server {
     struct definitions_queue *definitions;
     struct list exports; // api_definitions.c's
     size_t list_bytes;   // api_list.c's
+    struct metrics_memory metrics;
+    size_t metrics_bytes; // metrics.c's: of all scrapes under way
     char *socket_path;
 };
 

@@ -12,7 +12,9 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/management/http_gzip.h"
 #include "src/management/http_impl.h"
+#include "src/management/metrics.h"
 
 // LIMIT: time that the body of a request may take (one that is worked off as it comes: SINK_TIME_NS), bytes of a stream taken at once.
 #define BODY_TIME_NS (UINT64_C(120) * 1000 * 1000 * 1000)
@@ -34,6 +36,8 @@ request_free(struct api_request *r)
     buf_fini(&r->body);
     buf_fini(&r->out);
     buf_fini(&r->gathering);
+    buf_fini(&r->packed);
+    http_gzip_free(r->gzip);
     mem_free(r->uri);
     mem_free(r->user);
     mem_free(r->location);
@@ -87,10 +91,12 @@ add_cors(struct api_request *r, struct MHD_Response *response)
 static void
 add_headers(struct api_request *r, struct MHD_Response *response)
 {
-    if (r->is_stream || r->out.len > 0)
-        add_header(response, "Content-Type", "application/json");
+    if (r->is_stream || r->out.len > 0 || r->content_type != NULL)
+        add_header(response, "Content-Type", r->content_type != NULL ? r->content_type : "application/json");
+    if (r->gzip != NULL)
+        add_header(response, "Content-Encoding", "gzip");
     add_header(response, "Cache-Control", "no-cache");
-    add_header(response, "Vary", "accept, origin");
+    add_header(response, "Vary", "accept, accept-encoding, origin");
     add_header(response, "X-Content-Type-Options", "nosniff");
     add_header(response, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
     if (r->status < 400)
@@ -111,25 +117,43 @@ add_headers(struct api_request *r, struct MHD_Response *response)
     add_cors(r, response);
 }
 
+// Packs what was made of a stream, or all of an answer; the last piece when nothing more comes.
+static void
+pack(struct api_request *r)
+{
+    buf_reset(&r->packed);
+    http_gzip_add(r->gzip, buf_slice(&r->out), r->produce == NULL ? HTTP_GZIP_LAST : HTTP_GZIP_MORE,
+                  &r->packed);
+    r->has_failed |= r->packed.failed;
+    r->packed_bytes += r->packed.len;
+    buf_reset(&r->out);
+    r->is_unpacked = false;
+}
+
 static ssize_t
 read_stream(void *ctx, uint64_t position, char *to, size_t max)
 {
     struct api_request *r = ctx;
     for (;;) {
-        size_t left = r->out.len - r->out_at;
+        if (r->is_unpacked && !r->is_producing)
+            pack(r);
+        const struct buf *from = r->gzip != NULL ? &r->packed : &r->out;
+        size_t left = from->len - r->out_at;
         if (r->has_failed || r->out.failed)
             return MHD_CONTENT_READER_END_WITH_ERROR;
         if (left > 0) {
             size_t n = LV_MIN(left, max);
-            memcpy(to, r->out.ptr + r->out_at, n);
+            memcpy(to, from->ptr + r->out_at, n);
             r->out_at += n;
             return (ssize_t)n;
         }
         if (r->produce == NULL)
             return MHD_CONTENT_READER_END_OF_STREAM;
         buf_reset(&r->out);
+        buf_reset(&r->packed);
         r->out_at = 0;
         r->is_producing = true;
+        r->is_unpacked = r->gzip != NULL;
         r->produce(r);
         if (r->is_producing) {
             r->is_suspended = true;
@@ -149,6 +173,12 @@ make_response(struct api_request *r)
         r->status = 500;
         return MHD_create_response_from_buffer(sizeof no_memory - 1, no_memory, MHD_RESPMEM_PERSISTENT);
     }
+    if (r->gzip != NULL) {
+        pack(r);
+        if (!r->has_failed)
+            return MHD_create_response_from_buffer(r->packed.len, r->packed.ptr, MHD_RESPMEM_PERSISTENT);
+        return NULL;
+    }
     // The request outlives its answer.
     return MHD_create_response_from_buffer(r->out.len, r->out.ptr, MHD_RESPMEM_PERSISTENT);
 }
@@ -159,21 +189,41 @@ add_tag(struct api_request *r, struct MHD_Response **response)
 {
     char tag[24];
     const char *have = http_header(r, "If-None-Match");
-    if (r->method != API_GET || r->is_stream || r->status != 200 || r->is_control)
+    if (r->method != API_GET || r->is_stream || r->status != 200 || r->is_control || r->is_metrics)
         return;
-    snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)XXH3_64bits(r->out.ptr, r->out.len));
+    snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)r->digest);
     if (have != NULL && strcmp(have, tag) == 0) {
         MHD_destroy_response(*response);
         r->status = 304;
         *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+        buf_reset(&r->out);
+        http_gzip_free(r->gzip);
+        r->gzip = NULL;
     }
     if (*response != NULL)
         add_header(*response, "ETag", tag);
 }
 
+// LIMIT: a whole answer below this goes as it is: there is nothing to win.
+enum { PACK_LEAST_BYTES = 1024 };
+
+// Who takes it gets long answers packed; not over the control socket, where it would only cost time. Without memory it goes as it is.
+static void
+choose_packing(struct api_request *r)
+{
+    if (!r->is_stream && r->out.len > 0)
+        r->digest = XXH3_64bits(r->out.ptr, r->out.len);
+    if (r->is_control || (!r->is_stream && (r->out.len < PACK_LEAST_BYTES || r->out.failed)) ||
+        !http_gzip_is_accepted(http_header(r, "Accept-Encoding")))
+        return;
+    r->gzip = http_gzip_new();
+    r->is_unpacked = r->gzip != NULL;
+}
+
 static enum MHD_Result
 send_answer(struct api_request *r)
 {
+    choose_packing(r);
     struct MHD_Response *response = make_response(r);
     if (response == NULL)
         return MHD_NO;
@@ -227,6 +277,7 @@ http_on_uri(void *ctx, const char *uri, struct MHD_Connection *connection)
     r->message_count = -1;
     r->connection = connection;
     r->is_control = l == &l->server->listeners[LISTENER_CONTROL];
+    r->is_metrics = l == &l->server->listeners[LISTENER_METRICS];
     r->uri = mem_xstrdup(uri);
     list_push_back(&l->server->requests, &r->node);
     return r;
@@ -274,6 +325,11 @@ static void
 let_in(struct api_request *r, const char *method)
 {
     set_method(r, method);
+    if (r->is_metrics) {
+        metrics_let_in(r, method);
+        r->is_handled = r->is_answered;
+        return;
+    }
     int err = strip_prefix(r) ? api_query_parse(r->uri, &r->query) : -LE_NOTFOUND;
     if (err == -LE_NOTFOUND)
         api_not_found(r);

@@ -68,6 +68,13 @@ http_server_exports(struct api_server *s)
     return &s->exports;
 }
 
+struct metrics_memory *
+http_server_metrics(struct api_server *s, size_t **ret_bytes)
+{
+    *ret_bytes = &s->metrics_bytes;
+    return &s->metrics;
+}
+
 size_t *
 http_server_list_bytes(struct api_server *s)
 {
@@ -268,7 +275,7 @@ control_open(const char *path, char **ret_error)
 
 // Every address, both families, when `ip` is empty; IPv4 alone where there is no IPv6.
 static int
-tcp_open(const char *ip, uint16_t port, char **ret_error)
+tcp_open(const char *key, const char *ip, uint16_t port, char **ret_error)
 {
     union {
         struct sockaddr any;
@@ -286,7 +293,8 @@ tcp_open(const char *ip, uint16_t port, char **ret_error)
         address.v4.sin_family = AF_INET;
         address.v4.sin_port = htons(port);
         if (!is_any && inet_pton(AF_INET, ip, &address.v4.sin_addr) != 1) {
-            *ret_error = mem_xstrdup("management.tcp.ip is not an address");
+            snprintf(text, sizeof text, "%s.ip is not an address", key);
+            *ret_error = mem_xstrdup(text);
             return -LE_INVAL;
         }
         fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -300,11 +308,11 @@ tcp_open(const char *ip, uint16_t port, char **ret_error)
         return fd;
     int saved = errno;
     if (saved == EADDRINUSE)
-        snprintf(text, sizeof text, "management.tcp.port: address %s:%u is in use by another process",
+        snprintf(text, sizeof text, "%s.port: address %s:%u is in use by another process", key,
                  is_any ? "*" : ip, port);
     else
-        snprintf(text, sizeof text, "management.tcp.port: cannot listen on %s:%u: %s", is_any ? "*" : ip,
-                 port, strerror(saved));
+        snprintf(text, sizeof text, "%s.port: cannot listen on %s:%u: %s", key, is_any ? "*" : ip, port,
+                 strerror(saved));
     *ret_error = mem_xstrdup(text);
     if (fd >= 0)
         close(fd);
@@ -362,8 +370,12 @@ http_server_start(struct crew *crew, const struct http_config *config, const str
     s->timeout.data = s;
     int err = listener_start(s, &s->listeners[LISTENER_CONTROL], fd, ret_error);
     if (err == 0 && config->port > 0) {
-        fd = tcp_open(config->ip, config->port, ret_error);
+        fd = tcp_open("management.tcp", config->ip, config->port, ret_error);
         err = fd < 0 ? fd : listener_start(s, &s->listeners[LISTENER_TCP], fd, ret_error);
+    }
+    if (err == 0 && config->metrics_port > 0) {
+        fd = tcp_open("prometheus.tcp", config->metrics_ip, config->metrics_port, ret_error);
+        err = fd < 0 ? fd : listener_start(s, &s->listeners[LISTENER_METRICS], fd, ret_error);
     }
     if (err == 0 && (s->auth == NULL || s->matcher == NULL))
         err = -LE_NOMEM;

@@ -13,6 +13,8 @@ struct api_server;
 struct api_totals;
 struct definitions_queue;
 struct list;
+struct metrics_memory;
+struct msglog_stats;
 struct password_rule;
 struct policy_matcher;
 
@@ -39,6 +41,8 @@ struct api_node { // what the node says about itself; strings live as long as th
     void (*set_log_level)(void *ctx, enum log_level level);
     // Resource use and limits (may be NULL).
     void (*resources)(void *ctx, struct api_resources *ret);
+    // What the message log does and holds (may be NULL).
+    void (*log_stats)(void *ctx, struct msglog_stats *ret);
     // Must this user connect from a loopback address? (may be NULL)
     bool (*is_loopback_user)(void *ctx, const char *user);
     // Which passwords users may be given (src/broker/auth.h); NULL: all.
@@ -56,6 +60,10 @@ struct http_config { // strings live as long as the server
     bool is_without_stats, has_queue_totals; // of lists, unless the query says otherwise
     bool has_rates;
     uint32_t statistics_interval_ms;
+    const char *metrics_ip; // as `ip`
+    uint16_t metrics_port;  // 0: no metrics
+    const char *metrics_path;
+    bool is_metrics_per_object;
     const char *const *cors_origins; // "*": every origin, without credentials
     size_t cors_origin_count;
     uint32_t cors_max_age_s;
@@ -74,6 +82,7 @@ size_t *http_server_list_bytes(struct api_server *s); // api_list.c: bytes of th
 struct api_totals *http_server_totals(const struct api_server *s);
 struct definitions_queue *http_server_definitions(const struct api_server *s);
 struct list *http_server_exports(struct api_server *s); // api_definitions.c's
+struct metrics_memory *http_server_metrics(struct api_server *s, size_t **ret_bytes); // metrics.c
 // api_totals.c, for http_server.c.
 struct api_totals *api_totals_new(struct api_server *s);
 void api_totals_free(struct api_totals *t); // accepts NULL

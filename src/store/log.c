@@ -42,6 +42,10 @@ struct msglog {
     atomic_bool is_asleep; // partner: wake_log, after its push (seq_cst both)
     atomic_bool is_stopping;
     uint64_t unsynced_since_ms; // 0: everything is durable
+    struct {                    // the log thread writes, any thread reads
+        struct histogram entries, ns;
+        _Atomic uint64_t segments, used_bytes; // partner: msglog_stats, relaxed
+    } seen;
     void (*out_of_service)(void *ctx, int error);
     void *out_ctx;
     bool was_out;
@@ -138,9 +142,32 @@ sync_relaxed(struct msglog *log)
 }
 
 static void
+note_ring(struct msglog *log)
+{
+    const struct ring *r = &log->core.ring;
+    uint64_t segments = 0, bytes = 0;
+    for (size_t i = 0; i < atomic_load_explicit(&r->count, memory_order_relaxed); i++) {
+        const struct segment *s = r->segments[i];
+        if (s->state != SEGMENT_CURRENT && s->state != SEGMENT_SEALED)
+            continue;
+        segments++;
+        bytes += s->state == SEGMENT_SEALED ? s->bytes : s->end;
+    }
+    atomic_store_explicit(&log->seen.segments, segments, memory_order_relaxed);
+    atomic_store_explicit(&log->seen.used_bytes, bytes, memory_order_relaxed);
+}
+
+static void
 flush(struct msglog *log)
 {
+    uint32_t entries = log->core.group.item_count;
+    uint64_t begun_ns = clock_mono_ns();
     (void)core_flush(&log->core); // every entry has got the error
+    if (entries > 0) {
+        histogram_add(&log->seen.entries, entries, HISTOGRAM_COUNT);
+        histogram_add(&log->seen.ns, clock_mono_ns() - begun_ns, HISTOGRAM_TIME_NS);
+        note_ring(log);
+    }
     give_back(log);
     if (!core_is_unsynced(&log->core)) {
         log->unsynced_since_ms = 0;
@@ -352,6 +379,20 @@ msglog_writer_poll(struct msglog_writer *w)
     if (generation != 0)
         w->config.vacate(w->config.ctx, generation);
     return count;
+}
+
+void
+msglog_stats(const struct msglog *log, struct msglog_stats *ret)
+{
+    const struct ring *r = &log->core.ring; // sizes alone, which never change
+    *ret = (struct msglog_stats){
+        .segments = atomic_load_explicit(&log->seen.segments, memory_order_relaxed),
+        .segments_max = r->segment_max,
+        .used_bytes = atomic_load_explicit(&log->seen.used_bytes, memory_order_relaxed),
+        .room_bytes = (uint64_t)r->segment_max * r->segment_bytes,
+    };
+    histogram_read(&log->seen.entries, &ret->group_entries);
+    histogram_read(&log->seen.ns, &ret->group_ns);
 }
 
 uint64_t

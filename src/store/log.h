@@ -19,6 +19,7 @@
 // Threads: a writer and its batches belong to one thread. msglog_read may be called by any.
 #pragma once
 
+#include "src/base/histogram.h"
 #include "src/base/io.h"
 #include "src/base/lv.h"
 #include "src/store/log_live.h"
@@ -143,6 +144,14 @@ void msglog_close(struct msglog *log); // frees; accepts NULL
 void msglog_submit(struct msglog_writer *w, struct msglog_batch *batch);
 // Writer's thread, after `wake`: calls `vacate` and `returned` for what has come; returns how many batches that was.
 size_t msglog_writer_poll(struct msglog_writer *w);
+// What the log thread has done since the start, and how full the ring is as of its last group. Any thread.
+struct msglog_stats {
+    struct histogram_sum group_entries; // by entries of a group (HISTOGRAM_COUNT)
+    struct histogram_sum group_ns;      // by the time that writing and syncing one took (HISTOGRAM_TIME_NS)
+    uint64_t segments, segments_max, used_bytes,
+        room_bytes; // of the ring: files in use, that there may be; bytes
+};
+void msglog_stats(const struct msglog *log, struct msglog_stats *ret);
 uint64_t msglog_tx_new(struct msglog *log); // any thread; unique in the data directory
 
 // Reads a record back: 0, -LE_NOTFOUND (that file is gone), -LE_CORRUPT (it is not what was written), -LE_IO. Blocks. Any thread.

@@ -76,7 +76,7 @@ start_relay() { # [--sync FILE MIB]
 
 launch_leveret() { # WORKERS; with the data that is there, and without waiting for it
     # shellcheck disable=SC2086
-    "$LEVERETD" -d "$work/data" -o listeners.tcp.1=127.0.0.1:$port_leveret -o management.tcp.port=0 -o workers="$1" ${LEVERETD_ARGS:-} \
+    "$LEVERETD" -d "$work/data" -o listeners.tcp.1=127.0.0.1:$port_leveret -o management.tcp.port=0 -o prometheus.tcp.port=${METRICS_PORT:-0} -o workers="$1" ${LEVERETD_ARGS:-} \
         >"$work/leveret.log" 2>&1 &
     pid=$! uri=amqp://127.0.0.1:$port_leveret
     pids+=("$pid")

@@ -208,7 +208,7 @@ class Leveret(Broker):
 
     def command(self):
         options = {"listeners.tcp.1": f"{self.host}:{self.port}", "management.tcp.ip": self.host,
-                   "management.tcp.port": self.http_port, **self.options}
+                   "management.tcp.port": self.http_port, "prometheus.tcp.port": 0, **self.options}
         argv = [self.program, "-d", self.data]
         for key, value in options.items():
             argv += ["-o", f"{key}={value}"]
