@@ -220,6 +220,7 @@ http_config_of(const struct config *c)
         .port = c->management_port,
         .path_prefix = c->management_path_prefix,
         .body_bytes_max = c->management_body_bytes_max,
+        .session_minutes = c->management_session_minutes,
         .is_without_stats = c->management_is_without_stats,
         .has_queue_totals = c->management_has_queue_totals,
         .has_rates = c->rates_mode != RATES_NONE,

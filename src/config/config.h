@@ -189,6 +189,7 @@ struct config {
     uint16_t management_port;                      // management.tcp.port, 0: none [15672]
     const char *management_path_prefix;            // "" or "/prefix" []
     uint32_t management_body_bytes_max;            // management.http.max_body_size [10000000]
+    uint32_t management_session_minutes;           // management.login_session_timeout [60]
     bool management_is_without_stats;              // management.disable_stats [false]
     bool management_has_queue_totals;              // management.enable_queue_totals [false]
     struct config_strings management_cors_origins; // management.cors.allow_origins.NAME; "*": every origin []

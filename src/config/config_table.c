@@ -348,6 +348,8 @@ const struct config_key config_keys_honoured[] = {
      .computed = "none", .help = "What a reverse proxy puts in front of /api; paths without it are unknown then."},
     {HONOURED("management.http.max_body_size", TYPE_INT, SECTION_MANAGEMENT), RANGE(1024, 1073741824), FIELD(management_body_bytes_max),
      .fallback = "10000000", .help = "Bytes that the body of a request may have; a larger one is answered with 413."},
+    {HONOURED("management.login_session_timeout", TYPE_INT, SECTION_MANAGEMENT), RANGE(1, 43200), FIELD(management_session_minutes),
+     .fallback = "60", .help = "Minutes after which a log-in to the web console ends when nothing is asked for."},
     {HONOURED("management.disable_stats", TYPE_BOOL, SECTION_MANAGEMENT), FIELD(management_is_without_stats), .fallback = "false",
      .help = "Lists show what queues are, and not what they hold and do, as with ?disable_stats=true."},
     {HONOURED("management.enable_queue_totals", TYPE_BOOL, SECTION_MANAGEMENT), FIELD(management_has_queue_totals), .fallback = "false",

@@ -170,7 +170,6 @@ const struct config_key config_keys_other[] = {
     {IGNORED("management.http.hide_allow_header", TYPE_BOOL, NO_HTTP)},
     {IGNORED("management.http_log_dir", TYPE_TEXT, NO_HTTP)},
     {IGNORED("management.sample_retention_policies.$section.$interval", TYPE_INT, NO_HTTP), INT_MAX_32},
-    {IGNORED("management.login_session_timeout", TYPE_INT, NO_HTTP), INT_MAX_32},
     {IGNORED("management.db_cache_multiplier", TYPE_INT, NO_HTTP), INT_MAX_32},
     {IGNORED("management.delegate_count", TYPE_INT, NO_ERLANG), INT_MAX_32},
     {IGNORED("management.csp.policy", TYPE_TEXT, NO_HTTP)},

@@ -55,6 +55,7 @@ struct api_range {
 };
 
 struct api_server;
+struct console_file;
 struct api_dry_run;
 void api_dry_run_free(struct api_dry_run *d); // accepts NULL
 struct api_channel;
@@ -69,15 +70,17 @@ struct api_request {
     struct api_query query;
     const struct api_route *route;
     struct buf body;
-    size_t body_seen;  // bytes that came, kept or not
-    uint64_t begun_ns; // monotonic: when its headers were there
-    json_t *json;      // body parsed: an object; NULL: no body
-    char *user;        // heap: who asks; NULL: the control socket, or nobody yet
-    uint32_t tags;     // enum user_tag
-    bool is_control;   // it came over the control socket
-    bool is_head;      // only the headers of the answer are wanted
-    bool is_begun;     // its headers were seen
-    bool is_handled;   // the handler was called, or the request refused
+    size_t body_seen;                // bytes that came, kept or not
+    uint64_t begun_ns;               // monotonic: when its headers were there
+    json_t *json;                    // body parsed: an object; NULL: no body
+    const struct console_file *file; // of the console: the whole answer; NULL: it is the API's
+    char *user;                      // heap: who asks; NULL: the control socket, or nobody yet
+    uint32_t tags;                   // enum user_tag
+    bool is_control;                 // it came over the control socket
+    bool has_token;                  // it was let in by a token (api_tokens.h)
+    bool is_head;                    // only the headers of the answer are wanted
+    bool is_begun;                   // its headers were seen
+    bool is_handled;                 // the handler was called, or the request refused
     bool is_suspended;
     bool is_answered;
     unsigned status; // HTTP status of the answer

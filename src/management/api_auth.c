@@ -16,6 +16,7 @@
 #include "src/base/mem.h"
 #include "src/broker/auth.h"
 #include "src/management/api.h"
+#include "src/management/api_tokens.h"
 #include "src/management/http_server.h"
 
 // LIMIT: addresses that are remembered, log-ins that are, bytes of a header with credentials.
@@ -242,6 +243,89 @@ refuse(struct api_request *r, enum api_login result, struct slice user, const ch
     return false;
 }
 
+// --- tokens -----------------------------------------------------------------------------------------------------------------------
+
+// The token of "Bearer TOKEN"; NULL ptr: it is something else.
+static struct slice
+token_of(const struct api_request *r)
+{
+    const char *header = http_header(r, "Authorization");
+    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0)
+        return SLICE_EMPTY;
+    return slice_of(header + 7, strnlen(header + 7, API_TOKEN_LEN + 1));
+}
+
+bool
+api_is_of_console(const struct api_request *r)
+{
+    return token_of(r).ptr != NULL || slice_eq_str(api_segment(r, 1), "session");
+}
+
+static bool
+is_from_elsewhere_refused(const struct api_request *r, const char *name, bool is_loopback)
+{
+    const struct api_node *n = http_server_node(r->server);
+    return !is_loopback && n->is_loopback_user != NULL && n->is_loopback_user(n->ctx, name);
+}
+
+static bool
+log_in_by_token(struct api_request *r, struct slice token, bool is_loopback)
+{
+    int64_t idle_ms = (int64_t)http_server_config(r->server)->session_minutes * 60 * 1000;
+    const struct user *u = api_token_user(http_server_tokens(r->server), api_topology(r), token, idle_ms,
+                                          (int64_t)(clock_mono_ns() / 1000000));
+    char *name = u != NULL ? mem_xslice_dup(u->name) : NULL;
+    if (u == NULL || is_from_elsewhere_refused(r, name, is_loopback)) {
+        mem_free(name);
+        api_error(r, 401, "not_authorized", "The log-in has ended");
+        return false;
+    }
+    r->user = name;
+    r->tags = u->tag_flags;
+    r->has_token = true;
+    return true;
+}
+
+// --- pages of other origins ---------------------------------------------------------------------------------------------------------
+
+static bool
+is_json(const struct api_request *r)
+{
+    const char *type = http_header(r, "Content-Type");
+    return type != NULL && strncasecmp(type, "application/json", 16) == 0;
+}
+
+// Does the configuration let pages of that origin change things? "*" does, but never with a log-in that the browser adds by itself:
+// what is sent without the browser's having asked first is not JSON.
+static bool
+is_allowed_origin(const struct api_request *r, const char *origin)
+{
+    const struct http_config *config = http_server_config(r->server);
+    for (size_t i = 0; i < config->cors_origin_count; i++) {
+        if (strcmp(config->cors_origins[i], origin) == 0 ||
+            (strcmp(config->cors_origins[i], "*") == 0 && (r->method != API_POST || is_json(r))))
+            return true;
+    }
+    return false;
+}
+
+// Would it change something, and did a page of another origin make a browser send it? Only browsers say where a request comes from.
+static bool
+is_forged(const struct api_request *r)
+{
+    const char *site = http_header(r, "Sec-Fetch-Site"), *origin = http_header(r, "Origin"),
+               *host = http_header(r, "Host");
+    if ((r->method & (API_PUT | API_POST | API_DELETE)) == 0)
+        return false;
+    if (site != NULL && (strcmp(site, "same-origin") == 0 || strcmp(site, "none") == 0))
+        return false;
+    if (origin == NULL)
+        return site != NULL;
+    const char *authority = strstr(origin, "://");
+    bool is_own = site == NULL && host != NULL && authority != NULL && strcasecmp(authority + 3, host) == 0;
+    return !is_own && !is_allowed_origin(r, origin);
+}
+
 bool
 api_log_in(struct api_request *r)
 {
@@ -249,20 +333,25 @@ api_log_in(struct api_request *r)
     char address[64];
     uint16_t port;
     bool is_loopback, is_in = false;
-    const struct api_node *n = http_server_node(r->server);
     struct api_credentials c = {.address = address};
     const char *header = http_header(r, "Authorization");
+    struct slice token = token_of(r);
     http_peer(r, address, sizeof address, &port, &is_loopback);
     if (header == NULL) {
         api_reply(r, 401);
+        return false;
+    }
+    if (token.ptr != NULL)
+        return log_in_by_token(r, token, is_loopback);
+    if (is_forged(r)) {
+        api_error(r, 403, "forbidden", "a page of another origin may not do this");
         return false;
     }
     if (api_auth_parse_basic(header, &room, &c.user, &c.password) != 0) {
         is_in = refuse(r, API_LOGIN_REFUSED, SLICE_LIT(""), address);
     } else {
         char *name = mem_xslice_dup(c.user);
-        c.is_from_elsewhere_refused =
-            !is_loopback && n->is_loopback_user != NULL && n->is_loopback_user(n->ctx, name);
+        c.is_from_elsewhere_refused = is_from_elsewhere_refused(r, name, is_loopback);
         const struct topology *t = api_topology(r);
         enum api_login result = api_auth_check(http_server_auth(r->server), t, &c, clock_wall_ms());
         is_in = result == API_LOGIN_OK;

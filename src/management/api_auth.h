@@ -14,8 +14,12 @@ struct api_auth;
 LV_MUST_USE struct api_auth *api_auth_new(void); // NULL: out of memory
 void api_auth_free(struct api_auth *a);          // accepts NULL
 
-// Logs the request's user in: r->user and r->tags. False after answering 401 or 429.
+// Logs the request's user in, by password or by token (api_tokens.h): r->user and r->tags. False after answering: 401, 429, or 403
+// to what a page of another origin made a browser send (a password that the browser knows goes along without being asked for; a token
+// never does).
 LV_MUST_USE bool api_log_in(struct api_request *r);
+// Is it of a page that logs in by itself, and wants no "WWW-Authenticate"?
+bool api_is_of_console(const struct api_request *r);
 
 enum api_login { API_LOGIN_OK, API_LOGIN_REFUSED, API_LOGIN_WAIT };
 struct api_credentials {

@@ -5,6 +5,7 @@
 #include "src/broker/auth.h"
 #include "src/management/api.h"
 #include "src/management/api_auth.h"
+#include "src/management/api_tokens.h"
 #include "src/management/http_server.h"
 
 static void
@@ -86,6 +87,57 @@ api_login(struct api_request *r)
     }
     mem_wipe(text, r->body.len + 2);
     mem_free(text);
+}
+
+// --- sessions of the console ------------------------------------------------------------------------------------------------------
+//
+// POST /api/session (ours) logs in with a password and gets a token, DELETE logs the token's holder out, GET says how long it lasts.
+
+static void
+reply_session(struct api_request *r, const char *token)
+{
+    struct api_answer a;
+    const struct user *u = topology_user(api_topology(r), api_user(r));
+    if (!api_answer_begin(r, &a))
+        return;
+    api_out_object(&a.out, NULL);
+    if (token != NULL)
+        api_out_str(&a.out, "token", token);
+    api_out_slice(&a.out, "name", api_user(r));
+    api_put_tags(&a.out, "tags", u != NULL ? u->tags : SLICE_EMPTY);
+    api_out_int(&a.out, "idle_seconds", (int64_t)http_server_config(r->server)->session_minutes * 60);
+    api_out_end(&a.out);
+    api_reply(r, 200);
+}
+
+static void
+get_session(struct api_request *r)
+{
+    reply_session(r, NULL);
+}
+
+static void
+post_session(struct api_request *r)
+{
+    char token[API_TOKEN_LEN + 1];
+    const struct user *u = topology_user(api_topology(r), api_user(r));
+    if (r->is_control || r->has_token) // a token makes no other, so that it cannot outlive its end
+        api_error(r, 400, "bad_request", "a session begins with a name and a password");
+    else if (u == NULL || api_token_make(http_server_tokens(r->server), u,
+                                         (int64_t)(clock_mono_ns() / 1000000), token) != 0)
+        api_no_memory(r);
+    else
+        reply_session(r, token);
+    mem_wipe(token, sizeof token);
+}
+
+static void
+delete_session(struct api_request *r)
+{
+    const char *header = http_header(r, "Authorization");
+    if (r->has_token)
+        api_token_drop(http_server_tokens(r->server), slice_str(header + strlen("Bearer ")));
+    api_reply(r, 204);
 }
 
 // --- aliveness ----------------------------------------------------------------------------------------------------------------------
@@ -271,6 +323,9 @@ const struct api_route api_routes_other[] = {
     {API_GET, "/api/whoami", get_whoami, API_FOR_MANAGEMENT, 0},
     {API_GET, "/api/auth", get_auth, API_FOR_ALL, 0},
     {API_POST, "/api/login", api_login, API_FOR_ALL, 0},
+    {API_GET, "/api/session", get_session, API_FOR_MANAGEMENT, 0},
+    {API_POST, "/api/session", post_session, API_FOR_MANAGEMENT, 0},
+    {API_DELETE, "/api/session", delete_session, API_FOR_MANAGEMENT, 0},
     {API_GET, "/api/aliveness-test/*", get_aliveness, API_FOR_MANAGEMENT, 2},
     {API_GET, "/api/extensions", reply_empty_array, API_FOR_MANAGEMENT, 0},
     {API_GET, "/api/auth/attempts/*", get_attempts, API_FOR_MONITORING, 0},

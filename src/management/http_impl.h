@@ -5,6 +5,7 @@
 
 #include "src/management/api.h"
 #include "src/management/api_auth.h"
+#include "src/management/api_tokens.h"
 #include "src/management/http_server.h"
 #include "src/management/metrics.h"
 
@@ -32,6 +33,7 @@ struct api_server {
     struct api_node node;
     struct http_config config;
     struct api_auth *auth;
+    struct api_tokens *tokens;
     struct http_listener listeners[LISTENER_COUNT]; // daemon NULL: not there
     ev_timer timeout;                               // the library's own next time-out
     struct list requests;                           // struct api_request.node

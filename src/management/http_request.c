@@ -5,6 +5,8 @@
 // leaves the connection suspended; api_reply resumes it and the library calls once more. A refused request's body is read and
 // thrown away up to a bound, so that the client gets to read why. `http_on_completed` frees it.
 //
+// The console's files (console.h) are answered without any of this, to everybody.
+//
 // A suspended connection is not looked at by the library: whatever is under way for a request, the request is there when it comes back.
 #include <stdio.h>
 #include <xxhash.h>
@@ -12,6 +14,7 @@
 #include "src/base/clock.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/management/console.h"
 #include "src/management/http_gzip.h"
 #include "src/management/http_impl.h"
 #include "src/management/metrics.h"
@@ -105,7 +108,8 @@ add_headers(struct api_request *r, struct MHD_Response *response)
     add_header(response, "Set-Cookie", r->cookie);
     if (r->status == 200)
         add_header(response, "Content-Disposition", r->disposition);
-    if (r->status == 401 && r->user == NULL) // otherwise another log-in would be no use
+    // Otherwise another log-in would be no use; and a page that logs in by itself wants no browser's question in between.
+    if (r->status == 401 && r->user == NULL && !api_is_of_console(r))
         add_header(response, "WWW-Authenticate", "Basic realm=\"RabbitMQ Management\"");
     if (r->status == 429)
         add_header(response, "Retry-After", "10");
@@ -220,9 +224,75 @@ choose_packing(struct api_request *r)
     r->is_unpacked = r->gzip != NULL;
 }
 
+// --- the console ----------------------------------------------------------------------------------------------------------------
+
+static void
+add_file_headers(const struct api_request *r, struct MHD_Response *response, bool is_gzip)
+{
+    static const char *const headers[][2] = {
+        {"X-Content-Type-Options", "nosniff"},
+        {"X-Frame-Options", "DENY"},
+        {"Referrer-Policy", "no-referrer"},
+        {"Cross-Origin-Opener-Policy", "same-origin"},
+        {"Cross-Origin-Resource-Policy", "same-origin"},
+        {"Vary", "accept-encoding"},
+    };
+    for (size_t i = 0; i < LV_ARRAY_LEN(headers); i++)
+        add_header(response, headers[i][0], headers[i][1]);
+    add_header(response, "Content-Type", r->file->content_type);
+    add_header(response, "Content-Security-Policy", console_csp);
+    add_header(response, "ETag", r->file->tag);
+    add_header(response, "Cache-Control",
+               r->file->is_immutable ? "public, max-age=31536000, immutable" : "no-cache");
+    if (is_gzip)
+        add_header(response, "Content-Encoding", "gzip");
+}
+
+static enum MHD_Result
+send_file(struct api_request *r)
+{
+    const struct console_file *f = r->file;
+    const char *have = http_header(r, "If-None-Match");
+    bool is_gzip = http_gzip_is_accepted(http_header(r, "Accept-Encoding")), is_there = have != NULL && strcmp(have, f->tag) == 0;
+    size_t size = is_there ? 0 : is_gzip ? f->gzip_size : f->plain_size;
+    // The library only reads them.
+    void *bytes = (void *)(uintptr_t)(is_gzip ? f->gzip : f->plain);
+    struct MHD_Response *response = MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_PERSISTENT);
+    if (response == NULL)
+        return MHD_NO;
+    add_file_headers(r, response, is_gzip && !is_there);
+    enum MHD_Result result = MHD_queue_response(r->connection, is_there ? 304 : 200, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+// Is it for a file of the console? Then that is the answer. The folder's name without its slash leads to the one with it.
+static bool
+take_console(struct api_request *r)
+{
+    const char *prefix = http_server_config(r->server)->path_prefix;
+    size_t len = strcspn(r->uri, "?");
+    if (r->is_control || r->method != API_GET)
+        return false;
+    if (len == 0 && prefix != NULL) {
+        struct buf location = BUF_INIT;
+        buf_printf(&location, "%s/", prefix);
+        r->location = mem_xstrdup(buf_cstr(&location));
+        buf_fini(&location);
+        api_reply(r, 301);
+        return true;
+    }
+    r->file = console_find(slice_of(r->uri, len));
+    if (r->file != NULL)
+        api_reply(r, 200);
+    return r->file != NULL;
+}
+
 static enum MHD_Result
 send_answer(struct api_request *r)
 {
+    if (r->file != NULL)
+        return send_file(r);
     choose_packing(r);
     struct MHD_Response *response = make_response(r);
     if (response == NULL)
@@ -330,8 +400,12 @@ let_in(struct api_request *r, const char *method)
         r->is_handled = r->is_answered;
         return;
     }
-    int err = strip_prefix(r) ? api_query_parse(r->uri, &r->query) : -LE_NOTFOUND;
-    if (err == -LE_NOTFOUND)
+    int err = -LE_NOTFOUND;
+    if (strip_prefix(r) && !take_console(r))
+        err = api_query_parse(r->uri, &r->query);
+    if (r->is_answered)
+        err = 0;
+    else if (err == -LE_NOTFOUND)
         api_not_found(r);
     else if (err != 0)
         api_error(r, 400, "bad_request", "the path or the query is malformed or has too many parts");

@@ -44,6 +44,12 @@ http_server_auth(const struct api_server *s)
     return s->auth;
 }
 
+struct api_tokens *
+http_server_tokens(const struct api_server *s)
+{
+    return s->tokens;
+}
+
 struct policy_matcher *
 http_server_matcher(const struct api_server *s)
 {
@@ -361,6 +367,7 @@ http_server_start(struct crew *crew, const struct http_config *config, const str
     s->started_ms = clock_wall_ms();
     s->socket_path = mem_xstrdup(config->control_socket);
     s->auth = api_auth_new();
+    s->tokens = api_tokens_new();
     s->totals = api_totals_new(s);
     s->matcher = policy_matcher_new();
     s->definitions = definitions_queue_new(s->worker);
@@ -377,7 +384,7 @@ http_server_start(struct crew *crew, const struct http_config *config, const str
         fd = tcp_open("prometheus.tcp", config->metrics_ip, config->metrics_port, ret_error);
         err = fd < 0 ? fd : listener_start(s, &s->listeners[LISTENER_METRICS], fd, ret_error);
     }
-    if (err == 0 && (s->auth == NULL || s->matcher == NULL))
+    if (err == 0 && (s->auth == NULL || s->tokens == NULL || s->matcher == NULL))
         err = -LE_NOMEM;
     if (err != 0) {
         http_server_stop(s);
@@ -417,6 +424,7 @@ http_server_stop(struct api_server *s)
         unlink(s->socket_path);
     mem_free(s->socket_path);
     api_auth_free(s->auth);
+    api_tokens_free(s->tokens);
     api_totals_free(s->totals);
     policy_matcher_free(s->matcher);
     definitions_queue_free(s->definitions);

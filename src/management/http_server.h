@@ -10,6 +10,7 @@
 
 struct api_auth;
 struct api_server;
+struct api_tokens;
 struct api_totals;
 struct definitions_queue;
 struct list;
@@ -57,6 +58,7 @@ struct http_config { // strings live as long as the server
     uint16_t port;                           // 0: no TCP listener
     const char *path_prefix;                 // "" or NULL: none
     size_t body_bytes_max;                   // over TCP
+    uint32_t session_minutes;                // how long a token of api_tokens.h may be unused
     bool is_without_stats, has_queue_totals; // of lists, unless the query says otherwise
     bool has_rates;
     uint32_t statistics_interval_ms;
@@ -78,6 +80,7 @@ const struct api_node *http_server_node(const struct api_server *s);
 const struct http_config *http_server_config(const struct api_server *s);
 int64_t http_server_started_ms(const struct api_server *s); // wall clock
 struct api_auth *http_server_auth(const struct api_server *s);
+struct api_tokens *http_server_tokens(const struct api_server *s);
 size_t *http_server_list_bytes(struct api_server *s); // api_list.c: bytes of the keys of all lists
 struct api_totals *http_server_totals(const struct api_server *s);
 struct definitions_queue *http_server_definitions(const struct api_server *s);
