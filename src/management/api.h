@@ -113,10 +113,10 @@ struct api_request {
     void (*state_free)(void *state);
     struct api_channel *channel; // api_session.c
     int64_t message_count;       // answered as X-Message-Count: what a deleted queue held; -1: not said
-    char *location;              // heap: answered as Location; NULL: none
-    char *allow;                 // heap or NULL: answered as Allow
-    char *cookie;                // heap or NULL: answered as Set-Cookie
-    char *disposition;           // heap or NULL: answered as Content-Disposition
+    int64_t total_count; // answered as X-Total-Count: of a list of which only a part is shown; -1: not said
+    char *location;      // heap: answered as Location; NULL: none
+    char *allow;         // heap or NULL: answered as Allow
+    char *cookie;        // heap or NULL: answered as Set-Cookie
 };
 
 typedef void (*api_handler)(struct api_request *r);
@@ -131,22 +131,23 @@ struct api_route {
 };
 
 // The tables of the parts, ended by a route without pattern.
-extern const struct api_route api_routes_users[];       // users, permissions
-extern const struct api_route api_routes_limits[];      // limits of vhosts and users
-extern const struct api_route api_routes_counters[];    // reasons
-extern const struct api_route api_routes_dry_run[];     // where a message would go
-extern const struct api_route api_routes_policies[];    // policies, operator policies
-extern const struct api_route api_routes_vhosts[];      // vhosts
-extern const struct api_route api_routes_queues[];      // queues
-extern const struct api_route api_routes_exchanges[];   // exchanges
-extern const struct api_route api_routes_bindings[];    // bindings
-extern const struct api_route api_routes_messages[];    // publish, get, purge
-extern const struct api_route api_routes_live[];        // connections, channels, consumers
-extern const struct api_route api_routes_parameters[];  // parameters, global parameters
+extern const struct api_route api_routes_users[];      // users, permissions
+extern const struct api_route api_routes_limits[];     // limits of vhosts and users
+extern const struct api_route api_routes_counters[];   // reasons
+extern const struct api_route api_routes_dry_run[];    // where a message would go
+extern const struct api_route api_routes_policies[];   // policies, operator policies
+extern const struct api_route api_routes_vhosts[];     // vhosts
+extern const struct api_route api_routes_queues[];     // queues
+extern const struct api_route api_routes_exchanges[];  // exchanges
+extern const struct api_route api_routes_bindings[];   // bindings
+extern const struct api_route api_routes_messages[];   // publish, get, purge
+extern const struct api_route api_routes_move[];       // moving messages
+extern const struct api_route api_routes_live[];       // connections, channels, consumers
+extern const struct api_route api_routes_parameters[]; // parameters, global parameters
+extern const struct api_route api_routes_node[];       // overview, nodes, control of the process
+extern const struct api_route api_routes_health[];     // health checks
+extern const struct api_route api_routes_other[];      // whoami, login, extensions, feature flags …
 extern const struct api_route api_routes_definitions[]; // definitions, in and out
-extern const struct api_route api_routes_node[];        // overview, nodes, control of the process
-extern const struct api_route api_routes_health[];      // health checks
-extern const struct api_route api_routes_other[];       // whoami, login, extensions, feature flags …
 extern const struct api_route api_routes_delayed[];    // what waits at delayed exchanges
 
 // Finds the route of r->query and r->method: r->route, or answers: 404, 405, OPTIONS. True: found.
@@ -186,10 +187,10 @@ void api_error(struct api_request *r, unsigned status, const char *error, const 
 // 400 {"error":"bad_request","reason":[word, value]}. Takes the value over.
 void api_bad_value(struct api_request *r, const char *word, json_t *value);
 void api_key_missing(struct api_request *r, const char *key); // 400 "[{key_missing,KEY}]"
-void api_escape_html(struct buf *out,
-                     struct slice text);   // RabbitMQ does it to some reasons, for its web pages
-void api_not_found(struct api_request *r); // 404 {"error":"Object Not Found","reason":"Not Found"}
-void api_no_memory(struct api_request *r); // 500
+void api_not_found(struct api_request *r);  // 404 {"error":"Object Not Found","reason":"Not Found"}
+void api_no_memory(struct api_request *r);  // 500
+bool api_is_alarmed(struct api_request *r); // publishers are blocked: true after answering 503
+out, reasons,
 // A fault as an HTTP error, as RabbitMQ does it where it declares and deletes: 404 to 404, 403 to 401, others 400 with the text
 // without its code's name; 541 and 506 to 500.
 void api_fault(struct api_request *r, const struct fault *f);
@@ -281,7 +282,9 @@ LV_MUST_USE bool api_channel_open(struct api_request *r, struct slice vhost,
 struct session *api_channel_session(const struct api_request *r);
 struct client *api_channel_client(const struct api_request *r);
 bool api_channel_was_returned(const struct api_request *r); // the last publish found no queue
-void api_channel_close(struct api_request *r);              // harmless when none is open
+// Calls `returned` for each message that comes back, before its confirm.
+void api_channel_on_returned(struct api_request *r, void (*returned)(struct api_request *r));
+void api_channel_close(struct api_request *r); // harmless when none is open
 // A `done` for api_channel_open: 204, or the fault.
 void api_channel_answer(struct api_request *r, const struct session_result *result);
 // The same for a declare: 201 when r->detail, set before it, says that it is new.

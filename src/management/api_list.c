@@ -44,6 +44,7 @@ struct api_list_state {
     // Parameters.
     bool has_page, is_reverse, is_one;
     uint64_t page, page_size;
+    uint64_t limit;    // 0: none
     struct slice name; // lower case, in the arena; NULL ptr: no filter
     pcre2_code *regex;
     pcre2_match_data *match_data;
@@ -168,14 +169,40 @@ compile(struct api_list_state *s, struct slice pattern)
     return true;
 }
 
+static bool
+parse_name(struct api_list_state *s)
+{
+    const struct api_query *q = &s->list.request->query;
+    struct slice name = api_query_find(q, "name");
+    if (name.len == 0)
+        return true;
+    if (slice_eq_str(api_query_find(q, "use_regex"), "true"))
+        return compile(s, name) || invalid(s->list.request);
+    s->name = name;
+    return true;
+}
+
+// ?limit= (ours), and with it ?name=, ?use_regex=: of a list that has no pages, or is asked for without. False after answering 400.
+static bool
+parse_limit(struct api_list_state *s)
+{
+    int64_t limit;
+    struct slice text = api_query_find(&s->list.request->query, "limit");
+    if (s->is_one || s->has_page || text.ptr == NULL)
+        return true;
+    if (!parse_number(text, &limit) || limit < 1)
+        return invalid(s->list.request);
+    s->limit = (uint64_t)limit;
+    return parse_name(s);
+}
+
 // ?page=, and with it ?page_size=, ?name=, ?use_regex=. False after answering 400.
 static bool
 parse_page(struct api_list_state *s)
 {
     struct api_request *r = s->list.request;
     const struct api_query *q = &r->query;
-    struct slice page = api_query_find(q, "page"), size = api_query_find(q, "page_size"),
-                 name = api_query_find(q, "name");
+    struct slice page = api_query_find(q, "page"), size = api_query_find(q, "page_size");
     int64_t page_number, page_size = API_PAGE_SIZE_DEFAULT;
     if (s->is_one || !s->list.source->is_paged || page.ptr == NULL)
         return true;
@@ -190,12 +217,7 @@ parse_page(struct api_list_state *s)
     s->has_page = true;
     s->page = (uint64_t)page_number;
     s->page_size = (uint64_t)page_size;
-    if (name.len == 0)
-        return true;
-    if (slice_eq_str(api_query_find(q, "use_regex"), "true"))
-        return compile(s, name) || invalid(r);
-    s->name = name;
-    return true;
+    return parse_name(s);
 }
 
 static bool
@@ -209,7 +231,7 @@ parse(struct api_list_state *s)
         return false;
     }
     s->is_reverse = slice_eq_str(api_query_find(q, "sort_reverse"), "true");
-    return parse_page(s);
+    return parse_page(s) && parse_limit(s);
 }
 
 // --- collecting -------------------------------------------------------------------------------------------------------------------
@@ -520,6 +542,9 @@ begin_sending(struct api_list_state *s)
         }
         s->cursor = (s->page - 1) * s->page_size;
         s->end = LV_MIN(s->cursor + s->page_size, s->count);
+    } else if (s->limit > 0) {
+        r->total_count = (int64_t)s->count;
+        s->end = LV_MIN(s->limit, s->count);
     }
     s->is_whole = s->end - s->cursor <= API_LIST_BATCH || s->has_page;
     if (!s->is_whole)

@@ -2,7 +2,8 @@
 //
 // A *source* knows one kind of object. It *collects* a key for each (names, copied), *fetches* what is known of some of them
 // (perhaps by asking workers), and *puts* each as JSON. The list does the rest: ?page= and ?page_size=, ?name= and ?use_regex=,
-// ?sort= and ?sort_reverse=, ?columns=. Never more than one batch of objects is in memory, but for the keys; what all lists of the
+// ?sort= and ?sort_reverse=, ?columns=, ?limit= (ours: so many of a list without
+// pages; X-Total-Count says how many there are). Never more than one batch of objects is in memory, but for the keys; what all lists of the
 // server together hold is bounded (LIST_BYTES_MAX, 503 beyond it). Objects that go meanwhile are left out.
 //
 // Everything on the HTTP member. A list belongs to its request (r->state).

@@ -191,8 +191,8 @@ publish(struct api_request *r, struct message *msg)
     answer_fault(r, &f);
 }
 
-static bool
-is_alarmed(struct api_request *r)
+bool
+api_is_alarmed(struct api_request *r)
 {
     const struct api_node *n = http_server_node(r->server);
     struct api_resources resources = {0};
@@ -216,7 +216,7 @@ post_publish(struct api_request *r)
     const json_t *given = json_object_get(r->json, "payload");
     if (slice_eq_str(exchange, "amq.default"))
         exchange = SLICE_EMPTY;
-    if (is_alarmed(r) || !api_take_string(r, "routing_key", &key))
+    if (api_is_alarmed(r) || !api_take_string(r, "routing_key", &key))
         return;
     if (properties == NULL)
         api_key_missing(r, "properties");

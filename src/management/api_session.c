@@ -14,6 +14,7 @@ struct api_channel {
     struct client *client;
     struct session *session;
     void (*done)(struct api_request *r, const struct session_result *result);
+    void (*returned)(struct api_request *r); // may be NULL
     bool is_returned;
 };
 
@@ -33,15 +34,20 @@ on_deliver(void *ctx, const struct session_delivery *d)
 static void
 on_returned(void *ctx, struct message *msg, uint16_t code, const char *text)
 {
-    ((struct api_channel *)ctx)->is_returned = true;
+    struct api_channel *c = ctx;
+    c->is_returned = true;
+    if (c->returned != NULL)
+        c->returned(c->request);
 }
 
-// The publish's confirm is the answer of an ASYNC method to whoever waits for it.
+// The publish's confirm is the answer of an ASYNC method to whoever waits for it, in members that publishing does not use: is it a nack,
+// up to which number, of all up to there.
 static void
 on_confirmed(void *ctx, uint64_t tag, bool is_multiple, bool is_nack)
 {
     struct api_channel *c = ctx;
-    struct session_result result = {.message_count = is_nack};
+    struct session_result result = {
+        .message_count = is_nack, .delivery_tag = tag, .is_redelivered = is_multiple};
     c->done(c->request, &result);
 }
 
@@ -143,6 +149,12 @@ bool
 api_channel_was_returned(const struct api_request *r)
 {
     return r->channel->is_returned;
+}
+
+void
+api_channel_on_returned(struct api_request *r, void (*returned)(struct api_request *r))
+{
+    r->channel->returned = returned;
 }
 
 void

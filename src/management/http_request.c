@@ -92,6 +92,15 @@ add_cors(struct api_request *r, struct MHD_Response *response)
 }
 
 static void
+add_count(struct MHD_Response *response, const char *name, int64_t count)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)count);
+    if (count >= 0)
+        add_header(response, name, text);
+}
+
+static void
 add_headers(struct api_request *r, struct MHD_Response *response)
 {
     if (r->is_stream || r->out.len > 0 || r->content_type != NULL)
@@ -113,11 +122,8 @@ add_headers(struct api_request *r, struct MHD_Response *response)
         add_header(response, "WWW-Authenticate", "Basic realm=\"RabbitMQ Management\"");
     if (r->status == 429)
         add_header(response, "Retry-After", "10");
-    if (r->message_count >= 0) {
-        char count[24];
-        snprintf(count, sizeof count, "%lld", (long long)r->message_count);
-        add_header(response, "X-Message-Count", count);
-    }
+    add_count(response, "X-Message-Count", r->message_count);
+    add_count(response, "X-Total-Count", r->total_count);
     add_cors(r, response);
 }
 
@@ -344,7 +350,7 @@ http_on_uri(void *ctx, const char *uri, struct MHD_Connection *connection)
         return NULL;
     list_init(&r->node);
     r->server = l->server;
-    r->message_count = -1;
+    r->message_count = r->total_count = -1;
     r->connection = connection;
     r->is_control = l == &l->server->listeners[LISTENER_CONTROL];
     r->is_metrics = l == &l->server->listeners[LISTENER_METRICS];

@@ -65,7 +65,7 @@ function words(status, body) {
     return text || `The broker answered with status ${status}.`;
 }
 
-async function ask(method, where, { body, signal, headers } = {}) {
+async function ask(method, where, { body, signal, headers, isBlob } = {}) {
     let response;
     try {
         response = await fetch(`api/${where}`, {
@@ -88,6 +88,8 @@ async function ask(method, where, { body, signal, headers } = {}) {
             throw error;
         throw new ApiError(0, "The broker does not answer.");
     }
+    if (isBlob && response.ok)
+        return response.blob();
     const text = await response.text();
     if (response.status === 401 && session && !headers && JSON.parse(text || "{}").error === "not_authorized")
         setSession(null, "ended");
@@ -100,6 +102,8 @@ export const get = async (where, signal) => (await ask("GET", where, { signal })
 export const getFull = (where, signal) => ask("GET", where, { signal });
 export const put = (where, body = {}) => ask("PUT", where, { body });
 export const post = async (where, body = {}) => (await ask("POST", where, { body })).json;
+export const getBlob = (where) => ask("GET", where, { isBlob: true });
+export const postBlob = async (where, blob) => (await ask("POST", where, { body: blob })).json;
 export const remove = (where, body) => ask("DELETE", where, { body });
 
 // null instead of an error where it is not there, or not for this user.

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { h, link, note } from "./dom.js";
 import * as f from "./format.js";
 import { facts } from "./list.js";
-import { lengths, plot, rates, remember } from "./plot.js";
+import { beginning, lengths, plot, rates, remember } from "./plot.js";
 
 export const ranges = [["60", "5", "1 min"], ["600", "5", "10 min"], ["3600", "60", "1 h"], ["28800", "300", "8 h"], ["86400", "900", "24 h"]];
 
@@ -25,14 +25,15 @@ export function messagePlots(key, totals, stats, [age, , ]) {
     const to = Date.now();
     const from = to - Number(age) * 1000;
     const lines = rateLines.filter(([name]) => stats?.[`${name}_details`]?.samples);
+    const since = beginning(lines.map(([name]) => stats[`${name}_details`]), [totals?.messages_details]);
     return [
         plot({ key: `${key} messages`, title: "Queued messages", unit: "count", from, to, series: [
-            { name: "Ready", color: "--c3", points: lengths(totals?.messages_ready_details), help: "wait for a consumer" },
-            { name: "Unacknowledged", color: "--c4", points: lengths(totals?.messages_unacknowledged_details), help: "are with a consumer" },
-            { name: "Total", color: "--c1", points: lengths(totals?.messages_details), help: "both" },
+            { name: "Ready", color: "--c3", points: lengths(totals?.messages_ready_details, since), help: "wait for a consumer" },
+            { name: "Unacknowledged", color: "--c4", points: lengths(totals?.messages_unacknowledged_details, since), help: "are with a consumer" },
+            { name: "Total", color: "--c1", points: lengths(totals?.messages_details, since), help: "both" },
         ] }),
         plot({ key: `${key} rates`, title: "Messages a second", unit: "rate", from, to,
-            series: lines.map(([name, text, color]) => ({ name: text, color, points: rates(stats[`${name}_details`]) })) }),
+            series: lines.map(([name, text, color]) => ({ name: text, color, points: rates(stats[`${name}_details`], since) })) }),
     ];
 }
 
@@ -120,7 +121,7 @@ function serverCard(overview) {
 function recent(reasons) {
     if (!reasons)
         return null;
-    return h("section", { key: "recent", class: "wide" }, h("h2", null, "Refused lately"), reasons.recent.length === 0
+    return h("section", { key: "recent" }, h("h2", null, "Refused lately"), reasons.recent.length === 0
         ? h("p", { class: "dim" }, "Nothing was refused, dropped or held up since the broker started.")
         : [h("ul", { class: "reasons" }, reasons.recent.slice(0, 5).map((r) => h("li", { key: `${r.kind}${r.object}` }, f.time(r.time), " ", h("b", null, r.text), r.count > 1 ? ` ${f.count(r.count)} times` : ""))), h("p", null, link("All reasons", "#/reasons"))]);
 }
@@ -143,6 +144,7 @@ export const overview = {
         alarms(data.node),
         tiles(data),
         h("div", { class: "plots", key: "plots" }, messagePlots("node", data.overview.queue_totals, data.overview.message_stats, rangeOf(ctx)), nodePlots(data.node, data.overview.object_totals, rangeOf(ctx))),
-        h("div", { class: "cards", key: "cards" }, recent(data.reasons), data.node ? nodeCard(data.node) : note("", "Memory, disk and refusals are shown to users with the tag “monitoring”."), serverCard(data.overview)),
+        recent(data.reasons),
+        h("div", { class: "cards", key: "cards" }, data.node ? nodeCard(data.node) : note("", "Memory, disk and refusals are shown to users with the tag “monitoring”."), serverCard(data.overview)),
     ],
 };

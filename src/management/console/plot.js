@@ -132,13 +132,20 @@ export function plot(props) {
 
 // --- from samples to points --------------------------------------------------------------------------------------------
 
-export function lengths(details) {
-    return (details?.samples ?? []).map(({ timestamp, sample }) => ({ x: timestamp, y: sample })).reverse();
+const pointsOf = (details) => (details?.samples ?? []).map(({ timestamp, sample }) => ({ x: timestamp, y: sample })).reverse();
+
+// Histories begin when somebody looks for the first time; before that every sample is 0. When did it begin? 0: all are known.
+export function beginning(counters, totals) {
+    const firsts = [counters, totals].map((group) => Math.min(...group.map((details) => pointsOf(details).find((point) => point.y > 0)?.x ?? Infinity)));
+    const first = Number.isFinite(firsts[0]) ? firsts[0] : firsts[1];
+    return Number.isFinite(first) ? first : 0;
 }
 
+export const lengths = (details, since = 0) => pointsOf(details).filter((point) => point.x >= since);
+
 // Counters become rates: what came between two samples.
-export function rates(details) {
-    const points = lengths(details);
+export function rates(details, since = 0) {
+    const points = lengths(details, since);
     const found = [];
     for (let i = 1; i < points.length; i++) {
         const seconds = (points[i].x - points[i - 1].x) / 1000;
