@@ -39,6 +39,8 @@ enum {
     QUEUE_BUG_FRONT_UNSEEN = 1u << 13,
     QUEUE_BUG_EXPIRE_MOVING = 1u << 14,
     QUEUE_BUG_EXPIRE_EARLY = 1u << 15,
+    QUEUE_BUG_DEAD_UNSEEN = 1u << 16,
+    QUEUE_BUG_TABLE_UNREAD = 1u << 17,
 };
 extern unsigned queue_planted_bugs;
 #define QUEUE_BUG(bug) ((queue_planted_bugs & (bug)) != 0)
@@ -301,8 +303,8 @@ struct durable_excess {
 };
 // Drops the block of the chain that comes next, unread, when all of it has to go: returns how many messages that were. 0: it has to be read.
 uint64_t durable_skip_block(struct queue_worker *qw, struct queue *q, const struct durable_excess *excess);
-void durable_load_chain(struct queue_worker *qw,
-                        struct queue *q); // the next block, whatever lies in front of it
+// Some of the chain have left it: what nobody needs any more goes.
+void durable_chain_left(struct queue_worker *qw, struct queue *q);
 void durable_read_ahead(struct queue_worker *qw, struct queue *q); // after some were taken
 void durable_reread(struct durable *d); // what the device failed to read, when it is time
 void

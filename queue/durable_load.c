@@ -332,6 +332,8 @@ enter_block(struct queue_worker *qw, struct queue *q, const struct backlog_block
         // Transient ones of an earlier run have gone with it; they were not counted.
         if (!is_persistent && block->number < k->old_blocks)
             continue;
+        if (backlog_is_dead(&k->backlog, block, r.offset) && !QUEUE_BUG(QUEUE_BUG_DEAD_UNSEEN))
+            continue;
         if (!enter_record(qw, q, block, &r))
             return false;
         backlog_taken(&k->backlog, r.seq, r.content.body_bytes, is_persistent);
@@ -401,7 +403,6 @@ block_done(struct mover_job *job)
         if (k->is_split)
             take_late(k);
         durable_settle_split(k);
-        expiry_chain_changed(d->qw, q);
         queue_gets_continue(d->qw, q);
     }
     queue_disk_leave(d, k);
@@ -428,7 +429,6 @@ durable_skip_block(struct queue_worker *qw, struct queue *q, const struct durabl
     q->ready_sum.persistent -= (uint32_t)all.persistent;
     take_late(k);
     durable_settle_split(k);
-    expiry_chain_changed(qw, q);
     durable_unlink_unneeded(qw->durable, k);
     return all.count;
 }
@@ -496,11 +496,17 @@ durable_load(struct queue_worker *qw, struct queue *q)
 }
 
 void
-durable_load_chain(struct queue_worker *qw, struct queue *q)
+durable_chain_left(struct queue_worker *qw, struct queue *q)
 {
     struct queue_disk *k = q->disk;
-    if (!k->is_loading && !k->is_read_held && backlog_peek(&k->backlog) != NULL)
-        (void)block_start(qw->durable, k); // without memory it is tried again
+    // What is being loaded is looked at when that is done.
+    if (!k->is_loading && backlog_skip_dead(&k->backlog)) {
+        k->block_tries = 0;
+        take_late(k);
+        durable_settle_split(k);
+        queue_gets_continue(qw, q);
+    }
+    durable_unlink_unneeded(qw->durable, k);
 }
 
 void

@@ -367,7 +367,7 @@ durable_drop(struct queue_worker *qw, struct queue *q, uint64_t seq, struct stor
 {
     struct queue_disk *k = q->disk;
     // What was never written has nothing to be taken back: stalled, it is left out when it is tried again.
-    if (!stored_is(s, STORED_STALLED) && !durable_take_back(qw->durable, s))
+    if (!stored_is(s, STORED_STALLED) && !k->is_transient && !durable_take_back(qw->durable, s))
         durable_log_ack(qw, q, seq, 1, 0);
     if (stored_is(s, STORED_BACKLOG)) {
         backlog_unkeep(&k->backlog, s->file);

@@ -234,7 +234,8 @@ append_done(struct mover_job *job)
         if (QUEUE_BUG(QUEUE_BUG_COUNT_TWICE))
             k->backlog.count += wait.count;
         durable_settle_split(k);
-        expiry_chain_changed(d->qw, k->queue);
+        if (a->is_chain)
+            expiry_chain_grew(d->qw, k->queue, job->append.blocks, job->append.block_count);
         queue_touch(d->qw, k->queue);
         durable_unlink_unneeded(d, k);
     }

@@ -494,7 +494,9 @@ adopt(struct adoption *a, const struct msglog_live_queue *lq, bool has_folder)
     mem_free(a->block_bytes);
     if (err != 0)
         return err;
-    expiry_chain_changed(a->qw, a->q);
+    const struct backlog *b = &a->k->backlog;
+    if (b->first < b->end)
+        expiry_chain_grew(a->qw, a->q, b->chain + b->first, b->end - b->first);
     if (lq != NULL) {
         a->k->moved_upto = moved_upto(lq);
         a->q->next_seq = LV_MAX(a->q->next_seq, lq->last_seq + 1);

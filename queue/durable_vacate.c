@@ -290,6 +290,7 @@ static void
 state_job_free(struct state_job *j)
 {
     mem_free(j->job.state.ends);
+    mem_free(j->job.state.dead);
     mem_free(j->kept);
     mem_free(j->counts);
     mem_free(j);

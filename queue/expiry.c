@@ -2,7 +2,7 @@
 //
 // When a deadline has come (deadline.h) the index gives the numbers that are due, in the order of time. Each is looked for: in the FIFO of `ready` or of `behind`, where it leaves a
 // hole; among those that are out, where it stays until it comes back; else it came back and is in a heap, which has no order to find it by: those are
-// gathered in `late` and taken out in one pass, now and then when there are many.
+// gathered in `late` and taken out in one pass, now and then when there are many. What is due in the chain of backlog files is expiry_chain.c's.
 // Failure modes: without memory for `late` the pass comes at once. A message that is being moved to the chain stays until that is done
 // (the block that is being written counts it). Where dead letters have no room, all wait a little; handed out it is not.
 #include "queue/expiry.h"
@@ -11,6 +11,7 @@
 
 #include "queue/durable.h"
 #include "queue/dying.h"
+#include "queue/expiry_chain.h"
 #include "queue/expiry_index.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -21,18 +22,15 @@ enum {
     LATE_EVERY = 32768,     // entries of a heap for each millisecond between two passes over it
     RETRY_WAIT_MS = 10,     // until dead letters have room, or a load has ended
     UNUSED_RETRY_MS = 1000, // until the topology writer is asked again
-    CHAIN_LEAD_MS = 500,    // how much earlier a block is read than the first of it is due
-    CHAIN_WAIT_MS = 100,
-    CHAIN_READY_MAX =
-        16384, // LIMIT: messages in memory in front of the chain, from which on no more are read for being due
 };
 
 struct expiry {
     struct expiry_index index; // of all messages in memory and of those that are out
     uint64_t *late;            // due, and in a heap
     size_t late_count, late_cap;
-    int64_t late_next_ms; // when the next pass may be
-    int64_t used_ms;      // with x-expires: of the last declare, get or consumer
+    int64_t late_next_ms;      // when the next pass may be
+    struct expiry_chain chain; // what is due soon in the chain of backlog files
+    int64_t used_ms;           // with x-expires: of the last declare, get or consumer
 };
 
 static struct expiry *
@@ -114,6 +112,7 @@ expiry_purged(struct queue_worker *qw, struct queue *q)
         x->index = fresh;
     expiry_index_fini(&old);
     x->late_count = 0;
+    expiry_chain_purged(&x->chain);
     struct expiry_due d = {0};
     // Without memory for another one: number by number.
     for (uint64_t from = 0; !is_good && expiry_index_each(&x->index, from, &d); from = d.seq + 1)
@@ -129,6 +128,7 @@ expiry_end(struct queue_worker *qw, struct queue *q)
     if (q->expiry == NULL)
         return;
     expiry_index_fini(&q->expiry->index);
+    expiry_chain_fini(&q->expiry->chain);
     mem_free(q->expiry->late);
     mem_free(q->expiry);
     q->expiry = NULL;
@@ -138,7 +138,9 @@ size_t
 expiry_memory(const struct queue *q)
 {
     const struct expiry *x = q->expiry;
-    return x == NULL ? 0 : sizeof(*x) + expiry_index_memory(&x->index) + x->late_cap * sizeof(*x->late);
+    return x == NULL ? 0
+                     : sizeof(*x) + expiry_index_memory(&x->index) + x->late_cap * sizeof(*x->late) +
+                           x->chain.cap * sizeof(*x->chain.heap);
 }
 
 uint64_t
@@ -332,34 +334,29 @@ expiry_move_done(struct queue_worker *qw, struct queue *q, uint64_t first_seq, u
 
 // --- the chain ---
 
-// When the next block of the chain is to be read; now: that was asked for.
-static int64_t
-chain_due(struct queue_worker *qw, struct queue *q)
+struct expiry_chain *
+expiry_chain_of(const struct queue *q)
 {
-    struct queue_disk *k = q->disk;
-    const struct backlog_block *block = k != NULL && k->is_split ? backlog_peek(&k->backlog) : NULL;
-    int64_t now_ms = qw->w->now_ms;
-    if (block == NULL || block->due_s == 0)
-        return DEADLINE_NONE;
-    int64_t at_ms = (int64_t)block->due_s * 1000 - CHAIN_LEAD_MS;
-    if (at_ms > now_ms)
-        return at_ms;
-    if (k->is_loading || k->is_read_held)
-        return now_ms + CHAIN_WAIT_MS; // the end of the load asks for it earlier
-    uint64_t count = ready_fifo_count(&q->ready);
-    if (count >= CHAIN_READY_MAX || (count > 0 && durable_is_over(qw->durable)))
-        return now_ms + CHAIN_WAIT_MS;
-    durable_load_chain(qw, q);
-    return now_ms + CHAIN_WAIT_MS;
+    return &q->expiry->chain;
 }
 
 void
-expiry_chain_changed(struct queue_worker *qw, struct queue *q)
+expiry_chain_look_soon(struct queue_worker *qw, struct queue *q, int64_t at_ms)
 {
-    const struct backlog_block *block = backlog_peek(&q->disk->backlog);
+    struct expiry_chain *c = &q->expiry->chain;
+    at_ms = LV_MAX(at_ms, INT64_C(1));
+    if (c->look_ms == 0 || at_ms < c->look_ms)
+        c->look_ms = at_ms;
+    queue_deadline_set(qw, q, LV_MIN(c->look_ms, expiry_chain_next(c)));
+}
+
+void
+expiry_chain_grew(struct queue_worker *qw, struct queue *q, const struct backlog_block *blocks, size_t count)
+{
+    int64_t at_ms = expiry_chain_look_of(blocks, count);
     // Without memory for it what is there leaves when the queue comes to it.
-    if (block != NULL && block->due_s != 0 && expiry_get(qw, q) != NULL)
-        queue_deadline_set(qw, q, (int64_t)block->due_s * 1000 - CHAIN_LEAD_MS);
+    if (LV_UNLIKELY(at_ms != DEADLINE_NONE) && expiry_get(qw, q) != NULL)
+        expiry_chain_look_soon(qw, q, at_ms);
 }
 
 // --- the queue itself ---
@@ -400,30 +397,44 @@ unused_due(struct queue_worker *qw, struct queue *q)
     return qw->w->now_ms + UNUSED_RETRY_MS;
 }
 
+// The next one that is due, in memory or in the chain: in the order of their instants. False: none is.
+static bool
+expire_next(struct queue_worker *qw, struct queue *q, int64_t now_ms)
+{
+    struct expiry *x = q->expiry;
+    struct expiry_due due;
+    int64_t chain_ms = expiry_chain_next(&x->chain);
+    if (chain_ms <= now_ms && chain_ms < expiry_index_next(&x->index))
+        expiry_chain_expire(qw, q);
+    else if (expiry_index_pop(&x->index, now_ms, &due))
+        expire(qw, q, &due);
+    else
+        return false;
+    return true;
+}
+
 int64_t
 expiry_due(struct queue_worker *qw, struct queue *q, size_t *budget)
 {
     struct expiry *x = q->expiry;
-    struct expiry_due due;
     if (x == NULL)
         return DEADLINE_NONE;
     int64_t now_ms = qw->w->now_ms, next = unused_due(qw, q);
     if (QUEUE_BUG(QUEUE_BUG_EXPIRE_EARLY))
         now_ms += 5;
     bool has_room = true;
-    while (*budget > 0 && !q->is_dead && (has_room = dying_has_room(q)) &&
-           expiry_index_pop(&x->index, now_ms, &due)) {
+    while (*budget > 0 && !q->is_dead && (has_room = dying_has_room(q)) && expire_next(qw, q, now_ms))
         (*budget)--;
-        expire(qw, q, &due);
-    }
+    if (!q->is_dead)
+        expiry_chain_settle(qw, q);
     if (!q->is_dead && has_room)
         take_late(qw, q, budget);
     if (q->is_dead)
         return DEADLINE_NONE;
-    int64_t more = expiry_index_next(&x->index);
+    int64_t more = LV_MIN(expiry_index_next(&x->index), expiry_chain_next(&x->chain));
     if (x->late_count > 0)
         more = LV_MIN(more, LV_MAX(x->late_next_ms, now_ms + 1));
-    next = LV_MIN(next, chain_due(qw, q));
+    next = LV_MIN(next, expiry_chain_look(qw, q));
     next = LV_MIN(next, has_room ? more : LV_MAX(more, now_ms + RETRY_WAIT_MS));
     queue_touch(qw, q);
     return next;

@@ -5,8 +5,7 @@
 // handed out any more, and leaves on time, wherever it is in memory: the front of the queue, the middle of it (a hole in the FIFO), among those that came
 // back. PROTOCOL: RabbitMQ drops expired messages only when they reach the head of a queue. TTL 0 means: delivered in the same turn, or never.
 //
-// In the chain of backlog files only the front can leave: its next block is read when the first of it is due, so where all messages of a
-// queue have one TTL they leave on time at any depth. What is due earlier behind others leaves when the queue comes to it.
+// The same in the chain of backlog files, wherever it lies there (expiry_chain.h).
 //
 // Queues (x-expires): one without consumers that nobody declared or got from for so long is deleted, by the topology writer, if it is still unused when
 // that asks. The clock starts anew with each start of the broker, and when a policy changes it.
@@ -18,6 +17,8 @@
 #include "queue/queue_worker.h"
 
 struct expiry;
+struct expiry_chain;
+struct backlog_block;
 
 // When a message that enters now expires; 0: never. (Inline: what every publish costs.)
 int64_t expiry_instant(const struct queue_worker *qw, const struct queue *q, const struct message *msg);
@@ -53,8 +54,12 @@ expiry_clear_front(struct queue_worker *qw, struct queue *q, int64_t at_ms)
 }
 // What was ready is gone, what is out is still there.
 void expiry_purged(struct queue_worker *qw, struct queue *q);
-// The chain of backlog files has another front.
-void expiry_chain_changed(struct queue_worker *qw, struct queue *q);
+// Blocks are new in the chain of backlog files.
+void expiry_chain_grew(struct queue_worker *qw, struct queue *q, const struct backlog_block *blocks,
+                       size_t count);
+struct expiry_chain *expiry_chain_of(const struct queue *q); // there is an expiry
+// The blocks are looked at then, or earlier if that was asked for.
+void expiry_chain_look_soon(struct queue_worker *qw, struct queue *q, int64_t at_ms);
 // Messages that were being moved to the chain are there, or stay where they were.
 void expiry_move_done(struct queue_worker *qw, struct queue *q, uint64_t first_seq, uint64_t last_seq);
 // All that it knows, in memory or out, in the order of numbers (browse.c): how many, the n-th, the first with a number from `from` on; false: none.

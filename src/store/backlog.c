@@ -15,6 +15,7 @@ backlog_init(struct backlog *b)
     b->next_block = b->reported_end = b->cursor = 1;
     b->next_file = 1;
     inttab_init(&b->counts);
+    inttab_init(&b->dead);
 }
 
 void
@@ -23,13 +24,15 @@ backlog_fini(struct backlog *b)
     mem_free(b->chain);
     mem_free(b->files);
     inttab_fini(&b->counts);
+    dead_free_all(&b->dead);
     memset(b, 0, sizeof(*b));
 }
 
 size_t
 backlog_memory(const struct backlog *b)
 {
-    return b->cap * sizeof(*b->chain) + b->file_cap * sizeof(*b->files);
+    return b->cap * sizeof(*b->chain) + b->file_cap * sizeof(*b->files) + b->dead_bytes +
+           b->dead.cap * sizeof(struct inttab_slot);
 }
 
 static struct backlog_file *
@@ -192,17 +195,52 @@ backlog_taken(struct backlog *b, uint64_t seq, uint64_t body_bytes, bool is_pers
 }
 
 void
+backlog_uncount(struct backlog *b, const struct backlog_wait *one, bool is_front)
+{
+    if (is_front)
+        wait_take(&b->front, one);
+    uncount_wait(b, one);
+}
+
+void
+backlog_file_lost_block(struct backlog *b, uint32_t file)
+{
+    struct backlog_file *f = find_file(b, file);
+    LV_ASSERT(f != NULL && f->blocks > 0);
+    f->blocks--;
+}
+
+static void
+forget_dead(struct backlog *b, uint64_t number)
+{
+    struct backlog_dead *d = b->dead.count > 0 ? inttab_take(&b->dead, number) : NULL;
+    if (d == NULL)
+        return;
+    b->dead_bytes -= dead_memory(d);
+    mem_free(d);
+}
+
+// The cursor is behind it.
+static void
+leave_block(struct backlog *b, const struct backlog_block *block)
+{
+    if (block->kind != 0)
+        backlog_file_lost_block(b, block->file);
+    b->hollow -= block->kind == 0;
+    b->cursor = LV_MAX(b->cursor, block->last_seq + 1);
+    forget_dead(b, block->number);
+}
+
+void
 backlog_advance(struct backlog *b, struct backlog_wait *ret_lost)
 {
     LV_ASSERT(b->first < b->end);
-    const struct backlog_block *block = &b->chain[b->first++];
-    struct backlog_file *f = find_file(b, block->file);
-    LV_ASSERT(f != NULL && f->blocks > 0);
-    f->blocks--;
-    b->cursor = LV_MAX(b->cursor, block->last_seq + 1);
+    leave_block(b, &b->chain[b->first++]);
+    while (b->first < b->end && b->chain[b->first].kind == 0)
+        leave_block(b, &b->chain[b->first++]);
     *ret_lost = b->front;
     uncount_wait(b, &b->front);
-    b->front = b->first < b->end ? wait_of(&b->chain[b->first]) : (struct backlog_wait){0};
+    b->front = b->first < b->end ? backlog_alive(b, &b->chain[b->first]) : (struct backlog_wait){0};
     if (b->first == b->end) {
         LV_ASSERT(b->count == 0);
         mem_free(b->chain); // a backlog that was long once costs nothing any more
@@ -224,7 +262,9 @@ backlog_drop_chain(struct backlog *b, uint64_t next_seq)
         b->files[i].blocks = 0;
     mem_free(b->chain);
     b->chain = NULL;
-    b->first = b->end = b->cap = 0;
+    b->first = b->end = b->cap = b->hollow = 0;
+    dead_free_all(&b->dead);
+    b->dead_bytes = 0;
     b->count = b->body_bytes = b->persistent = 0;
     b->front = (struct backlog_wait){0};
     b->cursor = LV_MAX(b->cursor, next_seq);
@@ -234,12 +274,22 @@ int
 backlog_snapshot(const struct backlog *b, struct backlog_state *ret)
 {
     struct backlog_end *ends = mem_alloc(LV_MAX(b->file_count, (size_t)1) * sizeof(*ends));
-    if (ends == NULL)
+    struct buf dead = BUF_INIT;
+    size_t dead_count = 0;
+    if (ends == NULL || !dead_encode(&b->dead, b->cursor, &dead, &dead_count)) {
+        mem_free(ends);
+        buf_fini(&dead);
         return -LE_NOMEM;
+    }
     for (size_t i = 0; i < b->file_count; i++)
         ends[i] = (struct backlog_end){b->files[i].file, b->files[i].bytes};
-    *ret = (struct backlog_state){
-        .block_end = b->next_block, .cursor = b->cursor, .ends = ends, .end_count = b->file_count};
+    *ret = (struct backlog_state){.block_end = b->next_block,
+                                  .cursor = b->cursor,
+                                  .ends = ends,
+                                  .end_count = b->file_count,
+                                  .dead = dead.ptr,
+                                  .dead_bytes = dead.len,
+                                  .dead_count = dead_count};
     return 0;
 }
 
@@ -263,6 +313,24 @@ backlog_unkeep(struct backlog *b, uint32_t file)
     f->kept--;
 }
 
+// It is remembered as long as the file is there.
+static void
+forget_hollow(struct backlog *b, uint32_t file)
+{
+    uint64_t numbers[64], number;
+    size_t count;
+    do {
+        size_t at = 0;
+        void *value;
+        count = 0;
+        while (count < LV_ARRAY_LEN(numbers) && inttab_next(&b->dead, &at, &number, &value))
+            if (((const struct backlog_dead *)value)->file == file)
+                numbers[count++] = number;
+        for (size_t i = 0; i < count; i++)
+            forget_dead(b, numbers[i]);
+    } while (count == LV_ARRAY_LEN(numbers));
+}
+
 uint32_t
 backlog_take_unneeded(struct backlog *b)
 {
@@ -277,6 +345,8 @@ backlog_take_unneeded(struct backlog *b)
         uint32_t file = f->file;
         memmove(&b->files[i], &b->files[i + 1], (b->file_count - i - 1) * sizeof(*b->files));
         b->file_count--;
+        if (b->dead.count > 0)
+            forget_hollow(b, file);
         return file;
     }
     return 0;

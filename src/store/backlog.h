@@ -8,6 +8,8 @@
 // The file `state` says {block_end, cursor, kept}: blocks with number < block_end are governed by cursor and kept; later blocks are
 // wholly alive. Acks of what lies here are in the commit log; before a segment with such acks is recycled, `state` is written anew.
 // Transient messages that left memory are in <data>/transient/<id>/, written without a sync and wiped at start.
+// A chain block of which something expires ends with a *table*: of each message its number, instant, place and size, 32 bytes. So what is due can leave the middle of
+// the chain, and start can tell what is left there, without a look at the messages. What has left is *dead*: a bit, by its place, in memory and in `state`.
 //
 // struct backlog is the owner's picture of one queue's files: pure, no I/O, one thread. The I/O functions below block; they
 // are called by the mover (mover.h) and at start. Everything read is from outside: checked, never asserted on.
@@ -30,12 +32,33 @@ struct backlog_block {
     uint64_t body_bytes; // sum of the messages' bodies
     uint32_t count;      // messages
     uint32_t persistent; // of them
-    uint32_t large;      // of them, with a body in a file of its own
+    uint32_t table;      // bytes of the table at its end; 0: it has none
     uint32_t file, offset, bytes;
-    uint8_t kind;   // enum backlog_kind
-    uint32_t due_s; // the first of them expires in this second of the wall clock; 0: none does
+    uint16_t large; // of the messages, with a body in a file of its own; saturates
+    uint8_t kind;   // enum backlog_kind; 0: in the picture, all of it is dead
+    uint32_t due_s; // with a table: the first of them expires in this second of the wall clock; 0: none does
 };
 static_assert(sizeof(struct backlog_block) <= 64, "50 million waiting messages cost a few MiB");
+
+// A message as the table of its block has it.
+struct backlog_due {
+    uint64_t seq;
+    int64_t at_ms;   // when it expires; 0: never
+    uint32_t offset; // of the record in its file
+    uint32_t body_bytes;
+    uint64_t where; // BACKLOG_DUE_… | length of the record, or the large file
+};
+static_assert(sizeof(struct backlog_due) == 32, "what is due soon costs this in memory, and all on disk");
+#define BACKLOG_DUE_PERSISTENT (UINT64_C(1) << 63)
+#define BACKLOG_DUE_LARGE      (UINT64_C(1) << 62)
+
+// The large file; 0: none.
+static inline uint64_t
+backlog_due_large(const struct backlog_due *d)
+{
+    return (d->where & BACKLOG_DUE_LARGE) != 0 ? d->where & (BACKLOG_DUE_LARGE - 1) : 0;
+}
+uint32_t backlog_due_len(const struct backlog_due *d); // of the record
 
 // A message as it lies in a block.
 struct backlog_record {
@@ -56,6 +79,17 @@ struct backlog_wait {
     uint64_t count, body_bytes, persistent;
 };
 
+// Of one block, what left the middle of the chain.
+struct backlog_dead {
+    struct backlog_wait sum;
+    uint64_t persistent_bytes; // of sum.body_bytes, those of persistent ones
+    uint64_t last_seq;         // of the block
+    uint32_t file;
+    uint32_t words;  // of `bits`; 0: all of it is dead
+    uint64_t bits[]; // by place: no record is shorter than BACKLOG_DEAD_BYTES
+};
+enum { BACKLOG_DEAD_BYTES = 64 };
+
 struct backlog_file {
     uint32_t file;
     uint32_t bytes;  // where the next block would begin
@@ -67,6 +101,9 @@ struct backlog_file {
 struct backlog {
     struct backlog_block *chain; // waiting blocks, oldest first: chain[first] … chain[end-1]
     size_t first, end, cap;
+    size_t hollow;              // of them, wholly dead
+    struct inttab dead;         // number of a block → struct backlog_dead
+    size_t dead_bytes;          // of memory, of all of them
     struct backlog_file *files; // oldest first
     size_t file_count, file_cap;
     uint64_t next_block;
@@ -101,6 +138,19 @@ void backlog_taken(struct backlog *b, uint64_t seq, uint64_t body_bytes, bool is
 // That block is done with: the cursor goes behind its last message. What of it was still counted as waiting (it could not be read) is told, and
 // not counted any more. To know it, the picture keeps the waiting sums of each chain block (those of whole blocks are the block's own).
 void backlog_advance(struct backlog *b, struct backlog_wait *ret_lost);
+// The block that would hold the number, or has this number; NULL: there is none, or it is wholly dead. Valid until the chain changes.
+struct backlog_block *backlog_find(const struct backlog *b, uint64_t seq);
+struct backlog_block *backlog_find_number(const struct backlog *b, uint64_t number);
+// Whether a record of a chain block is dead, by its place.
+bool backlog_is_dead(const struct backlog *b, const struct backlog_block *block, uint32_t offset);
+// What of a chain block is not dead.
+struct backlog_wait backlog_alive(const struct backlog *b, const struct backlog_block *block);
+// A message from the cursor on that is not dead leaves: the sums go down by `one`. A block that is wholly dead, and not the next one, needs its file no more.
+// -LE_NOMEM: it stays. The chain may have changed.
+LV_MUST_USE int backlog_kill(struct backlog *b, struct backlog_block *block, uint32_t offset,
+                             const struct backlog_wait *one);
+// Advances as long as nothing waits in the next block. False: there was nothing to do.
+bool backlog_skip_dead(struct backlog *b);
 // The highest number in the chain; 0: nothing waits.
 uint64_t backlog_last_seq(const struct backlog *b);
 // Everything that waits is gone (purge): cursor = next_seq, unless it is behind that already.
@@ -160,6 +210,10 @@ LV_MUST_USE int backlog_read_block(const struct io *io, const char *data_dir, ui
 // Takes the records of a block that was read one by one: 1, 0: the end, -LE_CORRUPT: this one is damaged, go on. *at starts at 0. Contents point into `bytes`.
 int backlog_block_next(const uint8_t *bytes, const struct backlog_block *block, uint32_t *at,
                        struct backlog_record *ret);
+// The table of a block: *ret, in the order of numbers, by mem_free. 0, -LE_NOTFOUND (also: it has none), -LE_CORRUPT, -LE_IO, -LE_NOMEM.
+LV_MUST_USE int backlog_read_table(const struct io *io, const char *data_dir, uint64_t queue,
+                                   bool is_transient, const struct backlog_block *block,
+                                   struct backlog_due **ret, uint32_t *ret_count);
 // One record by its address. The content is read from the large file where there is one (log NULL: -LE_NOTFOUND).
 LV_MUST_USE int backlog_read(const struct io *io, const char *data_dir, struct msglog *log, uint64_t queue,
                              bool is_transient, const struct msglog_place *place, struct msglog_record *ret);
@@ -184,6 +238,8 @@ struct backlog_state {
     size_t kept_count;
     const struct backlog_count *counts; // ascending; of kept ones, and of some that wait
     size_t count_count;
+    uint8_t *dead; // as it is written: what is dead in blocks that end at or behind the cursor; mem_free
+    size_t dead_bytes, dead_count;
 };
 // The picture as it is now. -LE_NOMEM.
 LV_MUST_USE int backlog_snapshot(const struct backlog *b, struct backlog_state *ret);
@@ -215,8 +271,9 @@ struct backlog_report {
 
 // What a queue has in its files: the picture, and the kept ones. `gone` tells the next range of numbers [*ret_first, *ret_end) with *ret_end > from
 // that the log says are acked or purged (UINT64_MAX, UINT64_MAX: none); blocks that are wholly gone or below the cursor are not read. Of a chain
-// block of which some are gone the survivors are returned as kept, and the cursor stands behind it; the blocks after it wait.
-// (Gone numbers in the middle of the chain make survivors kept as far as there; a queue is consumed from its front, so that is little.)
+// block of which some are gone the survivors are returned as kept, and the cursor stands behind it; the blocks after it wait. Unless it has a table: then it
+// waits, and what is gone is dead in it. (Without one, gone numbers in the middle make survivors kept as far as there; a queue is consumed from its front, so that
+// is little.)
 // Messages without MESSAGE_PERSISTENT are dropped at start: they are in no sum of the picture, and nobody loads them (the owner skips them in old blocks).
 // Their blocks' count and body_bytes are those of the persistent ones.
 // `files[].kept` counts the kept ones. Nothing is written: a torn tail stays, and its file gets no more blocks; a block whose header is

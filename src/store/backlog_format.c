@@ -16,6 +16,8 @@ enum { STATE_RANGES_MAX = 1 << 26 };
 enum { STATE_COUNTS_MAX = 1 << 24 };
 // LIMIT: files that a state may list.
 enum { STATE_ENDS_MAX = 1 << 26 };
+// LIMIT: bytes of what is dead: of half a terabyte of blocks.
+enum { STATE_DEAD_MAX = 1 << 30 };
 
 #ifdef LV_PLANTED_BUGS
 unsigned backlog_planted_bugs;
@@ -74,6 +76,7 @@ block_header_encode(const struct block_header *h, uint8_t to[BLOCK_HEADER_BYTES]
     put_u32(to + 96, h->kind);
     put_u64(to + 104, h->reported_end);
     put_u32(to + 112, h->due_s);
+    put_u32(to + 116, h->table);
     put_u32(to + BLOCK_HEADER_BYTES - 4, crc32c(0, to, BLOCK_HEADER_BYTES - 4));
 }
 
@@ -84,7 +87,8 @@ is_sane(const struct block_header *h)
            h->append <= h->number && h->reported_end > 0 && h->reported_end <= h->append &&
            h->first_seq <= h->last_seq && h->count - 1 <= h->last_seq - h->first_seq &&
            h->persistent <= h->count && h->large <= h->count && h->persistent_bytes <= h->body_bytes &&
-           h->payload_bytes / BLOCK_RECORD_BYTES >= h->count &&
+           h->table <= h->payload_bytes && (h->payload_bytes - h->table) / BLOCK_RECORD_BYTES >= h->count &&
+           (h->table == 0 || h->table == table_bytes(h->count)) &&
            h->payload_bytes <=
                (h->count == 1 ? BLOCK_RECORD_MAX : BACKLOG_BLOCK_BYTES - BLOCK_HEADER_BYTES) &&
            h->payload_bytes <= UINT32_MAX - BLOCK_HEADER_BYTES - MSGLOG_SECTOR_BYTES - h->offset;
@@ -116,6 +120,7 @@ block_header_decode(const uint8_t from[BLOCK_HEADER_BYTES], const struct file_he
         .kind = (uint8_t)get_u32(from + 96),
         .reported_end = get_u64(from + 104),
         .due_s = get_u32(from + 112),
+        .table = get_u32(from + 116),
     };
     if (h.queue != file->queue || h.file != file->file || h.salt != file->salt || h.offset != offset ||
         !is_sane(&h))
@@ -134,13 +139,55 @@ block_of_header(const struct block_header *h, struct backlog_block *ret)
         .body_bytes = h->body_bytes,
         .count = h->count,
         .persistent = h->persistent,
-        .large = h->large,
+        .table = h->table,
+        .large = (uint16_t)LV_MIN(h->large, (uint32_t)UINT16_MAX),
         .file = h->file,
         .offset = h->offset,
         .bytes = BLOCK_HEADER_BYTES + h->payload_bytes,
         .kind = h->kind,
-        .due_s = h->due_s,
+        .due_s = h->table > 0 ? h->due_s : 0,
     };
+}
+
+// --- tables ---
+
+void
+table_entry_encode(const struct backlog_due *d, uint8_t to[TABLE_ENTRY_BYTES])
+{
+    put_u64(to, d->seq);
+    put_u64(to + 8, (uint64_t)d->at_ms);
+    put_u32(to + 16, d->offset);
+    put_u32(to + 20, d->body_bytes);
+    put_u64(to + 24, d->where);
+}
+
+int
+table_decode(const uint8_t *from, const struct backlog_block *block, uint32_t count, struct backlog_due *to)
+{
+    uint64_t seq = block->first_seq, at = block->offset + BLOCK_HEADER_BYTES;
+    uint64_t end = (uint64_t)block->offset + block->bytes - block->table;
+    for (uint32_t i = 0; i < count; i++, from += TABLE_ENTRY_BYTES) {
+        struct backlog_due *d = &to[i];
+        *d = (struct backlog_due){.seq = get_u64(from),
+                                  .at_ms = (int64_t)get_u64(from + 8),
+                                  .offset = get_u32(from + 16),
+                                  .body_bytes = get_u32(from + 20),
+                                  .where = get_u64(from + 24)};
+        bool is_good = d->seq >= seq && d->seq <= block->last_seq && d->at_ms >= 0 && d->offset >= at &&
+                       d->offset % RECORD_ALIGN_BYTES == 0 && backlog_due_len(d) >= BLOCK_RECORD_BYTES &&
+                       (uint64_t)d->offset + backlog_due_len(d) <= end;
+        if (!is_good)
+            return -LE_CORRUPT;
+        seq = d->seq + 1;
+        at = (uint64_t)d->offset + backlog_due_len(d);
+    }
+    return 0;
+}
+
+uint32_t
+backlog_due_len(const struct backlog_due *d)
+{
+    return (d->where & BACKLOG_DUE_LARGE) != 0 ? (uint32_t)BLOCK_RECORD_BYTES : (uint32_t)d->where;
 }
 
 // --- state ---
@@ -175,8 +222,10 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
     size_t counts = count_ranges(s, NULL);
     if (counts > STATE_COUNTS_MAX)
         return -LE_LIMIT;
+    if (s->dead_bytes > STATE_DEAD_MAX)
+        return -LE_LIMIT;
     size_t len = STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + s->end_count * STATE_END_BYTES +
-                 counts * COUNT_RANGE_BYTES + 4;
+                 counts * COUNT_RANGE_BYTES + s->dead_bytes + 4;
     uint8_t *bytes = mem_calloc(1, len), *at;
     if (bytes == NULL)
         return -LE_NOMEM;
@@ -189,6 +238,8 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
     put_u64(bytes + 40, ranges);
     put_u64(bytes + 48, s->end_count);
     put_u64(bytes + 56, counts);
+    put_u64(bytes + 64, s->dead_count);
+    put_u64(bytes + 72, s->dead_bytes);
     at = bytes + STATE_HEADER_BYTES;
     for (size_t i = 0, end; i < s->kept_count; i = end, at += STATE_RANGE_BYTES) {
         for (end = i + 1; end < s->kept_count && s->kept[end] == s->kept[end - 1] + 1;)
@@ -202,6 +253,9 @@ state_encode(uint64_t queue, const struct backlog_state *s, uint8_t **ret, size_
     }
     (void)count_ranges(s, at);
     at += counts * COUNT_RANGE_BYTES;
+    if (s->dead_bytes > 0)
+        memcpy(at, s->dead, s->dead_bytes);
+    at += s->dead_bytes;
     put_u32(at, crc32c(0, bytes, len - 4));
     *ret = bytes;
     *ret_len = len;
@@ -248,53 +302,86 @@ decode_counts(const uint8_t *at, uint64_t ranges, struct backlog_count **ret, si
     return 0;
 }
 
-int
-state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret)
+// What follows the header of a state, and how much of it.
+struct state_shape {
+    uint64_t ranges, ends, counts, dead_count, dead_bytes;
+    const uint8_t *kept_at, *ends_at, *counts_at, *dead_at;
+};
+
+static int
+state_shape_of(struct slice bytes, uint64_t queue, struct state_shape *ret)
 {
-    if (bytes.len < STATE_HEADER_BYTES + 4 || get_u64(bytes.ptr) != STATE_MAGIC ||
+    if (bytes.len < STATE_HEADER_1_BYTES + 4 || get_u64(bytes.ptr) != STATE_MAGIC ||
         (get_u32(bytes.ptr + bytes.len - 4) != crc32c(0, bytes.ptr, bytes.len - 4) &&
          !BACKLOG_BUG(BLG_BUG_IGNORE_CRC)))
         return -LE_CORRUPT;
-    if (get_u32(bytes.ptr + 8) > BACKLOG_FORMAT_VERSION)
+    uint32_t version = get_u32(bytes.ptr + 8),
+             header = version < 2 ? STATE_HEADER_1_BYTES : STATE_HEADER_BYTES;
+    if (version > BACKLOG_FORMAT_VERSION)
         return -LE_UNSUPPORTED;
-    uint64_t ranges = get_u64(bytes.ptr + 40), ends = get_u64(bytes.ptr + 48), sum;
-    uint64_t counts = get_u64(bytes.ptr + 56);
-    if (get_u64(bytes.ptr + 16) != queue || ranges > STATE_RANGES_MAX || ends > STATE_ENDS_MAX ||
-        counts > STATE_COUNTS_MAX ||
-        bytes.len != STATE_HEADER_BYTES + ranges * STATE_RANGE_BYTES + ends * STATE_END_BYTES +
-                         counts * COUNT_RANGE_BYTES + 4)
+    struct state_shape s = {.ranges = get_u64(bytes.ptr + 40),
+                            .ends = get_u64(bytes.ptr + 48),
+                            .counts = get_u64(bytes.ptr + 56)};
+    if (bytes.len < header + 4u || get_u64(bytes.ptr + 16) != queue || s.ranges > STATE_RANGES_MAX ||
+        s.ends > STATE_ENDS_MAX || s.counts > STATE_COUNTS_MAX)
         return -LE_CORRUPT;
-    const uint8_t *at = bytes.ptr + STATE_HEADER_BYTES;
-    sum = count_kept(at, ranges);
-    if (sum == UINT64_MAX)
+    if (version >= 2) {
+        s.dead_count = get_u64(bytes.ptr + 64);
+        s.dead_bytes = get_u64(bytes.ptr + 72);
+    }
+    s.kept_at = bytes.ptr + header;
+    s.ends_at = s.kept_at + s.ranges * STATE_RANGE_BYTES;
+    s.counts_at = s.ends_at + s.ends * STATE_END_BYTES;
+    s.dead_at = s.counts_at + s.counts * COUNT_RANGE_BYTES;
+    uint64_t len = (uint64_t)(s.dead_at - bytes.ptr) + s.dead_bytes + 4;
+    if (s.dead_bytes > STATE_DEAD_MAX || bytes.len != len)
         return -LE_CORRUPT;
+    *ret = s;
+    return 0;
+}
+
+int
+state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret)
+{
+    struct state_shape s;
+    int err = state_shape_of(bytes, queue, &s);
+    uint64_t sum = err == 0 ? count_kept(s.kept_at, s.ranges) : 0;
+    if (err != 0 || sum == UINT64_MAX)
+        return err != 0 ? err : -LE_CORRUPT;
     uint64_t *kept = mem_alloc(LV_MAX(sum, 1u) * sizeof(*kept));
-    struct backlog_end *list = kept != NULL ? mem_alloc(LV_MAX(ends, 1u) * sizeof(*list)) : NULL;
+    struct backlog_end *list = kept != NULL ? mem_alloc(LV_MAX(s.ends, 1u) * sizeof(*list)) : NULL;
+    uint8_t *dead = list != NULL && s.dead_bytes > 0 ? mem_alloc(s.dead_bytes) : NULL;
     struct backlog_count *counted = NULL;
-    size_t counted_count = 0;
-    int err = list == NULL ? -LE_NOMEM
-                           : decode_counts(bytes.ptr + bytes.len - 4 - counts * COUNT_RANGE_BYTES, counts,
-                                           &counted, &counted_count);
+    size_t counted_count = 0, count = 0;
+    err = list == NULL || (s.dead_bytes > 0 && dead == NULL)
+              ? -LE_NOMEM
+              : decode_counts(s.counts_at, s.counts, &counted, &counted_count);
     if (err != 0) {
         mem_free(kept);
         mem_free(list);
+        mem_free(dead);
         return err;
     }
-    size_t count = 0;
-    for (uint64_t i = 0; i < ranges; i++, at += STATE_RANGE_BYTES)
-        for (uint64_t n = 0; n < get_u64(at + 8); n++)
-            kept[count++] = get_u64(at) + n;
-    for (uint64_t i = 0; i < ends; i++, at += STATE_END_BYTES)
-        list[i] = (struct backlog_end){get_u32(at), get_u32(at + 4)};
+    for (uint64_t i = 0; i < s.ranges; i++)
+        for (uint64_t n = 0; n < get_u64(s.kept_at + i * STATE_RANGE_BYTES + 8); n++)
+            kept[count++] = get_u64(s.kept_at + i * STATE_RANGE_BYTES) + n;
+    for (uint64_t i = 0; i < s.ends; i++)
+        list[i] = (struct backlog_end){get_u32(s.ends_at + i * STATE_END_BYTES),
+                                       get_u32(s.ends_at + i * STATE_END_BYTES + 4)};
+    if (dead != NULL)
+        memcpy(dead, s.dead_at, s.dead_bytes);
     *ret = (struct backlog_state){
         .block_end = get_u64(bytes.ptr + 24),
         .cursor = get_u64(bytes.ptr + 32),
         .ends = list,
-        .end_count = ends,
+        .end_count = s.ends,
         .kept = kept,
         .kept_count = count,
         .counts = counted,
         .count_count = counted_count,
+        .dead = dead,
+        .dead_bytes = s.dead_bytes,
+        .dead_count = s.dead_count,
     };
     return 0;
 }
@@ -305,6 +392,7 @@ state_fini(struct backlog_state *s)
     mem_free((void *)(uintptr_t)s->kept);
     mem_free((void *)(uintptr_t)s->counts);
     mem_free(s->ends);
+    mem_free(s->dead);
     *s = (struct backlog_state){0};
 }
 

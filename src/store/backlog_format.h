@@ -6,11 +6,12 @@
 // Everything read is from outside: decoders check lengths and checksums and never assert on them.
 #pragma once
 
+#include "src/base/inttab.h"
 #include "src/base/io.h"
 #include "src/store/backlog.h"
 #include "src/store/log_format.h"
 
-enum { BACKLOG_FORMAT_VERSION = 1 };
+enum { BACKLOG_FORMAT_VERSION = 2 };
 enum {
     FILE_HEADER_BYTES =
         2 * MSGLOG_SECTOR_BYTES, // two copies: without the salt everything in the file would be lost
@@ -18,7 +19,10 @@ enum {
         MSGLOG_SECTOR_BYTES, // a sector of its own: it is written after the records are durable
     BLOCK_RECORD_BYTES = RECORD_HEADER_BYTES + MESSAGE_FIXED_BYTES + MESSAGE_REF_BYTES, // without a content
     BLOCK_RECORD_MAX = 1 << 30, // LIMIT: bytes of one record
-    STATE_HEADER_BYTES = 64,
+    STATE_HEADER_BYTES = 80,
+    STATE_HEADER_1_BYTES = 64, // of version 1
+    STATE_DEAD_BYTES = 48,     // without the bits
+    TABLE_ENTRY_BYTES = 32,
     STATE_RANGE_BYTES = 16,
     STATE_END_BYTES = 8,
 };
@@ -40,9 +44,10 @@ struct block_header {
     uint64_t first_seq, last_seq;
     uint64_t body_bytes, persistent_bytes;
     uint32_t file, offset;
-    uint32_t payload_bytes; // records, the padding of the last one included
+    uint32_t payload_bytes; // records, the padding of the last one included, and the table
     uint32_t count, persistent, large;
     uint32_t due_s; // second of the earliest instant of expiry; 0: none
+    uint32_t table; // bytes of the table, which is the last record; 0: none
     uint8_t kind;
 };
 
@@ -55,6 +60,33 @@ void block_header_encode(const struct block_header *h, uint8_t to[BLOCK_HEADER_B
 LV_MUST_USE int block_header_decode(const uint8_t from[BLOCK_HEADER_BYTES], const struct file_header *file,
                                     uint32_t offset, struct block_header *ret);
 void block_of_header(const struct block_header *h, struct backlog_block *ret);
+
+// A table of so many messages, with the header of its record.
+static inline uint32_t
+table_bytes(uint32_t count)
+{
+    return RECORD_HEADER_BYTES + count * TABLE_ENTRY_BYTES;
+}
+
+void table_entry_encode(const struct backlog_due *d, uint8_t to[TABLE_ENTRY_BYTES]);
+// Of a record's payload, which has been checked; `to` has room for its count. -LE_CORRUPT.
+LV_MUST_USE int table_decode(const uint8_t *from, const struct backlog_block *block, uint32_t count,
+                             struct backlog_due *to);
+// What of a block is dead, with room for bits; sums 0. NULL: no memory.
+struct backlog_dead *dead_new(const struct backlog_block *block);
+size_t dead_memory(const struct backlog_dead *d);
+// Not found: false. A place outside of the block counts as the block's first.
+bool dead_has(const struct backlog_dead *d, const struct backlog_block *block, uint32_t offset);
+void dead_add(struct backlog_dead *d, const struct backlog_block *block, uint32_t offset,
+              const struct backlog_wait *one);
+void dead_free_all(struct inttab *dead);
+// As `state` has them. To: those whose last number is at or above `cursor`; false: no memory.
+LV_MUST_USE bool dead_encode(const struct inttab *dead, uint64_t cursor, struct buf *to, size_t *ret_count);
+LV_MUST_USE int dead_decode(struct slice from, uint64_t count, struct inttab *to); // -LE_CORRUPT, -LE_NOMEM
+
+// Of the picture (backlog.c): a message of it waits no more; a block of the file waits no more.
+void backlog_uncount(struct backlog *b, const struct backlog_wait *one, bool is_front);
+void backlog_file_lost_block(struct backlog *b, uint32_t file);
 
 // What ties a record to its place: record_place, with the file's salt for a generation.
 static inline uint32_t
@@ -100,6 +132,9 @@ enum {
     BLG_BUG_IGNORE_FAILED = 1u << 11,
     BLG_BUG_FORGET_LARGE = 1u << 12,
     BLG_BUG_FORGET_COUNTS = 1u << 13,
+    BLG_BUG_FORGET_DEAD = 1u << 14,
+    BLG_BUG_FORGET_HOLLOW = 1u << 15,
+    BLG_BUG_TABLE_SHORT = 1u << 16,
 };
 extern unsigned backlog_planted_bugs;
 #define BACKLOG_BUG(bug) ((backlog_planted_bugs & (bug)) != 0)

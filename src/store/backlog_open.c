@@ -2,58 +2,21 @@
 //
 // 1. `state`, and the headers of all blocks of all files, in order. A newer version anywhere ends it before anything was touched.
 // 2. Blocks by number. Void are those the append of which failed, as a later block or state says: their messages live elsewhere.
-// 3. Loose blocks: those that state says hold kept ones, and those later than state, are read.
-// 4. Chain blocks below the cursor: likewise. From the cursor on: up to the last one in which something is gone, all are read, and what
-//    is alive there is kept; those after it wait, unread.
-// 5. A number that was found twice counts where it was written last.
+// 3. Which of their messages are alive: backlog_alive.c.
 // Failure modes: a header that cannot be read: the next one is looked for, sector by sector, and the gap reported; without a next
 // one it is a torn tail. Records are checked one by one. `state` unreadable: everything counts that is not gone by the log.
 // A header that can be read vouches for its records (backlog_write.c), but after a kill it may be in the page cache alone: it is synced.
 #include "src/base/err.h"
 #include "src/base/mem.h"
-#include "src/store/backlog_format.h"
+#include "src/store/backlog_opening.h"
 
 // LIMIT: bytes read at once in the search for a header.
 enum { SEARCH_BYTES = 64 * 1024 };
+// LIMIT: bytes of a state.
+#define STATE_BYTES_MAX (UINT64_C(1) << 31)
 
-struct found {
-    struct block_header h;
-    bool is_void;
-};
-
-struct kept_entry {
-    struct backlog_kept kept;
-    uint64_t number; // of its block
-};
-
-struct backlog_range {
-    uint64_t first, end;
-};
-
-struct opening {
-    const struct io *io;
-    const char *data_dir;
-    uint64_t queue;
-    backlog_gone_fn gone;
-    void *ctx;
-    struct backlog *b;
-    struct backlog_report *report;
-    struct backlog_state state;
-    uint32_t *files;
-    size_t file_count, file_cap;
-    struct found *blocks;
-    size_t block_count, block_cap;
-    struct backlog_range *failed; // numbers of blocks that do not count
-    size_t failed_count, failed_cap;
-    struct kept_entry *kept;
-    size_t kept_count, kept_cap;
-    size_t loose_kept;                        // of them, from loose blocks; sorted
-    uint64_t gone_from, gone_first, gone_end; // the last answer of `gone`
-};
-
-// Room for one more; the array stays as it is without memory.
-static int
-grow(void *items, size_t *cap, size_t count, size_t size)
+int
+opening_grow(void *items, size_t *cap, size_t count, size_t size)
 {
     void *old;
     if (count < *cap)
@@ -68,78 +31,11 @@ grow(void *items, size_t *cap, size_t count, size_t size)
     return 0;
 }
 
-static void
-tell(const struct opening *o, uint32_t file, uint64_t offset, uint64_t bytes, const char *what)
+void
+opening_tell(const struct opening *o, uint32_t file, uint64_t offset, uint64_t bytes, const char *what)
 {
     if (o->report->damage != NULL)
         o->report->damage(o->report->damage_ctx, file, offset, bytes, what);
-}
-
-// --- gone, alive ---
-
-static void
-ask_gone(struct opening *o, uint64_t seq)
-{
-    if (o->gone_end > seq && o->gone_from <= seq)
-        return; // the last answer still holds
-    o->gone_from = seq;
-    o->gone_first = o->gone_end = UINT64_MAX;
-    if (o->gone != NULL && !BACKLOG_BUG(BLG_BUG_IGNORE_GONE))
-        o->gone(o->ctx, seq, &o->gone_first, &o->gone_end);
-}
-
-static bool
-has_gone(struct opening *o, uint64_t first, uint64_t last)
-{
-    ask_gone(o, first);
-    return o->gone_first <= last;
-}
-
-static bool
-is_wholly_gone(struct opening *o, uint64_t first, uint64_t last)
-{
-    ask_gone(o, first);
-    return o->gone_first <= first && o->gone_end > last;
-}
-
-// The first of the numbers in state that is >= seq.
-static size_t
-state_kept_from(const struct opening *o, uint64_t seq)
-{
-    size_t low = 0, high = BACKLOG_BUG(BLG_BUG_FORGET_KEPT) ? 0 : o->state.kept_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (o->state.kept[middle] < seq)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static bool
-has_state_kept(const struct opening *o, uint64_t first, uint64_t last)
-{
-    size_t i = state_kept_from(o, first);
-    return !BACKLOG_BUG(BLG_BUG_FORGET_KEPT) && i < o->state.kept_count && o->state.kept[i] <= last;
-}
-
-static bool
-is_alive(struct opening *o, const struct block_header *h, uint64_t seq)
-{
-    if (has_gone(o, seq, seq))
-        return false;
-    return h->number >= o->state.block_end || (h->kind == BACKLOG_CHAIN && seq >= o->state.cursor) ||
-           has_state_kept(o, seq, seq);
-}
-
-static bool
-has_alive(struct opening *o, const struct block_header *h)
-{
-    if (is_wholly_gone(o, h->first_seq, h->last_seq))
-        return false;
-    return h->number >= o->state.block_end || (h->kind == BACKLOG_CHAIN && h->last_seq >= o->state.cursor) ||
-           has_state_kept(o, h->first_seq, h->last_seq);
 }
 
 // --- 1: state and headers ---
@@ -158,20 +54,26 @@ read_state(struct opening *o)
         return err == -LE_NOTFOUND ? 0 : err;
     err = o->io->size(o->io->ctx, fd, &size);
     uint8_t *bytes = NULL;
-    if (err == 0 && size <= (1ull << 30) + 4096)
+    if (err == 0 && size <= STATE_BYTES_MAX)
         bytes = mem_alloc(LV_MAX(size, 1u));
     if (err == 0 && bytes == NULL)
-        err = size > (1ull << 30) ? -LE_CORRUPT : -LE_NOMEM;
+        err = size > STATE_BYTES_MAX ? -LE_CORRUPT : -LE_NOMEM;
     if (err == 0)
         err = io_read_all(o->io, fd, bytes, size, 0, &n);
     (void)o->io->close(o->io->ctx, fd); // only read from
     if (err == 0)
         err = state_decode(slice_of(bytes, n), o->queue, &o->state);
     mem_free(bytes);
+    if (err == 0)
+        err = dead_decode(slice_of(o->state.dead, o->state.dead_bytes), o->state.dead_count, &o->dead);
+    if (err == -LE_CORRUPT) {
+        state_fini(&o->state);
+        o->state = (struct backlog_state){.block_end = 1, .cursor = 1};
+    }
     if (err == -LE_CORRUPT) {
         o->report->bad_states++;
-        tell(o, 0, 0, 0,
-             "it cannot be trusted: everything in the files counts that the log does not call gone");
+        opening_tell(o, 0, 0, 0,
+                     "it cannot be trusted: everything in the files counts that the log does not call gone");
         err = 0;
     }
     if (BACKLOG_BUG(BLG_BUG_CURSOR_PLUS_ONE))
@@ -186,7 +88,7 @@ add_file(void *ctx, const char *name)
     uint32_t file;
     if (!backlog_parse_file(name, &file))
         return 0; // not ours: left alone
-    if (grow(&o->files, &o->file_cap, o->file_count, sizeof(*o->files)) != 0)
+    if (opening_grow(&o->files, &o->file_cap, o->file_count, sizeof(*o->files)) != 0)
         return -LE_NOMEM;
     o->files[o->file_count++] = file;
     return 0;
@@ -219,7 +121,7 @@ report_gap(struct opening *o, const struct block_header *h, uint64_t bytes, uint
     uint64_t from = h->offset - bytes;
     if (h->append == h->number || h->number < o->state.block_end) {
         o->report->bad_blocks++;
-        tell(o, h->file, from, bytes, "no valid block where one was written");
+        opening_tell(o, h->file, from, bytes, "no valid block where one was written");
     } else {
         *torn += bytes;
     }
@@ -258,7 +160,7 @@ scan_file(struct opening *o, int fd, struct backlog_file *f)
             continue;
         }
         if (err == 0)
-            err = grow(&o->blocks, &o->block_cap, o->block_count, sizeof(*o->blocks));
+            err = opening_grow(&o->blocks, &o->block_cap, o->block_count, sizeof(*o->blocks));
         if (err != 0)
             break;
         if (gap > 0)
@@ -323,8 +225,8 @@ compare_blocks(const void *a, const void *b)
     return (x->h.file > y->h.file) - (x->h.file < y->h.file);
 }
 
-static struct backlog_file *
-file_of(const struct opening *o, uint32_t file)
+struct backlog_file *
+opening_file(const struct opening *o, uint32_t file)
 {
     size_t low = 0, high = o->b->file_count;
     while (low + 1 < high) {
@@ -376,174 +278,17 @@ sort_out(struct opening *o)
         size_t n = o->failed_count;
         f->is_void = is_behind_end(o, &f->h) || has_failed(o, f->h.number);
         if (f->is_void) { // a file got nothing after it; the next state has to say so too
-            struct backlog_file *file = file_of(o, f->h.file);
+            struct backlog_file *file = opening_file(o, f->h.file);
             file->bytes = LV_MIN(file->bytes, f->h.offset);
             file->is_closed = true;
         } else if (f->h.reported_end < f->h.append &&
                    (n == 0 || o->failed[n - 1].first != f->h.reported_end)) {
-            if (grow(&o->failed, &o->failed_cap, n, sizeof(*o->failed)) != 0)
+            if (opening_grow(&o->failed, &o->failed_cap, n, sizeof(*o->failed)) != 0)
                 return -LE_NOMEM;
             o->failed[o->failed_count++] = (struct backlog_range){f->h.reported_end, f->h.append};
         }
     }
     return 0;
-}
-
-// --- 3 to 5: what is kept, what waits ---
-
-static int
-read_records(struct opening *o, const struct block_header *h,
-             int (*fn)(struct opening *o, const struct block_header *h, const struct backlog_record *r))
-{
-    struct backlog_block block;
-    struct backlog_record r;
-    uint8_t *bytes;
-    uint32_t at = 0, from = BLOCK_HEADER_BYTES;
-    block_of_header(h, &block);
-    int err = backlog_read_block(o->io, o->data_dir, o->queue, false, &block, &bytes);
-    if (err != 0)
-        return err;
-    for (int got; err == 0 && (got = backlog_block_next(bytes, &block, &at, &r)) != 0;) {
-        if (got < 0) {
-            o->report->bad_records++;
-            tell(o, h->file, h->offset + from, at - from, "a record is damaged");
-        } else {
-            err = fn(o, h, &r);
-        }
-        from = at;
-    }
-    mem_free(bytes);
-    return err;
-}
-
-static int
-keep_record(struct opening *o, const struct block_header *h, const struct backlog_record *r)
-{
-    if (!is_alive(o, h, r->seq))
-        return 0;
-    if ((r->content.flags & CONTENT_PERSISTENT) == 0) {
-        o->report->transient_dropped++;
-        return 0;
-    }
-    if (grow(&o->kept, &o->kept_cap, o->kept_count, sizeof(*o->kept)) != 0)
-        return -LE_NOMEM;
-    struct kept_entry *e = &o->kept[o->kept_count++];
-    *e = (struct kept_entry){.kept = {.record = *r, .file = h->file}, .number = h->number};
-    e->kept.record.content.bytes = NULL;
-    return 0;
-}
-
-static int
-note_large(struct opening *o, const struct block_header *h, const struct backlog_record *r)
-{
-    struct backlog_report *report = o->report;
-    if (r->large_file == 0 || (r->content.flags & CONTENT_PERSISTENT) == 0 ||
-        BACKLOG_BUG(BLG_BUG_FORGET_LARGE))
-        return 0;
-    if (grow(&report->large, &report->large_cap, report->large_count, sizeof(*report->large)) != 0)
-        return -LE_NOMEM;
-    report->large[report->large_count++] = r->large_file;
-    return 0;
-}
-
-static int
-compare_kept(const void *a, const void *b)
-{
-    const struct kept_entry *x = a, *y = b;
-    if (x->kept.record.seq != y->kept.record.seq)
-        return x->kept.record.seq > y->kept.record.seq ? 1 : -1;
-    return (x->number > y->number) - (x->number < y->number);
-}
-
-// By sequence number; of several, the one that was written last.
-static void
-sort_kept(struct opening *o)
-{
-    size_t count = 0;
-    if (o->kept_count > 0)
-        qsort(o->kept, o->kept_count, sizeof(*o->kept), compare_kept);
-    for (size_t i = 0; i < o->kept_count; i++) {
-        bool is_last = i + 1 == o->kept_count || o->kept[i + 1].kept.record.seq != o->kept[i].kept.record.seq;
-        if (is_last)
-            o->kept[count++] = o->kept[i];
-    }
-    o->kept_count = count;
-}
-
-static bool
-is_in_loose(const struct opening *o, uint64_t first, uint64_t last)
-{
-    size_t low = 0, high = o->loose_kept;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (o->kept[middle].kept.record.seq < first)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < o->loose_kept && o->kept[low].kept.record.seq <= last;
-}
-
-// The number behind the last chain block of which not all waits.
-static uint64_t
-chain_start(struct opening *o)
-{
-    uint64_t start = o->state.cursor;
-    for (size_t i = 0; i < o->block_count; i++) {
-        const struct block_header *h = &o->blocks[i].h;
-        if (h->kind != BACKLOG_CHAIN || o->blocks[i].is_void || h->last_seq < start || h->persistent == 0)
-            continue;
-        if (h->first_seq < start || has_gone(o, h->first_seq, h->last_seq) ||
-            is_in_loose(o, h->first_seq, h->last_seq))
-            start = h->last_seq + 1;
-    }
-    return start;
-}
-
-static int
-add_waiting(struct opening *o, const struct block_header *h)
-{
-    struct backlog *b = o->b;
-    o->report->transient_dropped += h->count - h->persistent;
-    if (h->persistent == 0)
-        return 0;
-    if (grow(&b->chain, &b->cap, b->end, sizeof(*b->chain)) != 0)
-        return -LE_NOMEM;
-    struct backlog_block *block = &b->chain[b->end++];
-    block_of_header(h, block);
-    block->count = h->persistent;
-    block->body_bytes = h->persistent_bytes;
-    b->count += block->count;
-    b->body_bytes += block->body_bytes;
-    b->persistent += block->persistent;
-    if (b->end == 1)
-        b->front = (struct backlog_wait){block->count, block->body_bytes, block->persistent};
-    file_of(o, h->file)->blocks++;
-    return h->large > 0 ? read_records(o, h, note_large) : 0;
-}
-
-static int
-take_blocks(struct opening *o)
-{
-    int err = 0;
-    for (size_t i = 0; i < o->block_count && err == 0; i++)
-        if (o->blocks[i].h.kind == BACKLOG_LOOSE && !o->blocks[i].is_void && has_alive(o, &o->blocks[i].h))
-            err = read_records(o, &o->blocks[i].h, keep_record);
-    sort_kept(o);
-    o->loose_kept = o->kept_count;
-    uint64_t start = chain_start(o);
-    for (size_t i = 0; i < o->block_count && err == 0; i++) {
-        const struct block_header *h = &o->blocks[i].h;
-        if (h->kind != BACKLOG_CHAIN || o->blocks[i].is_void)
-            continue;
-        if (h->first_seq >= start)
-            err = add_waiting(o, h);
-        else if (has_alive(o, h))
-            err = read_records(o, h, keep_record);
-    }
-    sort_kept(o);
-    o->b->cursor = start;
-    return err;
 }
 
 // --- the whole ---
@@ -601,7 +346,7 @@ hand_over(struct opening *o, struct backlog_kept **ret_kept, size_t *ret_kept_co
         o->b->files[i].is_closed = true;
     for (size_t i = 0; i < o->kept_count; i++) {
         kept[i] = o->kept[i].kept;
-        file_of(o, kept[i].file)->kept++;
+        opening_file(o, kept[i].file)->kept++;
     }
     o->report->messages += o->kept_count + o->b->count;
     *ret_kept = kept;
@@ -640,7 +385,7 @@ backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_
         err = sort_out(&o);
     if (err == 0) {
         set_numbers(&o);
-        err = take_blocks(&o);
+        err = opening_take_blocks(&o);
     }
     if (err == 0)
         err = sync_last(&o);
@@ -652,7 +397,10 @@ backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_
         backlog_fini(b);
         backlog_init(b);
     }
+    for (size_t i = 0; i < o.block_count; i++)
+        mem_free(o.blocks[i].dead);
     state_fini(&o.state);
+    dead_free_all(&o.dead);
     mem_free(o.files);
     mem_free(o.blocks);
     mem_free(o.failed);

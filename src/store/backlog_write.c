@@ -149,11 +149,51 @@ begin_block(struct writer *w)
     return 0;
 }
 
+// Of a block in which something expires, from its records, which are in `out` still: where nothing does this costs nothing.
+static int
+put_table(struct writer *w)
+{
+    struct block_header *b = &w->block;
+    uint32_t bytes = table_bytes(b->count), from = b->offset + BLOCK_HEADER_BYTES,
+             record = from - w->out_offset;
+    uint8_t *at = extend(w, bytes);
+    if (at == NULL)
+        return -LE_NOMEM;
+    for (uint32_t i = 0; i < b->count; i++) {
+        const uint8_t *payload = w->out.ptr + record + RECORD_HEADER_BYTES;
+        struct record_header h;
+        struct message_fixed m;
+        struct message_ref ref;
+        record_header_parse(payload - RECORD_HEADER_BYTES, &h);
+        LV_ASSERT(message_fixed_decode(slice_of(payload, h.payload_bytes), &m) == 0);
+        message_ref_decode(payload + MESSAGE_FIXED_BYTES, &ref);
+        struct backlog_due d = {.seq = ref.seq,
+                                .at_ms = LV_MAX(ref.expires_ms, INT64_C(0)),
+                                .offset = w->out_offset + record,
+                                .body_bytes = m.body_bytes};
+        d.where =
+            m.large_file != 0 ? BACKLOG_DUE_LARGE | m.large_file : RECORD_HEADER_BYTES + h.payload_bytes;
+        if ((m.flags & CONTENT_PERSISTENT) != 0)
+            d.where |= BACKLOG_DUE_PERSISTENT;
+        table_entry_encode(&d, at + RECORD_HEADER_BYTES + i * TABLE_ENTRY_BYTES);
+        record += align_up(RECORD_HEADER_BYTES + h.payload_bytes, RECORD_ALIGN_BYTES);
+    }
+    struct record_header h = {.payload_bytes = bytes - RECORD_HEADER_BYTES, .type = RECORD_TABLE};
+    h.payload_crc = crc32c(0, at + RECORD_HEADER_BYTES, h.payload_bytes);
+    record_header_encode(&h, block_record_place(w->salt, from + b->payload_bytes), at);
+    b->payload_bytes += bytes;
+    b->table = bytes;
+    return 0;
+}
+
 static int
 end_block(struct writer *w)
 {
     if (!w->has_block)
         return 0;
+    int err = w->block.due_s != 0 && w->block.kind == BACKLOG_CHAIN ? put_table(w) : 0;
+    if (err != 0)
+        return err;
     uint32_t bytes = w->block.payload_bytes, padding = align_up(bytes, MSGLOG_SECTOR_BYTES) - bytes;
     uint8_t *at = extend(w, padding);
     if (at == NULL)
@@ -195,11 +235,14 @@ static int
 put_record(struct writer *w, struct backlog_item *item, const struct message_fixed *m, const uint8_t *content)
 {
     uint64_t here = content != NULL ? m->content_bytes : 0, len = BLOCK_RECORD_BYTES + here;
-    if (len > BLOCK_RECORD_MAX)
+    if (len + table_bytes(1) > BLOCK_RECORD_MAX)
         return -LE_LIMIT;
     uint32_t padded = align_up((uint32_t)len, RECORD_ALIGN_BYTES);
+    bool has_table = w->block.due_s != 0 || item->expires_ms > 0;
+    uint64_t all = BLOCK_HEADER_BYTES + (uint64_t)w->block.payload_bytes + padded +
+                   (has_table ? table_bytes(w->block.count + 1) : 0);
     int err = 0;
-    if (w->has_block && BLOCK_HEADER_BYTES + (uint64_t)w->block.payload_bytes + padded > BACKLOG_BLOCK_BYTES)
+    if (w->has_block && all > BACKLOG_BLOCK_BYTES)
         err = end_block(w);
     if (err == 0 && !w->has_block)
         err = begin_block(w);

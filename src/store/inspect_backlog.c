@@ -272,7 +272,8 @@ read_block(struct inspect *i, const struct inspect_backlog *b, const struct back
             break;
         if (got < 0)
             tell_damage(&o, block->file, block->offset + start, at - start, "a record is damaged");
-        else if ((r.content.flags & MESSAGE_PERSISTENT) != 0 && !is_in_log(i, b, r.seq))
+        else if ((r.content.flags & MESSAGE_PERSISTENT) != 0 && !is_in_log(i, b, r.seq) &&
+                 !backlog_is_dead(&b->picture, block, r.offset))
             err = fn(ctx, b, &r);
     }
     mem_free(bytes);
@@ -313,7 +314,7 @@ count_backlog(struct inspect *i, struct inspect_backlog *b)
         if (overlaps_log(i, b, block))
             err = read_block(i, b, block, count_record, q);
         else
-            count_seqs(q, block->first_seq, block->last_seq, block->count);
+            count_seqs(q, block->first_seq, block->last_seq, backlog_alive(&b->picture, block).count);
     }
     return err;
 }
@@ -396,8 +397,9 @@ inspect_measure_backlogs(struct inspect *i)
             if (k == b->picture.first || block->large > 0 || overlaps_log(i, b, block)) {
                 err = read_block(i, b, block, measure_record, q);
             } else {
-                q->backlog.messages += block->count;
-                q->backlog.bytes += block->body_bytes;
+                struct backlog_wait alive = backlog_alive(&b->picture, block);
+                q->backlog.messages += alive.count;
+                q->backlog.bytes += alive.body_bytes;
             }
         }
     }

@@ -35,6 +35,7 @@ enum msglog_record_type {
     RECORD_COMMIT = 5,     // transaction
     RECORD_CHECKPOINT = 6, // first generation that recovery reads
     RECORD_COUNT = 7,      // queue, delivery counts of ranges of sequence numbers
+    RECORD_TABLE = 8,      // of a block of a backlog file
 };
 
 struct segment_header {

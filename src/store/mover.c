@@ -96,6 +96,51 @@ read_all(const struct mover_config *c, struct mover_job *j)
 }
 
 static int
+take_due(struct mover_job *j, struct mover_table *t, const struct backlog_due *all, uint32_t count)
+{
+    int64_t from_ms = t->block.due_s > 1 ? (int64_t)t->block.due_s * 1000 : 0;
+    int64_t next_ms = INT64_MAX;
+    if (j->tables.due_count + count > j->tables.due_cap) {
+        size_t cap = LV_MAX(j->tables.due_count + count, j->tables.due_cap * 2);
+        struct backlog_due *due = mem_realloc(j->tables.due, cap * sizeof(*due));
+        if (due == NULL)
+            return -LE_NOMEM;
+        j->tables.due = due;
+        j->tables.due_cap = cap;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (all[i].at_ms == 0 || all[i].at_ms < from_ms)
+            continue;
+        if (all[i].at_ms < j->tables.until_ms)
+            j->tables.due[j->tables.due_count++] = all[i];
+        else
+            next_ms = LV_MIN(next_ms, all[i].at_ms);
+    }
+    t->due_s = next_ms == INT64_MAX ? 0 : (uint32_t)LV_MIN(next_ms / 1000, (int64_t)UINT32_MAX);
+    return 0;
+}
+
+static void
+read_tables(const struct mover_config *c, struct mover_job *j)
+{
+    for (size_t i = 0; i < j->tables.count; i++) {
+        struct mover_table *t = &j->tables.items[i];
+        struct backlog_due *all = NULL;
+        uint32_t count = 0;
+        t->due_s = t->block.due_s;
+        t->result = 0;
+        t->is_left = j->tables.due_count > MOVER_DUE_MAX;
+        if (t->is_left)
+            continue;
+        t->result =
+            backlog_read_table(c->io, c->data_dir, j->queue, j->is_transient, &t->block, &all, &count);
+        if (t->result == 0)
+            t->result = take_due(j, t, all, count);
+        mem_free(all);
+    }
+}
+
+static int
 run(const struct mover_config *c, struct mover_job *j)
 {
     switch ((enum mover_kind)j->kind) {
@@ -106,6 +151,7 @@ run(const struct mover_config *c, struct mover_job *j)
         return backlog_read_block(c->io, c->data_dir, j->queue, j->is_transient, &j->block.block,
                                   &j->block.bytes);
     case MOVER_READ: read_all(c, j); return 0;
+    case MOVER_TABLES: read_tables(c, j); return 0;
     default: return -LE_INVAL;
     }
 }
@@ -285,7 +331,7 @@ mover_free(struct mover *m)
 void
 mover_submit(struct mover_port *p, struct mover_job *job)
 {
-    bool is_read = job->kind == MOVER_BLOCK || job->kind == MOVER_READ;
+    bool is_read = job->kind == MOVER_BLOCK || job->kind == MOVER_READ || job->kind == MOVER_TABLES;
     struct lane *lane = &p->mover->lanes[is_read ? LANE_READ : LANE_WRITE];
     job->port = p;
     p->open++;

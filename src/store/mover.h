@@ -18,6 +18,7 @@ enum mover_kind {
     MOVER_REMOVE, // queue: the whole folder
     MOVER_BLOCK,  // queue, block → bytes
     MOVER_READ,   // queue, reads → a record each
+    MOVER_TABLES, // queue, tables → what is due soon in each block
 };
 
 struct mover_read {
@@ -27,6 +28,15 @@ struct mover_read {
     struct msglog_record record; // out: its buffer is the submitter's
     void *ctx;
 };
+
+struct mover_table {
+    struct backlog_block block;
+    int result;     // out
+    bool is_left;   // out: not looked at
+    uint32_t due_s; // out: what is due from this second on was not taken; 0: nothing
+};
+// LIMIT: messages that a job of MOVER_TABLES takes, and those of one more block: blocks behind that are left as they were.
+enum { MOVER_DUE_MAX = 16384 };
 
 struct mover_job {
     uint8_t kind; // enum mover_kind
@@ -49,6 +59,13 @@ struct mover_job {
             struct mover_read *items; // neighbours in one file are read with one call
             size_t count;
         } reads;
+        struct { // from block.due_s on, up to until_ms: whole seconds
+            struct mover_table *items;
+            size_t count;
+            int64_t until_ms;
+            struct backlog_due *due; // out: mem_free
+            size_t due_count, due_cap;
+        } tables;
     };
 };
 

@@ -146,6 +146,7 @@ test_gone_by_the_log(void **state)
         {{1, 24}, 0, 0, 24}, {{12, 20}, 6 + 1 + 4, 0, 24}, {{24, 99}, 0, 18, 1},
     };
     for (size_t i = 0; i < LV_ARRAY_LEN(cases); i++) {
+        is_timeless = true;
         three_blocks(&w, &second);
         struct gone gone = {&cases[i].range, 1};
         assert_int_equal(reopen_gone(&w, &o, &gone), 0);
@@ -162,6 +163,7 @@ test_gone_by_the_log(void **state)
         opened_fini(&o);
         world_fini(&w);
     }
+    is_timeless = false;
 }
 
 static void
@@ -315,6 +317,7 @@ test_a_number_that_is_there_twice(void **state)
 {
     struct world w;
     struct opened o;
+    is_timeless = true;
     world_init(&w);
     append(&w, BACKLOG_LOOSE, 1, 2);
     append(&w, BACKLOG_LOOSE, 2, 2);
@@ -329,6 +332,7 @@ test_a_number_that_is_there_twice(void **state)
     assert_int_equal(w.b.cursor, 10);
     opened_fini(&o);
     world_fini(&w);
+    is_timeless = false;
 }
 
 // An append failed, and yet it is on disk, whole: what came later says that it does not count, and so does a state when that is gone.

@@ -323,12 +323,15 @@ test_states_that_lie(void **state)
                 {48, 1},
                 {48, 3},
                 {48, UINT64_MAX},
-                {64, 9},
-                {64 + 16, 5},
-                {64 + 8, 0},
-                {64 + 8, UINT64_MAX},
-                {64 + 24, 1ull << 33},
-                {64 + 16, UINT64_MAX}};
+                {72, 8},
+                {72, 4},
+                {72, UINT64_MAX},
+                {STATE_HEADER_BYTES, 9},
+                {STATE_HEADER_BYTES + 16, 5},
+                {STATE_HEADER_BYTES + 8, 0},
+                {STATE_HEADER_BYTES + 8, UINT64_MAX},
+                {STATE_HEADER_BYTES + 24, 1ull << 33},
+                {STATE_HEADER_BYTES + 16, UINT64_MAX}};
     for (size_t i = 0; i < LV_ARRAY_LEN(lies); i++) {
         uint64_t before = get_u64(bytes + lies[i].at);
         put_u64(bytes + lies[i].at, lies[i].value);
