@@ -1,7 +1,9 @@
 // api_definitions.c: definitions files over the HTTP API: GET makes one, POST takes one, of the whole broker or of a vhost.
 //
 // A GET is a stream (definitions_export.h). The body of a POST is taken apart as it comes (definitions_import.h), as JSON or as the part
-// "file" of a form; when it has ended and is good, it is carried out, and the answer waits for that.
+// "file" of a form; when it has ended and is good, it is carried out, and the answer waits for that. Ours: ?dry_run=true says what would be done
+// (&format=text: in lines), ?mode=exact deletes what the file does not have (definitions_plan.h), of queues those that are empty and not in
+// use, or with &force=true all.
 #include <microhttpd.h>
 
 #include "src/base/mem.h"
@@ -26,6 +28,8 @@ struct export_request {
     struct list node; // http_server_exports
     struct api_request *request;
     struct definitions_export *export;
+    struct definitions_import *import; // of a plan
+    bool is_for_deletions;             // the plan comes before the import
 };
 
 static void
@@ -33,7 +37,8 @@ export_request_free(void *state)
 {
     struct export_request *e = state;
     list_remove(&e->node);
-    definitions_export_free(e->export);
+    definitions_export_free(e->export); // its thread has let go of the import
+    definitions_import_free(e->import);
     mem_free(e);
 }
 
@@ -60,12 +65,18 @@ take_export(struct export_request *e)
     api_stream_ready(r);
 }
 
+static void run_exactly(struct export_request *e);
+
 void
 api_definitions_run(struct api_server *s)
 {
-    LV_LIST_EACH (it, http_server_exports(s)) {
+    struct list *all = http_server_exports(s);
+    for (struct list *it = all->next, *behind; it != all; it = behind) {
         struct export_request *e = LV_CONTAINER_OF(it, struct export_request, node);
-        if (e->request->is_producing)
+        behind = it->next;
+        if (e->is_for_deletions)
+            run_exactly(e);
+        else if (e->request->is_producing)
             take_export(e);
     }
 }
@@ -95,6 +106,26 @@ set_download(struct api_request *r)
     buf_fini(&text);
 }
 
+// The request's state from now on, instead of what it was; NULL after answering 503, with the state as it was.
+static struct export_request *
+begin_export(struct api_request *r, const struct definitions_export_args *args)
+{
+    struct export_request *e = mem_calloc(1, sizeof *e);
+    if (e != NULL)
+        e->export = definitions_export_new(http_server_worker(r->server), args);
+    if (e == NULL || e->export == NULL) {
+        mem_free(e);
+        api_error(r, 503, "service_unavailable", "too many exports and plans at once");
+        return NULL;
+    }
+    e->request = r;
+    list_init(&e->node);
+    list_push_back(http_server_exports(r->server), &e->node);
+    r->state = e;
+    r->state_free = export_request_free;
+    return e;
+}
+
 static void
 get_definitions(struct api_request *r)
 {
@@ -109,19 +140,8 @@ get_definitions(struct api_request *r)
         api_error(r, 400, "bad_request", "vhost_not_found");
         return;
     }
-    struct export_request *e = mem_calloc(1, sizeof *e);
-    if (e != NULL)
-        e->export = definitions_export_new(w, &args);
-    if (e == NULL || e->export == NULL) {
-        mem_free(e);
-        api_error(r, 503, "service_unavailable", "too many exports at once");
+    if (begin_export(r, &args) == NULL)
         return;
-    }
-    e->request = r;
-    list_init(&e->node);
-    list_push_back(http_server_exports(r->server), &e->node);
-    r->state = e;
-    r->state_free = export_request_free;
     set_download(r);
     api_stream(r, produce_export);
 }
@@ -233,6 +253,12 @@ api_sink_take(struct api_request *r, struct slice bytes)
     return true;
 }
 
+static bool
+is_exact(const struct api_request *r)
+{
+    return slice_eq_str(api_query_find(&r->query, "mode"), "exact");
+}
+
 static int
 append_text(const char *text, size_t len, void *ctx)
 {
@@ -279,12 +305,63 @@ static void
 imported(struct definitions_import *i)
 {
     struct api_request *r = i->ctx;
-    if (i->reason != NULL)
+    if (i->reason != NULL) {
         reply_refused(r, i);
-    else if (i->is_refused)
+    } else if (i->is_refused) {
         api_no_memory(r);
-    else
+    } else if (is_exact(r)) {
+        definitions_import_put(i, "done", &r->out);
+        api_reply(r, 200);
+    } else {
         api_reply(r, 204);
+    }
+}
+
+// --- plans (ours): ?dry_run=true, ?mode=exact -------------------------------------------------------------------------------------------
+
+// The plan of deletions has come to its end: the import begins.
+static void
+run_exactly(struct export_request *e)
+{
+    struct api_request *r = e->request;
+    enum export_state state = definitions_export_take(e->export, &r->out);
+    if (state == EXPORT_WAIT || state == EXPORT_MORE)
+        return;
+    int err = state == EXPORT_FAILED ? definitions_export_error(e->export) : 0;
+    e->is_for_deletions = false;
+    definitions_export_free(e->export);
+    e->export = NULL;
+    list_remove(&e->node);
+    if (err != 0)
+        api_error(r, 500, "internal_error", "the file cannot be compared: %s", err_text(err));
+    else
+        definitions_import_run(e->import, imported, r);
+}
+
+// The import passes from the request's state to that of the plan.
+static void
+begin_plan(struct api_request *r, bool is_dry)
+{
+    struct import_request *q = r->state;
+    struct definitions_export_args args = {.import = q->import,
+                                           .is_exact = is_exact(r),
+                                           .is_forced = api_flag(r, "force"),
+                                           .is_text =
+                                               slice_eq_str(api_query_find(&r->query, "format"), "text"),
+                                           .is_for_deletions = !is_dry,
+                                           .ready = wake_member,
+                                           .ctx = http_server_worker(r->server)};
+    struct export_request *e = begin_export(r, &args);
+    if (e == NULL)
+        return;
+    e->import = q->import;
+    e->is_for_deletions = !is_dry;
+    q->import = NULL;
+    import_request_free(q);
+    if (is_dry && args.is_text)
+        r->content_type = "text/plain; charset=utf-8";
+    if (is_dry)
+        api_stream(r, produce_export);
 }
 
 static void
@@ -315,8 +392,11 @@ post_definitions(struct api_request *r)
     }
     if (q->error == 0)
         q->error = definitions_import_end(q->import);
+    bool is_dry = api_flag(r, "dry_run");
     if (q->error != 0)
         reply_error(r, q, q->error);
+    else if (is_dry || is_exact(r))
+        begin_plan(r, is_dry);
     else
         definitions_import_run(q->import, imported, r);
 }

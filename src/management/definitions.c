@@ -16,7 +16,7 @@
 #include "src/management/api.h"
 #include "src/management/parameter_rules.h"
 
-const char *const definitions_section_names[DEFINITIONS_COUNT] = {
+const char *const definitions_section_names[DEFINITIONS_ALL] = {
     [DEFINITIONS_USERS] = "users",
     [DEFINITIONS_VHOSTS] = "vhosts",
     [DEFINITIONS_PERMISSIONS] = "permissions",
@@ -27,6 +27,7 @@ const char *const definitions_section_names[DEFINITIONS_COUNT] = {
     [DEFINITIONS_QUEUES] = "queues",
     [DEFINITIONS_EXCHANGES] = "exchanges",
     [DEFINITIONS_BINDINGS] = "bindings",
+    [DEFINITIONS_DELETIONS] = "deletions",
 };
 
 int

@@ -26,9 +26,12 @@ enum definitions_section {
     DEFINITIONS_EXCHANGES,
     DEFINITIONS_BINDINGS,
     DEFINITIONS_COUNT,
+    DEFINITIONS_DELETIONS =
+        DEFINITIONS_COUNT, // of no file: what an exact import deletes (definitions_plan.h)
+    DEFINITIONS_ALL,
 };
 
-extern const char *const definitions_section_names[DEFINITIONS_COUNT]; // "users" …
+extern const char *const definitions_section_names[DEFINITIONS_ALL]; // "users" … "deletions"
 // -LE_NOTFOUND: no section of that name.
 LV_MUST_USE int definitions_section_parse(struct slice name, enum definitions_section *ret);
 // Those that a file for one vhost has; the others are passed over there.

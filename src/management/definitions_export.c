@@ -7,6 +7,8 @@
 
 #include "src/base/clock.h"
 #include "src/base/mem.h"
+#include "src/broker/json.h"
+#include "src/management/definitions_plan.h"
 
 struct definitions_export {
     struct worker *worker;
@@ -18,6 +20,7 @@ struct definitions_export {
     pthread_cond_t room;
     struct buf ahead;
     bool is_over, has_failed, is_cancelled;
+    int error;
     struct buf part; // the thread's
     uint64_t until_ns;
 };
@@ -38,16 +41,81 @@ flush(void *ctx)
     return is_bad ? -LE_CLOSED : 0;
 }
 
+// --- plans ----------------------------------------------------------------------------------------------------------------------------
+
+struct plan_writer {
+    struct definitions_export *e;
+    uint64_t counts[PLAN_VERBS];
+    bool is_first;
+};
+
+static int
+write_item(void *ctx, const struct plan_item *item)
+{
+    struct plan_writer *w = ctx;
+    struct definitions_export *e = w->e;
+    w->counts[item->verb]++;
+    if (e->args.is_for_deletions)
+        return definitions_import_add_deletion(e->args.import, item->request);
+    if (item->verb == PLAN_SAME)
+        return 0;
+    if (e->args.is_text) {
+        plan_put_text(&e->part, item);
+    } else {
+        buf_append_str(&e->part, w->is_first ? "" : ",");
+        plan_put_json(&e->part, item);
+    }
+    w->is_first = false;
+    return e->part.failed ? -LE_NOMEM : e->part.len >= EXPORT_PART_BYTES ? flush(e) : 0;
+}
+
+static void
+write_counts(struct plan_writer *w)
+{
+    struct buf *out = &w->e->part;
+    if (w->e->args.is_for_deletions)
+        return;
+    buf_append_str(out, w->e->args.is_text ? "" : "],\"counts\":{");
+    for (int v = 0; v < PLAN_VERBS; v++) {
+        if (w->e->args.is_text)
+            buf_printf(out, "%s%llu %s", v > 0 ? ", " : "", (unsigned long long)w->counts[v],
+                       plan_verb_names[v]);
+        else
+            json_put_member_int(out, plan_verb_names[v], (int64_t)w->counts[v]);
+    }
+    json_drop_comma(out);
+    buf_append_str(out, w->e->args.is_text ? "\n" : "}}");
+}
+
+static int
+write_plan(struct definitions_export *e)
+{
+    struct plan_writer w = {.e = e, .is_first = true};
+    struct plan_args args = {.import = e->args.import,
+                             .topology = e->topology,
+                             .is_exact = e->args.is_exact,
+                             .is_deletions_only = e->args.is_for_deletions,
+                             .is_forced = e->args.is_forced};
+    if (!e->args.is_for_deletions && !e->args.is_text)
+        buf_printf(&e->part, "{\"mode\":\"%s\",\"changes\":[", e->args.is_exact ? "exact" : "merge");
+    int err = definitions_plan(&args, write_item, &w);
+    if (err == 0)
+        write_counts(&w);
+    return err;
+}
+
 static void *
 export_thread(void *ctx)
 {
     struct definitions_export *e = ctx;
-    int err = definitions_export_write(e->topology, &e->args, &e->part, flush, e);
+    int err = e->args.import != NULL ? write_plan(e)
+                                     : definitions_export_write(e->topology, &e->args, &e->part, flush, e);
     if (err == 0)
         err = flush(e);
     pthread_mutex_lock(&e->lock);
     e->is_over = true;
     e->has_failed = err != 0;
+    e->error = err;
     pthread_mutex_unlock(&e->lock);
     e->args.ready(e->args.ctx);
     return NULL;
@@ -107,6 +175,12 @@ definitions_export_free(struct definitions_export *e)
     buf_fini(&e->part);
     mem_free(e->vhost);
     mem_free(e);
+}
+
+int
+definitions_export_error(const struct definitions_export *e)
+{
+    return e->error;
 }
 
 enum export_state

@@ -5,6 +5,9 @@
 // a vhost that has a description, tags or a default queue type says so in "metadata", as 3.11 does. Left out, as there: exclusive queues
 // and their bindings, queues and exchanges named "amq.…", the default exchange.
 //
+// The same thread compares an import with the topology (definitions_plan.h): the plan is a stream too, or goes into the import's spool of
+// deletions.
+//
 // All functions but the thread's on the HTTP member. Secrets (hashes, URIs) are in it: for administrators.
 #pragma once
 
@@ -15,10 +18,15 @@
 enum { EXPORT_AHEAD_BYTES = 256 * 1024, EXPORT_PART_BYTES = 32 * 1024, EXPORT_SECONDS_MAX = 900 };
 
 struct definitions_export;
+struct definitions_import;
 
 struct definitions_export_args {
     struct slice vhost; // NULL ptr: the whole broker; otherwise it exists in the adopted version
     const char *product_name, *product_version;
+    // Not NULL: a plan of that import, which nobody else uses meanwhile.
+    struct definitions_import *import;
+    bool is_exact, is_forced, is_text;
+    bool is_for_deletions;    // nothing is written
     void (*ready)(void *ctx); // from the thread: there is something to take, or the end; wakes the member
     void *ctx;
 };
@@ -28,6 +36,7 @@ LV_MUST_USE struct definitions_export *definitions_export_new(struct worker *w,
                                                               const struct definitions_export_args *args);
 void definitions_export_free(struct definitions_export *e); // accepts NULL; ends the thread
 enum export_state { EXPORT_MORE, EXPORT_WAIT, EXPORT_END, EXPORT_FAILED };
+int definitions_export_error(const struct definitions_export *e); // why it FAILED: -LE_xxx
 // Appends what is there: MORE to come; WAIT: nothing now; END: that was all.
 enum export_state definitions_export_take(struct definitions_export *e, struct buf *out);
 

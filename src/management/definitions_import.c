@@ -22,7 +22,7 @@ definitions_import_new(struct definitions_queue *q, const struct definitions_imp
     i->notes = json_array();
     i->failed_section = -1;
     json_scan_init(&i->scan, definitions_take_item, i);
-    for (int s = 0; s < DEFINITIONS_COUNT; s++)
+    for (int s = 0; s < DEFINITIONS_ALL; s++)
         definitions_spool_init(&i->spools[s], io_system(), args->data_dir);
     return i;
 }
@@ -37,7 +37,7 @@ definitions_import_free(struct definitions_import *i)
     i->queue->import_count--;
     list_remove(&i->node);
     json_scan_fini(&i->scan);
-    for (int s = 0; s < DEFINITIONS_COUNT; s++)
+    for (int s = 0; s < DEFINITIONS_ALL; s++)
         definitions_spool_fini(&i->spools[s]);
     definitions_cursor_fini(&i->cursor);
     buf_fini(&i->record);
@@ -152,6 +152,19 @@ take_element(struct definitions_import *i, enum definitions_section section,
 }
 
 int
+definitions_import_add_deletion(struct definitions_import *i, const struct topology_request *r)
+{
+    struct definitions_spool *spool = &i->spools[DEFINITIONS_DELETIONS];
+    struct definitions_counts *n = &i->counts[DEFINITIONS_DELETIONS];
+    buf_reset(&i->record);
+    definitions_record_put(&i->record, r, (uint32_t)n->total);
+    spool->count++;
+    n->elements++;
+    n->total++;
+    return i->record.failed ? -LE_NOMEM : definitions_spool_put(spool, buf_slice(&i->record));
+}
+
+int
 definitions_take_item(void *ctx, const struct json_scan_item *item)
 {
     struct definitions_import *i = ctx;
@@ -248,7 +261,7 @@ void
 definitions_import_put_applied(const struct definitions_import *i, struct buf *out)
 {
     buf_append_u8(out, '{');
-    for (int s = 0; s < DEFINITIONS_COUNT; s++) {
+    for (int s = 0; s < DEFINITIONS_ALL; s++) {
         if (i->counts[s].done > 0)
             json_put_member_int(out, definitions_section_names[s], (int64_t)i->counts[s].done);
     }

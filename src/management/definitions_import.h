@@ -38,14 +38,14 @@ struct definitions_import {
         *source; // heap; vhost NULL: the whole broker; user NULL: nobody in particular; source: for the log
     const struct password_rule *rule;
     struct json_scan scan;
-    struct definitions_spool spools[DEFINITIONS_COUNT];
+    struct definitions_spool spools[DEFINITIONS_ALL];
     uint32_t present; // bit for each section that the file has
     struct buf record;
     struct buf version;     // of the broker that wrote it
     json_t *users, *vhosts; // named in the file, as members of an object; true: it brings them
     struct buf last_vhost;  // noted last
     json_t *reason;         // why it was refused; NULL: it was not
-    struct definitions_counts counts[DEFINITIONS_COUNT];
+    struct definitions_counts counts[DEFINITIONS_ALL];
     bool is_refused; // `reason`, or out of memory
     // carrying out
     bool is_running, is_ending;
@@ -88,6 +88,11 @@ LV_MUST_USE int definitions_import_end(struct definitions_import *i);
 // Carries it out; `done` is called when it is over: i->reason says why it ended early, or is NULL.
 void definitions_import_run(struct definitions_import *i, void (*done)(struct definitions_import *i),
                             void *ctx);
+// One thing more to delete at the end: what definitions_plan found. Any thread that has the import for itself.
+LV_MUST_USE int definitions_import_add_deletion(struct definitions_import *i,
+                                                const struct topology_request *r);
+// What came of it, as a JSON object; `state` is a word.
+void definitions_import_put(struct definitions_import *i, const char *state, struct buf *out);
 // {"users":3,…}: what was carried out.
 void definitions_import_put_applied(const struct definitions_import *i, struct buf *out);
 // Calls `visit` for each record of a section; 0, or -LE_xxx.

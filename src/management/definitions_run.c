@@ -25,7 +25,7 @@ first_import(struct definitions_queue *q)
 static void
 put_counts(const struct definitions_import *i, struct buf *out)
 {
-    for (int s = 0; s < DEFINITIONS_COUNT; s++) {
+    for (int s = 0; s < DEFINITIONS_ALL; s++) {
         const struct definitions_counts *n = &i->counts[s];
         if (n->elements == 0)
             continue;
@@ -57,8 +57,8 @@ put_json(struct buf *out, const json_t *value)
         buf_append_str(out, "null");
 }
 
-static void
-put_import(struct definitions_import *i, const char *state, struct buf *out)
+void
+definitions_import_put(struct definitions_import *i, const char *state, struct buf *out)
 {
     buf_append_u8(out, '{');
     json_put_member_string(out, "state", slice_str(state));
@@ -67,7 +67,7 @@ put_import(struct definitions_import *i, const char *state, struct buf *out)
         json_put_member_string(out, "user", slice_str(i->user));
     if (i->vhost != NULL)
         json_put_member_string(out, "vhost", slice_str(i->vhost));
-    if (i->is_running && i->section < DEFINITIONS_COUNT)
+    if (i->is_running && i->section < DEFINITIONS_ALL)
         json_put_member_string(out, "section", slice_str(definitions_section_names[i->section]));
     if (i->begun_ns != 0)
         json_put_member_int(out, "milliseconds", (int64_t)((clock_mono_ns() - i->begun_ns) / 1000000));
@@ -86,7 +86,7 @@ definitions_queue_put(struct definitions_queue *q, struct buf *out)
     buf_append_str(out, "{\"imports\":[");
     LV_LIST_EACH (it, &q->imports) {
         struct definitions_import *i = LV_CONTAINER_OF(it, struct definitions_import, node);
-        put_import(i, it == list_first(&q->imports) ? "running" : "waiting", out);
+        definitions_import_put(i, it == list_first(&q->imports) ? "running" : "waiting", out);
         buf_append_u8(out, ',');
     }
     json_drop_comma(out);
@@ -101,8 +101,8 @@ definitions_queue_put(struct definitions_queue *q, struct buf *out)
 static void
 log_progress(struct definitions_import *i, uint64_t now)
 {
-    const struct definitions_counts *n = &i->counts[LV_MIN(i->section, DEFINITIONS_COUNT - 1)];
-    if (now - i->told_ns < TELL_NS || i->section >= DEFINITIONS_COUNT)
+    const struct definitions_counts *n = &i->counts[LV_MIN(i->section, DEFINITIONS_ALL - 1)];
+    if (now - i->told_ns < TELL_NS || i->section >= DEFINITIONS_ALL)
         return;
     i->told_ns = now;
     log_info(LOG_DEFAULT, "definitions from %s: %s: %llu of %llu", i->source,
@@ -135,7 +135,7 @@ log_end(const struct definitions_import *i, uint64_t now)
 {
     uint64_t done = 0, created = 0, skipped = 0;
     double seconds = (double)(now - i->begun_ns) / 1e9;
-    for (int s = 0; s < DEFINITIONS_COUNT; s++) {
+    for (int s = 0; s < DEFINITIONS_ALL; s++) {
         done += i->counts[s].done;
         created += i->counts[s].created;
         skipped += i->counts[s].skipped;
@@ -161,7 +161,7 @@ finish(struct definitions_import *i)
     struct definitions_queue *q = i->queue;
     log_end(i, clock_mono_ns());
     buf_reset(&q->last);
-    put_import(i, i->is_refused ? "failed" : "done", &q->last);
+    definitions_import_put(i, i->is_refused ? "failed" : "done", &q->last);
     if (q->last.failed)
         buf_fini(&q->last);
     list_remove(&i->node);
@@ -206,6 +206,11 @@ static bool
 is_left_out(struct definitions_import *i, const struct topology_request *r)
 {
     const struct vhost *v = topology_vhost(topology_of(i->queue->worker), r->vhost);
+    if (i->section == DEFINITIONS_DELETIONS) {
+        if (r->fault.code != FAULT_NOT_FOUND) // it went with something else
+            note(i, "not deleted: %.*s: %s", SLICE_FMT(r->name), r->fault.text);
+        return true;
+    }
     if (r->change == CHANGE_QUEUE_DECLARE && v != NULL && vhost_queue(v, r->name) != NULL) {
         note(i, "queue '%.*s' in vhost '%.*s' is there with other properties", SLICE_FMT(r->name),
              SLICE_FMT(r->vhost));
@@ -299,7 +304,7 @@ send_record(struct definitions_import *i, struct topology_request *r, uint32_t e
 static bool
 is_over(const struct definitions_import *i)
 {
-    return i->is_refused || i->section >= DEFINITIONS_COUNT;
+    return i->is_refused || i->section >= DEFINITIONS_ALL;
 }
 
 // As much as the window takes; false: what is missing now are answers.
