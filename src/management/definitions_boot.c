@@ -186,16 +186,27 @@ keep_digest(struct boot *b)
 
 static void begin_next(struct boot *b);
 
+static int
+append_text(const char *text, size_t len, void *ctx)
+{
+    struct buf *out = ctx;
+    buf_append(out, text, len);
+    return out->failed ? -1 : 0;
+}
+
 static void
 fail_with(struct boot *b, const char *path, const struct definitions_import *i, int err)
 {
-    char *text = i != NULL && i->reason != NULL ? json_dumps(i->reason, JSON_ENCODE_ANY) : NULL;
-    const char *said = json_string_value(i != NULL ? i->reason : NULL);
+    struct buf text = BUF_INIT;
+    const json_t *reason = i != NULL ? i->reason : NULL;
     if (i != NULL && i->scan.problem[0] != '\0')
-        fail(b, "definitions file %s: malformed JSON: %s", path, i->scan.problem);
-    else
-        fail(b, "definitions file %s: %s", path, said != NULL ? said : text != NULL ? text : err_text(err));
-    free(text); // jansson's
+        buf_printf(&text, "malformed JSON: %s", i->scan.problem);
+    else if (json_is_string(reason))
+        buf_append_str(&text, json_string_value(reason));
+    else if (reason == NULL || json_dump_callback(reason, append_text, &text, JSON_ENCODE_ANY) != 0)
+        buf_append_str(&text, err_text(err));
+    fail(b, "definitions file %s: %s", path, buf_cstr(&text));
+    buf_fini(&text);
 }
 
 static void

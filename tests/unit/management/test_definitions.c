@@ -21,9 +21,9 @@ write_item(void *ctx, const struct json_scan_item *item)
     struct buf *out = ctx;
     char *text = item->value != NULL ? json_dumps(item->value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     buf_printf(out, "%.*s%s%s;", SLICE_FMT(item->name),
-               item->is_in_array      ? "[]="
-               : item->is_array_begin ? "["
-                                      : "=",
+               item->is_array_begin ? "["
+               : item->is_in_array  ? "[]="
+                                    : "=",
                text != NULL ? text : "");
     free(text);
     return 0;
