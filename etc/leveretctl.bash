@@ -1,19 +1,20 @@
 # leveretctl.bash: completion of leveretctl and of RabbitMQ's tools by name in bash. Written by docs/generate.py: do not edit.
 # Sourced, or installed as /usr/share/bash-completion/completions/leveretctl.
 _leveretctl_commands='add_member add_user add_vhost alarms authenticate_user autocomplete await_online_nodes await_online_quorum_plus_one
-    await_online_synchronized_mirror await_startup change_password check_alarms check_certificate_expiration
+    await_online_synchronized_mirror await_startup cancel_delayed_message change_password check_alarms check_certificate_expiration
     check_if_node_is_mirror_sync_critical check_if_node_is_quorum_critical check_local_alarms check_port_connectivity
     check_port_listener check_protocol_listener check_running check_virtual_hosts clear_global_parameter clear_operator_policy
     clear_parameter clear_password clear_permissions clear_policy clear_topic_permissions clear_user_limits clear_vhost_limits
-    close_all_connections close_all_user_connections close_connection cluster_status delete_member delete_queue delete_user
-    delete_vhost discover_peers enable_feature_flag environment erlang_version forget_cluster_node grow hash_password help is_booting
-    is_running list_bindings list_channels list_connections list_consumers list_exchanges list_feature_flags list_global_parameters
-    list_operator_policies list_parameters list_permissions list_policies list_queues list_topic_permissions list_unresponsive_queues
-    list_user_limits list_user_permissions list_user_topic_permissions list_users list_vhost_limits list_vhosts listeners log_location
-    log_tail memory_breakdown node_health_check ping plugins purge_queue quorum_status reasons rebalance report restart_vhost
-    rotate_logs route server_version set_cluster_name set_global_parameter set_log_level set_operator_policy set_parameter
-    set_permissions set_policy set_topic_permissions set_user_limits set_user_tags set_vhost_limits set_vhost_tags shrink shutdown
-    start_app status stop store sync_queue top trace_off trace_on version wait'
+    close_all_connections close_all_user_connections close_connection cluster_status definitions delete_member delete_queue
+    delete_user delete_vhost discover_peers enable_feature_flag environment erlang_version export_definitions forget_cluster_node grow
+    hash_password help import_definitions is_booting is_running list_bindings list_channels list_connections list_consumers
+    list_delayed_messages list_exchanges list_feature_flags list_global_parameters list_operator_policies list_parameters
+    list_permissions list_policies list_queues list_topic_permissions list_unresponsive_queues list_user_limits list_user_permissions
+    list_user_topic_permissions list_users list_vhost_limits list_vhosts listeners log_location log_tail memory_breakdown
+    node_health_check ping plugins purge_queue quorum_status reasons rebalance report restart_vhost rotate_logs route server_version
+    set_cluster_name set_global_parameter set_log_level set_operator_policy set_parameter set_permissions set_policy
+    set_topic_permissions set_user_limits set_user_tags set_vhost_limits set_vhost_tags shrink shutdown start_app status stop store
+    sync_queue top trace_off trace_on version wait'
 _leveretctl_plugins='directories disable enable is_enabled list set'
 _leveretctl_options='--node --longnames --quiet --silent --vhost --timeout --formatter --dry-run --help --version --no-table-headers --print-stacktrace
     --socket --host --port --username --password --password-file --tls --tls-ca-cert --tls-cert --tls-key --tls-insecure
@@ -21,7 +22,7 @@ _leveretctl_options='--node --longnames --quiet --silent --vhost --timeout --for
 _leveretctl_valued='--node -n --vhost -p --timeout -t --formatter --socket --host --port --username --password --password-file --tls-ca-cert
     --tls-cert --tls-key --erlang-cookie --script-name --description --tags --default-queue-type --limit --per-connection-delay --user
     --pid -P --algorithm --data-dir -d --queue --seq --priority --apply-to --truncate --interval --sort --number -N --unit --within
-    --vhost-pattern --queue-pattern'
+    --vhost-pattern --queue-pattern --format'
 declare -gA _leveretctl_own=(
     [help]='--list-commands'
     [shutdown]='--wait'
@@ -45,6 +46,9 @@ declare -gA _leveretctl_own=(
     [store]='--limit --data-dir -d --json --queue --seq --lost-and-found --truncate'
     [route]='--user'
     [top]='--limit --once --interval --sort'
+    [export_definitions]='--format --skip-if-unchanged --exact --force'
+    [import_definitions]='--format --skip-if-unchanged --exact --force'
+    [definitions]='--format --skip-if-unchanged --exact --force'
     [plugins_list]='--if-empty -e --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     [plugins_enable]='--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     [plugins_disable]='--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
@@ -97,6 +101,9 @@ declare -gA _leveretctl_arguments=(
     [route]='@exchanges'
     [top]='queues connections'
     [plugins]='list enable disable set is_enabled directories'
+    [list_delayed_messages]='@exchanges'
+    [cancel_delayed_message]='@exchanges'
+    [definitions]='plan apply'
 )
 
 # What the broker knows; nothing when it does not answer.

@@ -13,6 +13,7 @@ local -a _leveretctl_commands=(
     'await_online_quorum_plus_one:Succeeds\: a cluster has one node so far'
     'await_online_synchronized_mirror:Succeeds\: no queue is mirrored so far'
     'await_startup:Waits until the node is running, at most 300 seconds'
+    'cancel_delayed_message:Takes a message that waits for its time at a delayed exchange out of it, for good'
     'change_password:Changes a user'\''s password'
     'check_alarms:Exits with 69 if there are resource alarms in the cluster'
     'check_certificate_expiration:Exits with 69 if certificates of the node expire soon'
@@ -37,6 +38,7 @@ local -a _leveretctl_commands=(
     'close_all_user_connections:Closes all connections of a user'
     'close_connection:Closes one client connection'
     'cluster_status:Displays the nodes of the cluster and their state'
+    'definitions:Tells what an import would do, or does it; with --exact what the file does not have is deleted'
     'delete_member:Refuses\: a quorum queue has one member so far'
     'delete_queue:Deletes a queue'
     'delete_user:Deletes a user and all its permissions'
@@ -45,16 +47,19 @@ local -a _leveretctl_commands=(
     'enable_feature_flag:Does nothing\: those that are there are always on'
     'environment:Displays every configuration key, its value and where it came from'
     'erlang_version:Says that there is no Erlang'
+    'export_definitions:Exports everything declared, but no messages, to a file; of one virtual host with --vhost'
     'forget_cluster_node:Refuses\: a cluster has one node so far'
     'grow:Succeeds for this node, where every quorum queue has its member'
     'hash_password:Prints a password'\''s hash; needs no broker'
     'help:Displays usage information for a command'
+    'import_definitions:Imports definitions from a file or standard input\: makes and changes things, deletes nothing'
     'is_booting:Says whether the node is still booting'
     'is_running:Says whether the node is fully booted and running'
     'list_bindings:Lists all bindings of a virtual host'
     'list_channels:Lists all channels'
     'list_connections:Lists client connections'
     'list_consumers:Lists all consumers of a virtual host'
+    'list_delayed_messages:Lists messages that wait for their time at a delayed exchange'
     'list_exchanges:Lists exchanges'
     'list_feature_flags:Lists feature flags'
     'list_global_parameters:Lists global runtime parameters'
@@ -126,7 +131,7 @@ local -a _leveretctl_options=(--node --longnames --quiet --silent --vhost --time
 local -a _leveretctl_valued=(--node -n --vhost -p --timeout -t --formatter --socket --host --port --username --password --password-file --tls-ca-cert
     --tls-cert --tls-key --erlang-cookie --script-name --description --tags --default-queue-type --limit --per-connection-delay --user
     --pid -P --algorithm --data-dir -d --queue --seq --priority --apply-to --truncate --interval --sort --number -N --unit --within
-    --vhost-pattern --queue-pattern)
+    --vhost-pattern --queue-pattern --format)
 local -A _leveretctl_own=(
     help '--list-commands'
     shutdown '--wait'
@@ -150,6 +155,9 @@ local -A _leveretctl_own=(
     store '--limit --data-dir -d --json --queue --seq --lost-and-found --truncate'
     route '--user'
     top '--limit --once --interval --sort'
+    export_definitions '--format --skip-if-unchanged --exact --force'
+    import_definitions '--format --skip-if-unchanged --exact --force'
+    definitions '--format --skip-if-unchanged --exact --force'
     plugins_list '--if-empty -e --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     plugins_enable '--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     plugins_disable '--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
@@ -202,6 +210,9 @@ local -A _leveretctl_arguments=(
     route '@exchanges'
     top 'queues connections'
     plugins 'list enable disable set is_enabled directories'
+    list_delayed_messages '@exchanges'
+    cancel_delayed_message '@exchanges'
+    definitions 'plan apply'
 )
 
 _leveretctl_values() { # what

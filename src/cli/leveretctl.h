@@ -90,6 +90,8 @@ struct ctl {
     char *node;         // name of the broker's node, once asked; heap
     json_t *overview;   // GET /api/overview, once asked
     const char *query;  // for the next ctl_call alone: "page=2"; NULL: none
+    FILE *upload;       // the same: its body is what is read here; NULL: none
+    FILE *download;     // the same: an answer of status 200 is written here, unparsed; NULL: it is kept
     size_t row_limit;   // of lists, in reports; 0: none
     json_t *consumers;  // of the vhost, when list_queues needs them
     struct buf problem; // of an argument
@@ -110,7 +112,8 @@ extern const struct ctl_command ctl_commands_parameters[]; // run-time parameter
 extern const struct ctl_command ctl_commands_cluster[];    // clusters and replicas: one node
 extern const struct ctl_command ctl_commands_inspect[];    // memory, log files, certificates
 extern const struct ctl_command ctl_commands_top[];
-extern const struct ctl_command ctl_commands_delayed[]; // delayed messages
+extern const struct ctl_command ctl_commands_delayed[];     // delayed messages
+extern const struct ctl_command ctl_commands_definitions[]; // definitions files
 extern const struct ctl_command ctl_commands_help[];
 // Those of rabbitmq-plugins, which have short names; `leveretctl plugins list` is `rabbitmq-plugins list`.
 extern const struct ctl_command ctl_commands_plugins[];

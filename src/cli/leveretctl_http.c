@@ -15,12 +15,14 @@
 #include "src/cli/leveretctl_value.h"
 
 // LIMIT: bytes of an answer, segments of a path, seconds without -t.
-enum { ANSWER_BYTES_MAX = 1 << 30, SEGMENTS_MAX = 12, TIMEOUT_S = 60 };
+enum { ANSWER_BYTES_MAX = 1 << 30, SEGMENTS_MAX = 12, TIMEOUT_S = 60, FILE_TIMEOUT_S = 900 };
 
 struct ctl_http {
     CURL *curl;
     struct buf body;
     int64_t messages;
+    FILE *upload, *download; // of the request under way
+    bool has_failed_writing;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -28,10 +30,25 @@ static size_t
 on_body(char *data, size_t size, size_t count, void *ctx)
 {
     struct ctl_http *h = ctx;
+    long status = 0;
+    if (h->download != NULL && curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
+        status == 200) {
+        size_t written = fwrite(data, 1, size * count, h->download);
+        h->has_failed_writing |= written < size * count;
+        return written;
+    }
     if (h->body.len + size * count > ANSWER_BYTES_MAX)
         return 0;
     buf_append(&h->body, data, size * count);
     return h->body.failed ? 0 : size * count;
+}
+
+static size_t
+on_upload(char *to, size_t size, size_t count, void *ctx)
+{
+    struct ctl_http *h = ctx;
+    size_t n = fread(to, 1, size * count, h->upload);
+    return ferror(h->upload) ? CURL_READFUNC_ABORT : n;
 }
 
 static size_t
@@ -110,13 +127,22 @@ set_target(const struct ctl *c, CURL *curl)
     }
 }
 
+// Files may be large.
+static int64_t
+timeout_of(const struct ctl *c, bool is_file)
+{
+    return c->options.timeout_s >= 0 ? c->options.timeout_s : is_file ? FILE_TIMEOUT_S : TIMEOUT_S;
+}
+
 static CURLcode
 perform(struct ctl *c, const char *method, const char *url, const char *body)
 {
     struct ctl_http *h = http_of(c);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     headers = curl_slist_append(headers, "Expect:");
-    int64_t timeout_s = c->options.timeout_s >= 0 ? c->options.timeout_s : TIMEOUT_S;
+    if (h->upload != NULL)
+        headers = curl_slist_append(headers, "Transfer-Encoding: chunked");
+    int64_t timeout_s = timeout_of(c, h->upload != NULL || h->download != NULL);
     buf_reset(&h->body);
     h->error[0] = '\0';
     h->messages = -1;
@@ -134,10 +160,13 @@ perform(struct ctl *c, const char *method, const char *url, const char *body)
     curl_easy_setopt(h->curl, CURLOPT_ERRORBUFFER, h->error);
     curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)LV_MIN(timeout_s, 1000000) * 1000L); // 0: no limit
-    if (body != NULL)
-        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, body);
-    else if (strcmp(method, "POST") == 0)
-        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, "");
+    if (h->upload != NULL) {
+        curl_easy_setopt(h->curl, CURLOPT_POST, 1L);
+        curl_easy_setopt(h->curl, CURLOPT_READFUNCTION, on_upload);
+        curl_easy_setopt(h->curl, CURLOPT_READDATA, h);
+    } else if (body != NULL || strcmp(method, "POST") == 0) {
+        curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, body != NULL ? body : "");
+    }
     CURLcode code = curl_easy_perform(h->curl);
     curl_slist_free_all(headers);
     return code;
@@ -182,7 +211,9 @@ int
 ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const *segments)
 {
     const char *query = c->query;
+    FILE *upload = c->upload, *download = c->download;
     c->query = NULL;
+    c->upload = c->download = NULL;
     // With -n the request must not reach another node: that is asked first.
     if (c->options.node != NULL && c->overview == NULL) {
         int status = ctl_overview(c);
@@ -191,9 +222,16 @@ ctl_call_path(struct ctl *c, const char *method, json_t *body, const char *const
             return status;
         }
     }
+    struct ctl_http *h = http_of(c);
+    h->upload = upload;
+    h->download = download;
+    h->has_failed_writing = false;
     CURLcode code = request(c, method, body, segments, query);
+    h->upload = h->download = NULL;
     if (code == CURLE_OPERATION_TIMEDOUT)
-        return ctl_timed_out(c, c->options.timeout_s >= 0 ? c->options.timeout_s : TIMEOUT_S);
+        return ctl_timed_out(c, timeout_of(c, upload != NULL || download != NULL));
+    if (code != CURLE_OK && h->has_failed_writing)
+        return ctl_fail(c, CTL_UNAVAILABLE, "cannot write the file");
     return code == CURLE_OK ? 0 : ctl_unreachable(c);
 }
 
@@ -298,7 +336,7 @@ ctl_authenticate(struct ctl *c, const char *user, const char *password)
     struct ctl_target own = c->target;
     c->target.user = (char *)(uintptr_t)user;
     c->target.password = (char *)(uintptr_t)password;
-    CURLcode code = request(c, "GET", NULL, whoami);
+    CURLcode code = request(c, "GET", NULL, whoami, NULL);
     c->target = own;
     if (code != CURLE_OK)
         return ctl_unreachable(c);

@@ -83,9 +83,13 @@ static const struct option options[] = {
     {"within", 0, TAKES_NUMBER, PLACE(within), OPTION_CERTIFICATES},
     {"vhost-pattern", 0, TAKES_TEXT, PLACE(vhost_pattern), OPTION_REBALANCE},
     {"queue-pattern", 0, TAKES_TEXT, PLACE(queue_pattern), OPTION_REBALANCE},
+    {"format", 0, TAKES_TEXT, PLACE(file_format), OPTION_DEFINITIONS},
+    {"skip-if-unchanged", 0, TAKES_NOTHING, PLACE(is_skipping_unchanged), OPTION_DEFINITIONS},
+    {"exact", 0, TAKES_NOTHING, PLACE(is_exact), OPTION_DEFINITIONS},
+    {"force", 0, TAKES_NOTHING, PLACE(is_forced), OPTION_DEFINITIONS},
 };
 
-static_assert(LV_ARRAY_LEN(options) <= 64, "struct ctl_options.given has a bit for each");
+static_assert(LV_ARRAY_LEN(options) <= CTL_OPTIONS_MAX, "struct ctl_options.given has one for each");
 
 static void
 add_invalid(struct ctl_options *o, struct slice word, const char *value)
@@ -173,7 +177,7 @@ take_option(struct ctl_options *o, const char *word, const char *next)
         taken = 2;
     }
     if (store(o, option, value, is_off))
-        o->given |= UINT64_C(1) << (option - options);
+        o->given[option - options] = true;
     else
         add_invalid(o, name, value);
     return taken;
@@ -224,7 +228,7 @@ ctl_options_forbid(struct ctl_options *o, uint32_t allowed)
 {
     for (size_t i = 0; i < LV_ARRAY_LEN(options); i++) {
         const struct option *option = &options[i];
-        if ((o->given & (UINT64_C(1) << i)) == 0 || (option->bit & ~allowed) == 0)
+        if (!o->given[i] || (option->bit & ~allowed) == 0)
             continue;
         buf_printf(&o->invalid, "--%s : ", option->name);
         const char *place = (const char *)o + option->offset;

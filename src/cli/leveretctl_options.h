@@ -8,7 +8,7 @@
 #include "src/cli/leveretctl_format.h"
 
 // LIMIT: words of a command behind its name.
-enum { CTL_ARGS_MAX = 256 };
+enum { CTL_ARGS_MAX = 256, CTL_OPTIONS_MAX = 96 };
 
 // Options that only some commands have.
 enum ctl_option_bit {
@@ -42,6 +42,7 @@ enum ctl_option_bit {
     OPTION_PLUGINS = 1u << 27,      // --minimal, --enabled, --implicitly-enabled, --verbose, --all
     OPTION_CERTIFICATES = 1u << 28, // --unit, --within
     OPTION_REBALANCE = 1u << 29,    // --vhost-pattern, --queue-pattern
+    OPTION_DEFINITIONS = 1u << 30,  // --format, --skip-if-unchanged, --exact, --force
     NEEDS_SOCKET = 1u << 31,        // of commands, no option: the HTTP API cannot do it
 };
 
@@ -62,15 +63,16 @@ struct ctl_options {
     int64_t interval_s, lines;          // --interval, --lines; -1: not given
     const char *sort, *unit;            // of top, of check_certificate_expiration
     const char *vhost_pattern, *queue_pattern;
-    int64_t within; // --within; -1: not given
+    const char *file_format; // --format: of a definitions file
+    int64_t within;          // --within; -1: not given
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
     bool has_headers; // --no-table-headers: false
     bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting,
         is_listing_commands, is_idempotent, is_json, is_lost, is_once, is_minimal, is_enabled_only,
-        is_explicit_only, is_verbose, is_all;
+        is_explicit_only, is_verbose, is_all, is_skipping_unchanged, is_exact, is_forced;
     enum ctl_format format;
-    uint64_t given;      // a bit for each option, in the order of the table
-    const char *command; // NULL: none
+    bool given[CTL_OPTIONS_MAX]; // in the order of the table
+    const char *command;         // NULL: none
     const char *args[CTL_ARGS_MAX];
     size_t arg_count;
     struct buf invalid; // "--flag : value\n" of each option that is unknown or has a bad value

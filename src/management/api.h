@@ -117,6 +117,7 @@ struct api_request {
     char *location;      // heap: answered as Location; NULL: none
     char *allow;         // heap or NULL: answered as Allow
     char *cookie;        // heap or NULL: answered as Set-Cookie
+    char *disposition;   // heap or NULL: answered as Content-Disposition
 };
 
 typedef void (*api_handler)(struct api_request *r);
@@ -131,24 +132,24 @@ struct api_route {
 };
 
 // The tables of the parts, ended by a route without pattern.
-extern const struct api_route api_routes_users[];      // users, permissions
-extern const struct api_route api_routes_limits[];     // limits of vhosts and users
-extern const struct api_route api_routes_counters[];   // reasons
-extern const struct api_route api_routes_dry_run[];    // where a message would go
-extern const struct api_route api_routes_policies[];   // policies, operator policies
-extern const struct api_route api_routes_vhosts[];     // vhosts
-extern const struct api_route api_routes_queues[];     // queues
-extern const struct api_route api_routes_exchanges[];  // exchanges
-extern const struct api_route api_routes_bindings[];   // bindings
-extern const struct api_route api_routes_messages[];   // publish, get, purge
-extern const struct api_route api_routes_move[];       // moving messages
-extern const struct api_route api_routes_live[];       // connections, channels, consumers
-extern const struct api_route api_routes_parameters[]; // parameters, global parameters
-extern const struct api_route api_routes_node[];       // overview, nodes, control of the process
-extern const struct api_route api_routes_health[];     // health checks
-extern const struct api_route api_routes_other[];      // whoami, login, extensions, feature flags …
+extern const struct api_route api_routes_users[];       // users, permissions
+extern const struct api_route api_routes_limits[];      // limits of vhosts and users
+extern const struct api_route api_routes_counters[];    // reasons
+extern const struct api_route api_routes_dry_run[];     // where a message would go
+extern const struct api_route api_routes_policies[];    // policies, operator policies
+extern const struct api_route api_routes_vhosts[];      // vhosts
+extern const struct api_route api_routes_queues[];      // queues
+extern const struct api_route api_routes_exchanges[];   // exchanges
+extern const struct api_route api_routes_bindings[];    // bindings
+extern const struct api_route api_routes_messages[];    // publish, get, purge
+extern const struct api_route api_routes_move[];        // moving messages
+extern const struct api_route api_routes_live[];        // connections, channels, consumers
+extern const struct api_route api_routes_parameters[];  // parameters, global parameters
+extern const struct api_route api_routes_node[];        // overview, nodes, control of the process
+extern const struct api_route api_routes_health[];      // health checks
+extern const struct api_route api_routes_other[];       // whoami, login, extensions, feature flags …
 extern const struct api_route api_routes_definitions[]; // definitions, in and out
-extern const struct api_route api_routes_delayed[];    // what waits at delayed exchanges
+extern const struct api_route api_routes_delayed[];     // what waits at delayed exchanges
 
 // Finds the route of r->query and r->method: r->route, or answers: 404, 405, OPTIONS. True: found.
 LV_MUST_USE bool api_find_route(struct api_request *r);
@@ -186,11 +187,12 @@ void api_error(struct api_request *r, unsigned status, const char *error, const 
     LV_PRINTF(4, 5);
 // 400 {"error":"bad_request","reason":[word, value]}. Takes the value over.
 void api_bad_value(struct api_request *r, const char *word, json_t *value);
+// RabbitMQ does it to some reasons, for its web pages.
+void api_escape_html(struct buf *out, struct slice text);
 void api_key_missing(struct api_request *r, const char *key); // 400 "[{key_missing,KEY}]"
 void api_not_found(struct api_request *r);  // 404 {"error":"Object Not Found","reason":"Not Found"}
 void api_no_memory(struct api_request *r);  // 500
 bool api_is_alarmed(struct api_request *r); // publishers are blocked: true after answering 503
-out, reasons,
 // A fault as an HTTP error, as RabbitMQ does it where it declares and deletes: 404 to 404, 403 to 401, others 400 with the text
 // without its code's name; 541 and 506 to 500.
 void api_fault(struct api_request *r, const struct fault *f);

@@ -407,7 +407,7 @@ def test_bad_definitions_end_the_start(broker, tmp_path, text, problem):
     path = tmp_path / "bad.json"
     if text is not None:
         path.write_text(text)
-    done = subprocess.run([broker.command()[0][0], "-o", f"data_dir={tmp_path}/data", "-o", "listeners.tcp=none", "-o", "management.tcp.port=0",
+    done = subprocess.run([broker.command()[0][0], "-o", f"data_dir={tmp_path}/data", "-o", "listeners.tcp=none", "-o", "management.tcp.port=0", "-o", "prometheus.tcp.port=0",
                            "-o", f"load_definitions={path}"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 78, done
     assert f"leveretd: definitions file {path}: {problem}" in done.stderr.splitlines()
@@ -547,3 +547,35 @@ def test_no_secret_is_logged(broker, api, vhost):
     assert "s3cr3t-one" not in api("GET", "/api/definitions")[1] and "s3cr3t-two" in api("GET", "/api/definitions")[1]
     assert "s3cr3t" not in api("POST", "/api/definitions?dry_run=true&mode=exact", {"parameters": [], "users": []})[1]
     api("DELETE", "/api/users/logged")
+
+
+# --- leveretctl ---------------------------------------------------------------------------------------------------------------------
+
+def test_leveretctl(broker, api, vhost, tmp_path):
+    path = tmp_path / "d.json"
+    queue = {"name": "q", "durable": True, "auto_delete": False, "arguments": {}}
+    api.take({"queues": [queue, {**queue, "name": "old"}]}, f"/api/definitions/{vhost}")
+    assert "Exporting definitions in JSON to a file" in broker.ctl("export_definitions", str(path))
+    assert json.loads(path.read_text()) == api.json("/api/definitions") == json.loads(broker.ctl("export_definitions", "-"))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert json.loads(broker.ctl("export_definitions", "-p", vhost, "-")) == api.json(f"/api/definitions/{vhost}")
+    path.write_text(json.dumps({"queues": [queue, {**queue, "name": "new"}]}))
+    assert broker.ctl("definitions", "plan", "-p", vhost, str(path)).splitlines() == [
+        f'+ queue "new" in vhost "{vhost}"', "1 create, 0 change, 0 conflict, 0 skip, 0 delete, 1 same"]
+    planned = json.loads(broker.ctl("definitions", "plan", "--exact", "-p", vhost, str(path), "--formatter", "json"))
+    assert planned["counts"]["delete"] == 1
+    assert "Applied" in broker.ctl("definitions", "apply", "--exact", "-p", vhost, str(path))
+    assert {q["name"] for q in api.json(f"/api/definitions/{vhost}")["queues"]} == {"q", "new"}
+    assert "Successfully imported" in broker.ctl("import_definitions", "-p", vhost, str(path), "--skip-if-unchanged")
+
+    def fails(*arguments):
+        command, env = broker.ctl_command()
+        done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True, timeout=90, check=False)
+        return done.returncode, done.stderr
+
+    assert fails("import_definitions", "/nonexistent") == (65, "Bad argument: File /nonexistent does not exist\n")
+    path.write_text("{")
+    assert fails("import_definitions", str(path))[0] == 65
+    path.write_text('{"queues":5}')
+    assert fails("import_definitions", str(path)) == (69, "Error:\n'queues' is not a list\n")
+    assert fails("import_definitions", "-p", "nosuch", str(path))[0] == 65

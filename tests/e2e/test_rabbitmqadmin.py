@@ -76,3 +76,30 @@ def test_every_list_of_rabbitmqadmin(admin, pika_connect):
     assert "rabbitmq_version" in admin("show", "overview")
     connection = rows(admin, "list", "connections", "name")[0]["name"]
     assert admin("close", "connection", f"name={connection}") == "connection closed\n"
+
+
+def test_export_and_import_with_rabbitmqadmin(admin, tmp_path):
+    path = str(tmp_path / "broker.json")
+    admin("declare", "vhost", "name=exported")
+    vhost = ("-V", "exported")
+    admin(*vhost, "declare", "queue", "name=q", "durable=true", 'arguments={"x-max-length": 7}')
+    admin(*vhost, "declare", "exchange", "name=x", "type=topic")
+    admin(*vhost, "declare", "binding", "source=x", "destination=q", "routing_key=a.#")
+    admin(*vhost, "declare", "policy", "name=p", "pattern=^q", 'definition={"max-length": 3}')
+    assert "Exported definitions" in admin("export", path)
+    with open(path, encoding="utf-8") as f:
+        exported = json.load(f)
+    assert {"name": "q", "vhost": "exported", "durable": True, "auto_delete": False, "arguments": {"x-max-length": 7}} in exported["queues"]
+    assert admin("delete", "vhost", "name=exported") == "vhost deleted\n"
+    assert "Uploaded definitions" in admin("import", path)
+    assert [q["name"] for q in rows(admin, *vhost, "list", "queues", "name")] == ["q"]
+    again = str(tmp_path / "again.json")
+    admin("export", again)
+    with open(again, encoding="utf-8") as f:
+        assert json.load(f) == exported
+    # Of one virtual host.
+    admin(*vhost, "export", path)
+    admin(*vhost, "delete", "queue", "name=q")
+    assert "Uploaded definitions" in admin(*vhost, "import", path)
+    assert [b["routing_key"] for b in rows(admin, *vhost, "list", "bindings", "source", "routing_key") if b["source"] == "x"] == ["a.#"]
+    assert admin("delete", "vhost", "name=exported") == "vhost deleted\n"
