@@ -609,6 +609,76 @@ test_stop_in_the_middle(void **state)
     assert_true(open_count > 2);
 }
 
+// Everything that a version shows: reading freed memory is the sanitizer's to find.
+static size_t
+read_all(const struct topology *t)
+{
+    struct buf text = BUF_INIT;
+    struct pmap_iter it;
+    const struct vhost *v = topology_vhost(t, SLICE_LIT("/"));
+    pmap_iter_init(&it, &v->queues);
+    for (const struct queue_def *def; (def = pmap_iter_next(&it)) != NULL;)
+        buf_append_slice(&text, def->name);
+    pmap_iter_init(&it, &v->exchanges);
+    for (const struct exchange *x; (x = pmap_iter_next(&it)) != NULL;)
+        buf_printf(&text, "%.*s%llu", SLICE_FMT(x->name), (unsigned long long)x->router.count);
+    size_t len = text.len;
+    buf_fini(&text);
+    return len;
+}
+
+static const struct topology *
+pin(int member)
+{
+    worker_self = tf.crew->members[member];
+    const struct topology *t = topology_pin(worker_self);
+    worker_self = NULL;
+    return t;
+}
+
+static void
+unpin(int member, const struct topology *t)
+{
+    worker_self = tf.crew->members[member];
+    topology_unpin(worker_self, t);
+    worker_self = NULL;
+    tf_settle();
+}
+
+// A version that a member has pinned stays readable, whatever changes; nobody waits for it, and its memory goes with the last pin.
+static void
+test_pins(void **state)
+{
+    tf_open(tf_setup);
+    const struct topology *pins[TOPOLOGY_PINS_MAX];
+    tf_ok(tf_queue(0, "q", CHANGE_DURABLE, 1));
+    tf_ok(tf_exchange("x", "topic", CHANGE_DURABLE));
+    tf_ok(tf_bind(CHANGE_BIND, "x", "q", "k", CHANGE_DEST_IS_QUEUE));
+    const struct topology *t = pin(0);
+    size_t len = read_all(t);
+    tf_ok(tf_delete_queue(0, "q", 0, 1));
+    tf_ok(tf_delete_exchange("x", 0));
+    for (int i = 0; i < 20; i++)
+        tf_ok(tf_queue(0, i % 2 == 0 ? "other" : "more", 0, 1));
+    assert_int_equal(read_all(t), len);
+    assert_true(tf_list_len(&tf_tw()->kept) > 0);
+    for (size_t i = 0; i + 1 < LV_ARRAY_LEN(pins); i++)
+        pins[i] = pin(0);
+    assert_null(pin(0));
+    unpin(0, pins[0]);
+    assert_int_equal(read_all(t), len);
+    unpin(0, t);
+    for (size_t i = 1; i + 1 < LV_ARRAY_LEN(pins); i++) {
+        read_all(pins[i]);
+        unpin(0, pins[i]);
+    }
+    assert_int_equal(tf_list_len(&tf_tw()->kept), 0);
+    t = pin(0); // one that is pinned to the end
+    tf_ok(tf_queue(0, "last", 0, 1));
+    unpin(0, t);
+    tf_close();
+}
+
 static int
 run_all(const char *what)
 {
@@ -630,6 +700,7 @@ run_all(const char *what)
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_small_rings),
         cmocka_unit_test(test_stop_in_the_middle),
+        cmocka_unit_test(test_pins),
     };
     return cmocka_run_group_tests_name(what, tests, NULL, NULL);
 }
