@@ -4,12 +4,14 @@
 // (connection.blocked); acknowledgements and deliveries go on (RabbitMQ documentation, "Memory Alarms", "Free Disk Space Alarms").
 //
 // Failure modes: memory use that cannot be read is 0; free space that cannot be asked sets the disk alarm: a file system that does
-// not answer takes no messages either; so does a message log without room.
+// not answer takes no messages either; so does a message log that stays without room. One that has none for a moment holds publishers, and
+// nobody is told that disk is short.
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "src/base/bug.h"
+#include "src/base/clock.h"
 #include "src/base/err.h"
 #include "src/base/log.h"
 #include "src/broker/session.h"
@@ -18,10 +20,13 @@
 
 // LIMIT: time between two looks at memory use alone, which only ever set the alarm.
 enum { MEMORY_LOOK_MS = 100 };
+// A log that had no room for so long is out of disk.
+enum { FULL_MS = 10000 };
 
 static ev_timer timer;         // on the main loop
 static uint32_t since_look_ms; // main thread: how long ago everything was looked at
 static bool was_full;          // main thread: the message log had no room then
+static uint64_t full_since_ms; // main thread: monotonic; 0: it has room
 // Written by the main thread alone; partner: the HTTP member's relaxed loads, which show them.
 static _Atomic unsigned alarms_set;
 static _Atomic uint64_t watermark_now;
@@ -90,8 +95,14 @@ look_at_disk(const struct daemon *d, unsigned before)
     const struct config *c = d->config;
     uint64_t limit = disk_limit_bytes(c), free_bytes = 0;
     int error = resources_disk_free(c->data_dir, &free_bytes);
+    // The log has no room for a moment when it fills faster than its messages move to files; when that lasts, or there is no room for one
+    // more of its segments either, it is for want of disk.
     bool is_full = stage_store_is_full(d);
-    unsigned now = error < 0 || free_bytes < limit || is_full ? STAGE_ALARM_DISK : 0;
+    full_since_ms = !is_full ? 0 : full_since_ms != 0 ? full_since_ms : clock_mono_ns() / 1000000;
+    bool is_for_long = is_full && clock_mono_ns() / 1000000 - full_since_ms >= FULL_MS;
+    bool is_disk = error < 0 || free_bytes < limit || is_for_long ||
+                   (is_full && free_bytes < 2 * c->message_log_segment_bytes);
+    unsigned now = is_disk ? STAGE_ALARM_DISK : 0, held = is_full && !is_disk ? STAGE_ALARM_LOG : 0;
     atomic_store_explicit(&disk_limit_now, limit, memory_order_relaxed);
     if (now > before && error < 0)
         log_error(LOG_DEFAULT, "disk: free space of %s is unknown: %s: publishers are blocked", c->data_dir,
@@ -107,7 +118,7 @@ look_at_disk(const struct daemon *d, unsigned before)
     else if (now < before)
         log_notice(LOG_DEFAULT, "disk: %s has %" PRIu64 " bytes free, over the limit of %" PRIu64 " again",
                    c->data_dir, free_bytes, limit);
-    return now;
+    return now | held;
 }
 
 struct alarm_mail {
@@ -130,7 +141,7 @@ look(struct daemon *d)
         return;
     if (LV_BUG(ALARM_STAYS) && now == 0)
         return;
-    if (now == 0)
+    if ((now & ~(unsigned)STAGE_ALARM_LOG) == 0 && (before & ~(unsigned)STAGE_ALARM_LOG) != 0)
         log_notice(LOG_DEFAULT, "alarms: none is left, publishers go on");
     atomic_store_explicit(&alarms_set, now, memory_order_relaxed);
     struct alarm_mail mail = {.alarms = now};
@@ -145,7 +156,7 @@ on_timer(struct ev_loop *loop, struct ev_timer *watcher, int events)
     since_look_ms += LV_MIN(interval, (uint32_t)MEMORY_LOOK_MS);
     bool is_flooded = (stage_alarms_now() & STAGE_ALARM_MEMORY) == 0 &&
                       resources_resident_bytes() > stage_alarms_watermark_bytes();
-    is_flooded |= stage_store_is_full(d) != was_full;
+    is_flooded |= stage_store_is_full(d) != was_full || (stage_alarms_now() & STAGE_ALARM_LOG) != 0;
     if (since_look_ms < interval && !is_flooded)
         return;
     since_look_ms = 0;

@@ -18,7 +18,8 @@ extern const struct daemon_stage stage_definitions; // files that load_definitio
 extern const struct daemon_stage stage_alarms;      // memory watermark, free disk limit
 
 // What the alarms' last look found, and the limits it compared with. Any thread. The bits are those of broker_set_alarms.
-enum { STAGE_ALARM_MEMORY = 1, STAGE_ALARM_DISK = 2 };
+// As enum broker_alarm.
+enum { STAGE_ALARM_MEMORY = 1, STAGE_ALARM_DISK = 2, STAGE_ALARM_LOG = 4 };
 unsigned stage_alarms_now(void); // the bits
 uint64_t stage_alarms_watermark_bytes(void);
 uint64_t stage_alarms_watermark_of(const struct config *c); // what a configuration makes it

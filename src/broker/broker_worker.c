@@ -68,6 +68,7 @@ session_open(struct client *c, uint16_t number, const struct session_events *eve
     list_init(&s->consumer_list);
     list_init(&s->owing_consumers);
     list_init(&s->waiting);
+    list_init(&s->tx.again_node);
     inttab_init(&s->consumers);
     inttab_init(&s->tags);
     list_push_back(&c->sessions, &s->node);
@@ -250,6 +251,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     LV_ASSERT(b->route != NULL && b->auth_cache != NULL && b->reasons != NULL);
     counters_init(&b->counters);
     rates_init(b);
+    commits_init(b);
     for (int i = 0; i < RATE_SCOPES && config->rate_number == 0; i++)
         b->config.rates[i] = rate_unlimited;
     list_init(&b->clients);
@@ -296,6 +298,7 @@ broker_worker_fini(struct worker *w)
     queue_worker_fini(w);
     dead_letters_end(w);
     rates_fini(b);
+    commits_fini(b);
     counters_fini(&b->counters);
     reasons_free(b->reasons);
     timeout_watch_fini(b);

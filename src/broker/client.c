@@ -315,7 +315,7 @@ static const char *
 alarm_text(unsigned alarms)
 {
     static const char *const texts[4] = {NULL, "low on memory", "low on disk", "low on memory & low on disk"};
-    return texts[alarms & 3];
+    return texts[alarms & ALARMS_TOLD];
 }
 
 const char *
@@ -328,13 +328,14 @@ void
 client_tell_alarm(struct client *c)
 {
     unsigned alarms = c->broker->alarms;
-    bool is_blocked = alarms != 0 && c->has_published;
+    bool is_blocked = (alarms & ALARMS_TOLD) != 0 && c->has_published;
     if (is_blocked == c->is_blocked)
         return;
     c->is_blocked = is_blocked;
     if (is_blocked)
         reason_note(c->broker->worker,
-                    &(struct reason){.kind = (alarms & 1) != 0 ? REASON_BLOCKED_MEMORY : REASON_BLOCKED_DISK,
+                    &(struct reason){.kind = (alarms & ALARM_MEMORY) != 0 ? REASON_BLOCKED_MEMORY
+                                                                          : REASON_BLOCKED_DISK,
                                      .object_kind = "user",
                                      .object = c->user,
                                      .vhost = c->vhost});
@@ -353,12 +354,12 @@ void
 broker_set_alarms(struct worker *w, unsigned alarms)
 {
     struct broker_worker *b = broker_of(w);
-    unsigned changed = b->worker->index == 0 ? (alarms ^ b->alarms) & 3 : 0; // one tells
-    b->alarms = alarms & 3;
-    if ((changed & 1) != 0)
-        event_alarm(b, "memory", (alarms & 1) != 0);
-    if ((changed & 2) != 0)
-        event_alarm(b, "disk", (alarms & 2) != 0);
+    unsigned changed = b->worker->index == 0 ? (alarms ^ b->alarms) & ALARMS_TOLD : 0; // one tells
+    b->alarms = alarms;
+    if ((changed & ALARM_MEMORY) != 0)
+        event_alarm(b, "memory", (alarms & ALARM_MEMORY) != 0);
+    if ((changed & ALARM_DISK) != 0)
+        event_alarm(b, "disk", (alarms & ALARM_DISK) != 0);
     LV_LIST_EACH_SAFE (it, &b->clients)
         client_tell_alarm(LV_CONTAINER_OF(it, struct client, node));
 }

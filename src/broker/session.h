@@ -193,7 +193,9 @@ void broker_worker_fini(struct worker *w);
 
 // New limits of rates while running.
 void broker_set_rates(struct worker *w, const struct rate_limit rates[static RATE_SCOPES]);
-// Sets or clears a resource alarm on this worker; clients hear of it. Bits: 1 memory, 2 disk.
+// Sets or clears resource alarms on this worker. Clients hear of the first two; the third holds publishers without a word, for the moment.
+enum broker_alarm { ALARM_MEMORY = 1, ALARM_DISK = 2, ALARM_LOG = 4 };
+enum { ALARMS_TOLD = ALARM_MEMORY | ALARM_DISK };
 void broker_set_alarms(struct worker *w, unsigned alarms);
 // Closes every client of a vhost, user, or (both empty) all, with that fault; or one connection by id. On their worker.
 void broker_close_clients(struct worker *w, struct slice vhost, struct slice user, uint64_t id,

@@ -3,11 +3,17 @@
 // Routing happens at commit: an exchange that has gone by then routes nowhere. The messages go to their owners, who hold them; so do the acks, as
 // words for the log. When all have answered the verdict is asked for; with it come the settles, then commit-ok. A session that is closed meanwhile takes the transaction back
 // as long as the verdict was not asked for; after that what was decided happens without it.
+//
+// No room in the log: nothing of it happened, and it is made once more, as often as it takes: what is published without a transaction waits too. Meanwhile the
+// transaction is the session's again, as before the commit.
+#include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
 
 // Publishes whose memory is kept for the next transaction.
 enum { TX_KEEP_MAX = 4096 };
+// Between two tries of commits without room. LIMIT: tries (five minutes): what never fits is refused.
+enum { AGAIN_MS = 250, AGAIN_MAX = 1200 };
 
 struct commit {
     struct queue_tx t;
@@ -15,6 +21,8 @@ struct commit {
     lv_handle session;
     struct tx_settle *settles;
     size_t settle_count;
+    struct tx_publish *publishes; // kept for another try; those that went nowhere have no message any more
+    size_t publish_count, publish_cap;
 };
 
 // Settles what was kept, runs of one kind together.
@@ -43,8 +51,44 @@ settle_all(const struct commit *c, struct session *s, bool is_committed)
 static void
 commit_free(struct commit *c)
 {
+    for (size_t i = 0; i < c->publish_count; i++)
+        message_unref(c->publishes[i].msg);
+    mem_free(c->publishes);
     mem_free(c->settles);
     mem_free(c);
+}
+
+// The room for publishes is the next transaction's.
+static void
+give_room_back(struct commit *c, struct session *s)
+{
+    if (s == NULL || s->is_closed || s->tx.publishes != NULL || c->publish_cap > TX_KEEP_MAX)
+        return;
+    for (size_t i = 0; i < c->publish_count; i++)
+        message_unref(c->publishes[i].msg);
+    s->tx.publishes = c->publishes;
+    s->tx.publish_cap = c->publish_cap;
+    c->publishes = NULL;
+    c->publish_count = 0;
+}
+
+// The transaction is as it was before the commit, but for what went nowhere, and waits.
+static void
+commit_later(struct commit *c, struct session *s)
+{
+    struct tx_state *tx = &s->tx;
+    struct broker_worker *b = c->broker;
+    LV_ASSERT(tx->publishes == NULL && tx->settles == NULL);
+    tx->publishes = c->publishes;
+    tx->publish_count = c->publish_count;
+    tx->publish_cap = c->publish_cap;
+    tx->settles = c->settles;
+    tx->settle_count = tx->settle_cap = c->settle_count;
+    mem_free(c);
+    tx->tries++;
+    list_push_back(&b->commits, &tx->again_node);
+    if (!ev_is_active(&b->commit_timer))
+        ev_timer_again(b->worker->loop, &b->commit_timer);
 }
 
 static void
@@ -54,7 +98,13 @@ commit_done(struct queue_tx *t)
     struct session *s = session_by_handle(c->broker, c->session);
     bool is_committed = t->result == 0 && !t->is_abort;
     struct fault f;
+    if (t->result == -LE_NOSPACE && !t->is_abort && s != NULL && s->op == OP_COMMIT && !s->is_closed &&
+        s->tx.tries < AGAIN_MAX) {
+        commit_later(c, s);
+        return;
+    }
     settle_all(c, s, is_committed);
+    give_room_back(c, s);
     commit_free(c);
     if (s == NULL || s->op != OP_COMMIT)
         return;
@@ -116,20 +166,21 @@ commit_set_logged(struct session *s)
     s->tx.commit->t.is_logged = true;
 }
 
-// Routes and sends one message of the transaction. Its reference is used up.
+// Routes and sends one message of the transaction. One that goes nowhere is done with.
 static void
-commit_one(struct session *s, const struct tx_publish *tp)
+commit_one(struct session *s, struct tx_publish *tp)
 {
     struct fault ignored;
     struct amqp_basic_props props = {0};
     struct publish_keys keys;
-    struct publish p = {.msg = tp->msg,
+    struct publish p = {.msg = message_ref(tp->msg),
                         .props = &props,
                         .keys = &keys,
                         .is_mandatory = tp->is_mandatory,
                         .number = TX_NUMBER};
     const struct vhost *v = client_vhost(s->client, &ignored);
     const struct exchange *x = v != NULL ? vhost_exchange(v, message_exchange(tp->msg)) : NULL;
+    p.is_nowhere = x == NULL;
     if (x == NULL)
         publish_note_unroutable(s, &p);
     else if (amqp_props_decode_trusted(message_properties(tp->msg), &props) != 0 ||
@@ -138,6 +189,10 @@ commit_one(struct session *s, const struct tx_publish *tp)
         s->sync_refused++;
     publish_return(s, &p);
     publish_fini(&p);
+    if (p.is_nowhere) {
+        message_unref(tp->msg);
+        tp->msg = NULL;
+    }
 }
 
 // The words for the log of what is settled for good.
@@ -172,33 +227,29 @@ send_publishes(struct session *s)
     tx->publish_count = tx->publish_cap = 0;
     tx->publish_bytes = 0;
     publish_begin(s);
-    for (size_t i = 0; i < count; i++) {
-        if (s->is_closed)
-            message_unref(publishes[i].msg);
-        else
+    for (size_t i = 0; i < count && !s->is_closed; i++)
+        if (publishes[i].msg != NULL)
             commit_one(s, &publishes[i]);
-    }
     s->is_sending = false;
-    if (s->is_closed || cap > TX_KEEP_MAX) {
-        mem_free(publishes);
-    } else {
-        tx->publishes = publishes;
-        tx->publish_cap = cap;
+    if (!s->is_closed) {
+        tx->commit->publishes = publishes;
+        tx->commit->publish_count = count;
+        tx->commit->publish_cap = cap;
+        return true;
     }
-    return !s->is_closed;
+    for (size_t i = 0; i < count; i++)
+        message_unref(publishes[i].msg);
+    mem_free(publishes);
+    return false;
 }
 
-void
-session_tx_commit(struct session *s)
+static void
+commit_start(struct session *s)
 {
-    struct fault f;
     struct tx_state *tx = &s->tx;
-    LV_ASSERT(s->op == OP_NONE);
-    struct commit *c = tx_check(s, &f) ? mem_calloc(1, sizeof(*c)) : NULL;
+    struct commit *c = mem_calloc(1, sizeof(*c));
     if (c == NULL) {
-        if (tx->is_on)
-            fault_set(&f, FAULT_RESOURCE_ERROR, "out of memory");
-        session_answer_fault(s, &f);
+        session_answer_no_memory(s);
         return;
     }
     c->t = (struct queue_tx){.tx = queue_tx_new(), .done = commit_done, .abandon = commit_lost};
@@ -219,4 +270,57 @@ session_tx_commit(struct session *s)
     tx->is_refused = s->sync_refused > 0;
     if (tx->outstanding == 0)
         commit_end(s);
+}
+
+void
+session_tx_commit(struct session *s)
+{
+    struct fault f;
+    LV_ASSERT(s->op == OP_NONE);
+    s->tx.tries = 0;
+    if (tx_check(s, &f))
+        commit_start(s);
+    else
+        session_answer_fault(s, &f);
+}
+
+// --- once more ------------------------------------------------------------------------------------------------------------
+
+static void
+on_commit_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct broker_worker *b = timer->data;
+    b->has_commit_turn = true; // the turn that follows does the work
+}
+
+static bool
+commits_hook(struct worker *w, void *ctx)
+{
+    struct broker_worker *b = ctx;
+    struct list due;
+    if (LV_LIKELY(!b->has_commit_turn))
+        return false;
+    b->has_commit_turn = false;
+    list_init(&due);
+    list_splice_back(&due, &b->commits);
+    for (struct list *it; (it = list_pop_front(&due)) != NULL;)
+        commit_start(LV_CONTAINER_OF(it, struct session, tx.again_node));
+    if (list_is_empty(&b->commits))
+        ev_timer_stop(w->loop, &b->commit_timer);
+    return false;
+}
+
+void
+commits_init(struct broker_worker *b)
+{
+    list_init(&b->commits);
+    ev_timer_init(&b->commit_timer, on_commit_timer, 0., AGAIN_MS / 1000.0);
+    b->commit_timer.data = b;
+    worker_add_hook(b->worker, PHASE_TIMERS, commits_hook, b);
+}
+
+void
+commits_fini(struct broker_worker *b)
+{
+    ev_timer_stop(b->worker->loop, &b->commit_timer);
 }

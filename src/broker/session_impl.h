@@ -55,10 +55,13 @@ struct broker_worker {
     struct timeout_watch timeouts;
     struct list dead_letters;           // under way: struct dead_pending.node
     _Atomic uint64_t dead_letter_count; // of them; one writer, the worker; readers: any thread, relaxed
-    unsigned alarms;                    // bits: 1 memory, 2 disk
+    unsigned alarms;                    // enum broker_alarm
     bool has_interceptors;              // config.set_timestamp or set_routing_node
     struct counters counters;
     struct reasons *reasons;
+    struct list commits;    // session.tx.again_node: those that the log had no room for
+    ev_timer commit_timer;  // runs while there are any
+    bool has_commit_turn;   // it is time for them
     ev_timer rate_timer;    // wakes the worker when the first of the publishers held by a rate may go on
     uint64_t rate_due_ns;   // when it is due; 0: it does not run
     uint64_t trace_version; // topology.auth_version of `is_tracing` (trace.h)
@@ -212,6 +215,8 @@ struct tx_state {
     struct commit *commit;          // being made; NULL: none, or its verdict is awaited
     uint64_t outstanding;           // answers a commit waits for
     bool is_refused;
+    struct list again_node; // broker_worker.commits: waits for room in the log
+    unsigned tries;         // of this commit, for which there was none
 };
 
 // Unacknowledged deliveries that are settled bit by bit: those with tags up to `upto`, which are at the front.
@@ -345,6 +350,8 @@ void fault_no_queue(struct fault *f, struct slice queue, struct slice vhost);
 LV_MUST_USE bool session_intercept(struct session *s, struct message **msg, struct amqp_basic_props *props);
 
 // session_rate.c
+void commits_init(struct broker_worker *b); // session_commit.c
+void commits_fini(struct broker_worker *b);
 void rates_init(struct broker_worker *b);
 void rates_fini(struct broker_worker *b);
 void client_rate_free(struct client *c);
@@ -425,6 +432,7 @@ struct publish {
     uint64_t number; // for the answers of the queues; 0: none are wanted
     bool is_mandatory;
     bool is_unroutable; // out: mandatory, and nobody got it: publish_return is due
+    bool is_nowhere;    // out: no queue gets it
 };
 // Routes it and hands it to its queues, one operation a worker, and to askers of direct replies. Inside publish_begin: answers are
 // counted there. 0 or -LE_NOMEM (nothing was sent).

@@ -9,6 +9,10 @@ put_connection_state(const struct client *c, struct buf *out)
     struct buf by = BUF_INIT;
     enum reason_kind kind;
     bool is_held = !c->is_blocked && client_rate_describe(c, &by, &kind);
+    if (!c->is_blocked && !is_held && c->has_published && (c->broker->alarms & ALARM_LOG) != 0) {
+        buf_append_str(&by, "the message log makes room");
+        is_held = true;
+    }
     if (c->is_blocked)
         json_put_member_string(out, "held_by", slice_str(client_alarm_text(c)));
     else if (is_held)

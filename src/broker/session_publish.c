@@ -351,6 +351,7 @@ publish_distribute(struct session *s, const struct vhost *v, const struct exchan
         return err;
     counts->in++;
     counts->out += count;
+    p->is_nowhere = count == 0;
     size_t replies = x->is_default ? send_replies(s, p) : 0;
     if (LV_UNLIKELY(count == 0 && replies == 0))
         publish_note_unroutable(s, p);

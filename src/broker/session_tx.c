@@ -69,6 +69,7 @@ bool
 tx_give_back_some(struct session *s, size_t *budget)
 {
     struct tx_state *tx = &s->tx;
+    list_remove(&tx->again_node);
     if (tx->commit != NULL)
         commit_abandon(s);
     for (; *budget > 0 && tx->publish_pos < tx->publish_count; (*budget)--)
@@ -85,6 +86,7 @@ tx_give_back_some(struct session *s, size_t *budget)
 void
 tx_free(struct session *s)
 {
+    list_remove(&s->tx.again_node);
     for (size_t i = s->tx.publish_pos; i < s->tx.publish_count; i++)
         message_unref(s->tx.publishes[i].msg);
     mem_free(s->tx.publishes);

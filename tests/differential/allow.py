@@ -6,6 +6,7 @@ not compared. An entry looks as closely as it can: at this step, at these queues
 """
 
 import collections
+import re
 
 import wire
 
@@ -34,7 +35,15 @@ def mask_order_of_old_deaths(headers):
     headers.update({"x-death": deaths[:1] + sorted(deaths[1:], key=repr)} if len(deaths) > 2 else {})
 
 
-MASKS = (mask_time, mask_last_deaths, mask_order_of_old_deaths)
+def mask_order_beside_a_count(headers):
+    """RabbitMQ sorts the headers when it adds x-delivery-count to them; Leveret leaves them in the publisher's order."""
+    if "x-delivery-count" in headers:
+        kept = sorted(headers.items())
+        headers.clear()
+        headers.update(kept)
+
+
+MASKS = (mask_time, mask_last_deaths, mask_order_of_old_deaths, mask_order_beside_a_count)
 
 
 def masked(observation):
@@ -65,11 +74,15 @@ Allowed = collections.namedtuple("Allowed", "name reason explains")  # explains(
 
 
 def declares(case):
-    """The arguments of queues that the steps have declared, by name; a name may have had several."""
+    """The arguments of queues that the steps have declared, and with what policies say, by name; a name may have had several."""
     arguments = collections.defaultdict(list)
     for step in case:
         if step.get("method") == "queue.declare":
             arguments[step["values"]["queue"]].append(step["values"].get("arguments", {}))
+    policies = [s["body"] for s in case if s["op"] == "policy" and s["body"] and s["body"]["apply-to"] != "exchanges"]
+    for queue, own in arguments.items():
+        said = [{"x-" + key: value for key, value in p["definition"].items()} for p in policies if re.search(p["pattern"], queue)]
+        arguments[queue] = own + [{**policy, **mine} for policy in said for mine in own]
     return arguments
 
 

@@ -41,11 +41,22 @@ def compare(case, theirs, ours):
     return None
 
 
+class Reference(RabbitMQ):
+    """With the HTTP API, for policies."""
+
+    plugins = RabbitMQ.plugins + ",rabbitmq_management"
+
+    def __init__(self):
+        super().__init__({"management.tcp.ip": "127.0.0.1"})
+        with open(os.path.join(self.dir, "rabbitmq.conf"), "a") as f:
+            f.write(f"management.tcp.port = {self.http_port}\n")
+
+
 class Pair:
     """Both brokers."""
 
     def __init__(self):
-        self.rabbit, self.leveret, self.played = RabbitMQ(), Leveret(), 0
+        self.rabbit, self.leveret, self.played = Reference(), Leveret(), 0
 
     def __enter__(self):
         self.rabbit.start()

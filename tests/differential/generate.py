@@ -9,6 +9,9 @@
     {"op": "settle", "ch": 2, "method": "basic.nack", "nth": 3, "multiple": true, "requeue": false, "all": false}
                                                                           of another channel when that one holds nothing
     {"op": "reopen", "ch": 2}                                             channel.close and channel.open
+    {"op": "tx_publish", …}                                               as publish, on the channel that is transactional
+    {"op": "tx_end", "method": "tx.commit"}                               of that channel; or tx.rollback
+    {"op": "policy", "name": "p0", "body": {…}}                           put over HTTP; a body of null: deleted
 
 What depends on what happened before (delivery tags, whether there is a consumer) is worked out by play.py when the step's turn comes,
 so that any part of a case is a case: the shrinker lives on that.
@@ -22,6 +25,8 @@ import random
 QUEUES = ["q0", "q1", "q2", "q3", "q4"]
 EXCHANGES = {"x0": "direct", "x1": "fanout", "x2": "topic", "x3": "headers"}
 CHANNELS = (1, 2, 3, 4)  # 1 publishes, with confirms; it gets and acks too
+TX_CHANNEL = 5  # gets and settles too, until the end of its transaction
+POLICIES = ("p0", "p1")
 KEYS = ["a", "b", "a.b", "a.b.c", "", "q0", "q1"]
 PATTERNS = ["a", "b", "#", "*", "a.#", "*.b", "a.*.c", "#.b.#", "", "q0"]
 HEADERS = [{}, {"h": 1}, {"h": "one"}, {"h": 1, "k": True}, {"k": None}, {"k": False, "h": 2}]
@@ -37,6 +42,8 @@ class Generator:
         self.rng = random.Random(seed)
         self.queues = QUEUES[:self.rng.randint(2, len(QUEUES))]
         self.declared = {}  # queue -> values of its declare
+        # what only some cases have
+        self.has_tx, self.has_quorum, self.has_policies = self.chance(0.3), self.chance(0.25), self.chance(0.3)
 
     def chance(self, probability):
         return self.rng.random() < probability
@@ -55,8 +62,12 @@ class Generator:
         self.rng.shuffle(steps)
         deaths = self.dead_letters()
         for q in self.queues:
-            self.declared[q] = {"queue": q, "durable": self.chance(0.5), "auto_delete": self.chance(0.08),
-                                "arguments": {**self.queue_arguments(), **deaths.get(q, {})}}
+            if self.has_quorum and self.chance(0.5):
+                self.declared[q] = {"queue": q, "durable": True, "auto_delete": False,
+                                    "arguments": {"x-queue-type": "quorum", **self.quorum_arguments(), **deaths.get(q, {})}}
+            else:
+                self.declared[q] = {"queue": q, "durable": self.chance(0.5), "auto_delete": self.chance(0.08),
+                                    "arguments": {**self.queue_arguments(), **deaths.get(q, {})}}
             steps.append(self.call("queue.declare", **self.declared[q]))
         for _ in range(self.rng.randint(4, 14)):
             steps.append(self.bind())
@@ -84,6 +95,21 @@ class Generator:
             arguments["x-max-priority"] = self.rng.choice([1, 3, 10])
         if self.chance(0.2):
             arguments["x-single-active-consumer"] = True
+        if self.chance(0.1):
+            arguments["x-expires"] = LONG_MS
+        return arguments
+
+    def quorum_arguments(self):
+        """Those whose effect RabbitMQ decides by the message, not by what its publisher has heard of the queue so far."""
+        arguments = {}
+        if self.chance(0.3):
+            arguments["x-max-length"] = self.rng.choice([1, 2, 3, 5])
+        if self.chance(0.4):
+            arguments["x-delivery-limit"] = self.rng.choice([0, 1, 2, 5])
+        if self.chance(0.2):
+            arguments["x-single-active-consumer"] = True
+        if self.chance(0.2):
+            arguments["x-message-ttl"] = LONG_MS
         if self.chance(0.1):
             arguments["x-expires"] = LONG_MS
         return arguments
@@ -122,6 +148,10 @@ class Generator:
         weighted = [(self.publish, 16), (self.get, 7), (self.consume, 2), (self.cancel, 1), (self.settle, 9), (self.purge, 0.5),
                     (self.delete, 0.7), (self.bind, 0.7), (self.unbind, 1), (self.declare, 1.5), (self.illegal, 1.5),
                     (self.recover, 0.5), (self.reopen, 0.7)]
+        if self.has_tx:
+            weighted += [(self.tx_publish, 6), (self.tx_end, 4)]
+        if self.has_policies:
+            weighted += [(self.policy, 2)]
         return self.rng.choices([o for o, _ in weighted], [w for _, w in weighted])[0]()
 
     def call(self, method, ch=2, **values):
@@ -132,6 +162,31 @@ class Generator:
 
     def channel(self):
         return self.rng.choice(CHANNELS)
+
+    def taker(self):
+        return self.rng.choice((*CHANNELS, TX_CHANNEL, TX_CHANNEL) if self.has_tx else CHANNELS)
+
+    def tx_publish(self):
+        step = {**self.publish(), "op": "tx_publish"}
+        step["props"].pop("expiration", None)  # its time begins earlier here
+        return step
+
+    def tx_end(self):
+        return {"op": "tx_end", "method": "tx.commit" if self.chance(0.7) else "tx.rollback"}
+
+    def policy(self):
+        name = self.rng.choice(POLICIES)
+        if self.chance(0.25):
+            return {"op": "policy", "name": name, "body": None}
+        definition = self.rng.choice([
+            lambda: {"max-length": self.rng.choice([0, 1, 2, 3])}, lambda: {"max-length-bytes": self.rng.choice([0, 10, 40])},
+            lambda: {"max-length": 2, "overflow": self.rng.choice(["reject-publish", "drop-head"])}, lambda: {"message-ttl": LONG_MS},
+            lambda: {"dead-letter-exchange": "", "dead-letter-routing-key": self.queue()}, lambda: {"expires": LONG_MS, "max-length": 4},
+            lambda: {"alternate-exchange": self.rng.choice(["x1", "amq.fanout"])}, lambda: {"dead-letter-exchange": "x1", "max-length": 3}])()
+        kind = "exchanges" if "alternate-exchange" in definition else self.rng.choice(["queues", "all"])
+        pattern = self.rng.choice([f"^{self.queue()}$"] * 3 + ["^q[01]$", "^x[02]$", "", "nothing"])
+        body = {"pattern": pattern, "definition": definition, "priority": self.rng.randint(0, 9) * 2 + POLICIES.index(name), "apply-to": kind}
+        return {"op": "policy", "name": name, "body": body}
 
     def publish(self):
         exchange = self.rng.choice([""] * 14 + ["x1"] * 6 + list(EXCHANGES) * 2 + ["amq.direct", "amq.fanout", "amq.topic", "amq.match"])
@@ -148,8 +203,8 @@ class Generator:
             props["priority"] = self.rng.choice([0, 1, 2, 5, 9, 255])
         if self.chance(0.5):
             props["delivery_mode"] = self.rng.choice([1, 2])
-        if self.chance(0.12):
-            props["expiration"] = self.rng.choice(["0", "0", str(LONG_MS)])
+        if self.chance(0.12):  # what has no time at all stays in RabbitMQ's quorum queues until something moves there
+            props["expiration"] = self.rng.choice([str(LONG_MS)] if self.has_quorum else ["0", "0", str(LONG_MS)])
         if self.chance(0.1):
             props.update(self.rng.choice([{"message_id": "m"}, {"type": "t", "app_id": "a"}, {"correlation_id": "c", "reply_to": "r"},
                                           {"content_type": "text/plain", "content_encoding": "utf-8"}, {"user_id": "guest"},
@@ -157,7 +212,7 @@ class Generator:
         return {"op": "publish", "values": values, "props": props, "size": self.rng.choice([0, 1, 4, 4, 10, 30, 50])}
 
     def get(self):
-        return {"op": "get", "ch": self.channel(), "queue": self.queue(), "no_ack": self.chance(0.25), "filled": self.chance(0.9)}
+        return {"op": "get", "ch": self.taker(), "queue": self.queue(), "no_ack": self.chance(0.25), "filled": self.chance(0.9)}
 
     def consume(self):
         return {"op": "consume", "ch": self.rng.choice(CHANNELS[1:]), "queue": self.queue(), "prefetch": self.rng.choice([0, 1, 2, 3, 10]),
@@ -168,7 +223,7 @@ class Generator:
 
     def settle(self):
         method = self.rng.choice(["basic.ack", "basic.nack", "basic.nack", "basic.reject"])
-        return {"op": "settle", "ch": self.channel(), "method": method, "nth": self.rng.randrange(8), "requeue": self.chance(0.4),
+        return {"op": "settle", "ch": self.taker(), "method": method, "nth": self.rng.randrange(8), "requeue": self.chance(0.4),
                 "multiple": method != "basic.reject" and self.chance(0.4), "all": self.chance(0.2)}
 
     def purge(self):

@@ -5,9 +5,11 @@ channel is asked to answer. What came meanwhile belongs to the step. Names are t
 """
 
 import wire
-from generate import CHANNELS, EXCHANGES, QUEUES
+from generate import CHANNELS, EXCHANGES, POLICIES, QUEUES, TX_CHANNEL
+from harness.http_api import HttpApi
 
 MONITOR = 9
+ALL_CHANNELS = (*CHANNELS, TX_CHANNEL)
 NAMED = [*QUEUES, "fresh"]
 TIMEOUT_S = 20
 LOOKS_MAX = 50
@@ -15,6 +17,8 @@ LOOKS_MAX = 50
 
 def tidy(broker):
     """Nothing of an earlier case is left."""
+    for policy in POLICIES:
+        HttpApi(broker).delete(f"/policies/%2F/{policy}")
     with wire.Conn.open(broker, timeout=TIMEOUT_S) as conn:
         ch = conn.channel(1)
         for queue in [*NAMED, "missing"]:
@@ -52,7 +56,7 @@ class Player:
     def connect(self):
         self.conn = wire.Conn.open(self.broker, timeout=TIMEOUT_S)
         self.channels, self.unacked, self.consumers, self.published = {}, {}, {}, 0
-        for number in (*CHANNELS, MONITOR):
+        for number in (*ALL_CHANNELS, MONITOR):
             self.open(number)
 
     def open(self, number):
@@ -65,6 +69,9 @@ class Player:
         if number == 1:
             self.published = 0
             self.channels[1].call("confirm.select")
+        elif number == TX_CHANNEL:
+            self.tx_settled = []  # by the transaction that is open
+            self.channels[number].call("tx.select")
 
     # a step
 
@@ -129,6 +136,25 @@ class Player:
             else:
                 raise wire.WireError(f"publish {self.published} waits, and there is {method}")
 
+    def tx_publish(self, number, step):
+        body = (b"s%d." % number).ljust(step["size"], b".")[:step["size"]] if step["size"] else b""
+        ch = self.channels[TX_CHANNEL]
+        ch.publish(body=body, **step["values"], **step["props"])
+        ch.sync()
+
+    def tx_end(self, number, step):
+        settled, self.tx_settled = self.tx_settled, []
+        reply = self.seen(self.channels[TX_CHANNEL].call(step["method"]))
+        if step["method"] == "tx.rollback":
+            self.unacked[TX_CHANNEL] = sorted(self.unacked[TX_CHANNEL] + settled)
+        return {**reply, "has died before": any(self.deaths[TX_CHANNEL, tag] for tag in settled)}
+
+    def policy(self, number, step):
+        path = f"/policies/%2F/{step['name']}"
+        api = HttpApi(self.broker)
+        answer = api.delete(path) if step["body"] is None else api.put(path, step["body"])
+        return answer.status
+
     def is_idle(self):
         return not any(self.unacked.values()) and not any(map(self.ready, self.counts))
 
@@ -173,7 +199,7 @@ class Player:
         return reply
 
     def settle(self, number, step):
-        at = next((n for n in (step["ch"], *CHANNELS) if self.unacked[n]), None)
+        at = next((n for n in (step["ch"], *ALL_CHANNELS) if self.unacked[n]), None)
         if at is None:
             return "nothing held"
         held = self.unacked[at]
@@ -185,6 +211,8 @@ class Player:
             values["requeue"] = step["requeue"]
         gone = [t for t in held if (step["all"] or t <= tag if step["multiple"] else t == tag)]
         self.unacked[at] = [t for t in held if t not in gone]
+        if at == TX_CHANNEL:
+            self.tx_settled += gone
         self.channels[at].send(step["method"], **values)
         self.channels[at].sync()
         again = "basic.ack" not in step["method"] and not step["requeue"] and any(self.deaths[at, tag] for tag in gone)
@@ -204,9 +232,9 @@ class Player:
                 break
         else:
             self.note_text(MONITOR, "does not come to rest")
-        for number in CHANNELS:
+        for number in ALL_CHANNELS:
             self.channels[number].send("channel.flow", active=True)
-        for number in CHANNELS:
+        for number in ALL_CHANNELS:
             error = self.guarded(number, lambda n=number: self.flow_ok(n))
             if error is not None:
                 self.note_text(number, error)
@@ -240,7 +268,7 @@ class Player:
 
     def collect(self):
         """What the channels have received leaves their inboxes for the observation."""
-        for number in CHANNELS:
+        for number in ALL_CHANNELS:
             box = self.conn.inbox[number]
             while box and box[0].name not in ("channel.close", "connection.close"):
                 self.note(number, box.popleft())
