@@ -369,6 +369,7 @@ void queue_worker_gone(const struct worker *w, struct queue_gone *ret); // on th
 // The queues of this worker from slot *from on, at most `max` slots of the table; *from is then where to go on, 0 at the end.
 struct queue_totals {
     uint64_t ready, unacked, consumers;
+    uint64_t memory_bytes; // of messages that are in memory
 };
 // The same with all that is known of a queue but its rates: *stats is good during the call.
 void queue_worker_each_stats(const struct worker *w, uint32_t *from, uint32_t max,

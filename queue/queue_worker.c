@@ -245,8 +245,10 @@ queue_worker_each(const struct worker *w, uint32_t *from, uint32_t max,
         const struct queue *q = qw->queues.items[at].object;
         if (q == NULL)
             continue;
-        struct queue_totals t = {
-            .ready = queue_ready_count(q), .unacked = q->unacked.count, .consumers = q->consumer_count};
+        struct queue_totals t = {.ready = queue_ready_count(q),
+                                 .unacked = q->unacked.count,
+                                 .consumers = q->consumer_count,
+                                 .memory_bytes = q->ready_sum.weight + q->unacked_sum.weight};
         visit(ctx, q->def, &t);
     }
     *from = end < qw->queues.cap ? end : 0;

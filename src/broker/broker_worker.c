@@ -252,6 +252,7 @@ broker_worker_init(struct worker *w, const struct broker_config *config)
     counters_init(&b->counters);
     rates_init(b);
     commits_init(b);
+    loads_init(b);
     for (int i = 0; i < RATE_SCOPES && config->rate_number == 0; i++)
         b->config.rates[i] = rate_unlimited;
     list_init(&b->clients);
@@ -299,6 +300,7 @@ broker_worker_fini(struct worker *w)
     dead_letters_end(w);
     rates_fini(b);
     commits_fini(b);
+    loads_fini(b);
     counters_fini(&b->counters);
     reasons_free(b->reasons);
     timeout_watch_fini(b);

@@ -163,6 +163,7 @@ client_open(struct worker *w, const struct client_args *args, struct fault *ret_
     list_init(&c->sessions);
     list_init(&c->owing);
     list_push_back(&b->clients, &c->node);
+    client_load_init(c);
     event_connection(c, true);
     return c;
 }
@@ -308,7 +309,8 @@ bool
 client_must_wait(struct client *c)
 {
     const struct broker_worker *b = c->broker;
-    return client_rate_must_wait(c) || worker_is_congested(b->worker) || (b->alarms != 0 && c->has_published);
+    return client_rate_must_wait(c) || worker_is_congested(b->worker) ||
+           ((b->alarms != 0 || c->vhost_load != LOAD_FINE) && c->has_published);
 }
 
 static const char *
@@ -318,28 +320,45 @@ alarm_text(unsigned alarms)
     return texts[alarms & ALARMS_TOLD];
 }
 
-const char *
-client_alarm_text(const struct client *c)
+void
+client_blocked_text(const struct client *c, struct buf *out)
 {
-    return alarm_text(c->broker->alarms);
+    const char *alarm = alarm_text(c->broker->alarms);
+    if (alarm != NULL)
+        buf_append_str(out, alarm);
+    else
+        (void)client_load_describe(c, out);
+}
+
+static enum reason_kind
+blocked_kind(const struct client *c)
+{
+    unsigned alarms = c->broker->alarms;
+    return (alarms & ALARM_MEMORY) != 0     ? REASON_BLOCKED_MEMORY
+           : (alarms & ALARM_DISK) != 0     ? REASON_BLOCKED_DISK
+           : c->vhost_load == LOAD_MESSAGES ? REASON_BLOCKED_VHOST_MESSAGES
+                                            : REASON_BLOCKED_VHOST_MEMORY;
 }
 
 void
 client_tell_alarm(struct client *c)
 {
-    unsigned alarms = c->broker->alarms;
-    bool is_blocked = (alarms & ALARMS_TOLD) != 0 && c->has_published;
+    bool is_alarm = (c->broker->alarms & ALARMS_TOLD) != 0 || c->vhost_load != LOAD_FINE;
+    bool is_blocked = is_alarm && c->has_published;
     if (is_blocked == c->is_blocked)
         return;
     c->is_blocked = is_blocked;
-    if (is_blocked)
-        reason_note(c->broker->worker,
-                    &(struct reason){.kind = (alarms & ALARM_MEMORY) != 0 ? REASON_BLOCKED_MEMORY
-                                                                          : REASON_BLOCKED_DISK,
-                                     .object_kind = "user",
-                                     .object = c->user,
-                                     .vhost = c->vhost});
-    c->events->blocked(c->ctx, alarm_text(is_blocked ? alarms : 0));
+    LV_CLEANUP(buf_fini) struct buf text = BUF_INIT;
+    if (is_blocked) {
+        client_blocked_text(c, &text);
+        reason_note(c->broker->worker, &(struct reason){.kind = blocked_kind(c),
+                                                        .object_kind = "user",
+                                                        .object = c->user,
+                                                        .vhost = c->vhost});
+    }
+    c->events->blocked(c->ctx, !is_blocked   ? NULL
+                               : text.failed ? "no memory for the reason"
+                                             : buf_cstr(&text));
 }
 
 void

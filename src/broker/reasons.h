@@ -41,6 +41,8 @@ enum { REASONS_KEPT = 256, REASON_TEXT_MAX = 512, REASON_LINES_MAX = 20 };
     X(HELD_VHOST_RATE, held_vhost_rate, LOG_INFO, LOG_CONNECTION, "publisher held: over the publish rate of the virtual host")       \
     X(BLOCKED_MEMORY, blocked_memory, LOG_WARNING, LOG_CONNECTION, "publisher blocked: low on memory")                               \
     X(BLOCKED_DISK, blocked_disk, LOG_WARNING, LOG_CONNECTION, "publisher blocked: low on disk")                                     \
+    X(BLOCKED_VHOST_MESSAGES, blocked_vhost_messages, LOG_WARNING, LOG_CONNECTION, "publisher blocked: max-messages of the virtual host") \
+    X(BLOCKED_VHOST_MEMORY, blocked_vhost_memory, LOG_WARNING, LOG_CONNECTION, "publisher blocked: max-memory-bytes of the virtual host") \
     X(REFUSED_NODE_CONNECTIONS, refused_node_connections, LOG_NONE, LOG_CONNECTION, "connection refused: connection_max")            \
     X(REFUSED_VHOST_CONNECTIONS, refused_vhost_connections, LOG_NONE, LOG_CONNECTION, "connection refused: max-connections of the virtual host") \
     X(REFUSED_USER_CONNECTIONS, refused_user_connections, LOG_NONE, LOG_CONNECTION, "connection refused: max-connections of the user") \

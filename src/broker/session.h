@@ -64,6 +64,8 @@ void client_output_drained(struct client *c);
 // Whether a publish would have to wait now: a congested worker pair, an alarm, or a limit of a rate. The wire holds back publishing
 // channels then; the worker wakes when it is over.
 bool client_must_wait(struct client *c);
+// Publishers of its virtual host are blocked: its queues hold more than they may; says which limit that is. False: they are not.
+bool client_is_vhost_full(const struct client *c, struct buf *ret_reason);
 // A publish is being held: counts the reason when it is a rate.
 void client_note_held(struct client *c);
 

@@ -59,6 +59,11 @@ struct broker_worker {
     bool has_interceptors;              // config.set_timestamp or set_routing_node
     struct counters counters;
     struct reasons *reasons;
+    struct load_watch *loads; // of vhosts with limits of what their queues hold; NULL: none
+    uint64_t load_version;    // auth_version of the topology that they follow
+    uint32_t load_at;         // how far the walk over the queues is
+    bool has_load_turn;       // it is time for one, or it is under way
+    ev_timer load_timer;
     struct list commits;    // session.tx.again_node: those that the log had no room for
     ev_timer commit_timer;  // runs while there are any
     bool has_commit_turn;   // it is time for them
@@ -97,6 +102,7 @@ struct client {
     bool has_published;
     bool has_publish_work;    // a rate to be charged, or interceptors: what session_publish does only then
     bool is_blocked;          // told so by events->blocked
+    uint8_t vhost_load;       // enum load_state: its vhost's queues hold more than they may (session_load.c)
     struct client_rate *rate; // NULL: no limit of a rate concerns it
     uint64_t rate_version;    // auth_version of the topology that `rate` follows
     uint64_t rate_number;     // and broker_worker.config.rate_number
@@ -309,7 +315,7 @@ bool client_may(struct client *c, const char *kind, struct slice name, enum acce
 void client_job_done(struct client *c);
 void client_forget(
     struct client *c); // at the end of the worker: frees a closed client whose jobs were not finished
-const char *client_alarm_text(const struct client *c); // "low on memory"; NULL: no alarm
+void client_blocked_text(const struct client *c, struct buf *out); // "low on memory", of one that is blocked
 // Tells the client when it has become blocked by an alarm, or no longer is.
 void client_tell_alarm(struct client *c);
 // Before an exclusive queue is declared: what its removal at the end needs. False: out of memory.
@@ -350,6 +356,12 @@ void fault_no_queue(struct fault *f, struct slice queue, struct slice vhost);
 LV_MUST_USE bool session_intercept(struct session *s, struct message **msg, struct amqp_basic_props *props);
 
 // session_rate.c
+// session_load.c
+void loads_init(struct broker_worker *b);
+void loads_fini(struct broker_worker *b);
+void client_load_init(struct client *c);
+// Which limit holds it; false: none.
+bool client_load_describe(const struct client *c, struct buf *out);
 void commits_init(struct broker_worker *b); // session_commit.c
 void commits_fini(struct broker_worker *b);
 void rates_init(struct broker_worker *b);

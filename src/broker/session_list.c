@@ -14,8 +14,8 @@ put_connection_state(const struct client *c, struct buf *out)
         is_held = true;
     }
     if (c->is_blocked)
-        json_put_member_string(out, "held_by", slice_str(client_alarm_text(c)));
-    else if (is_held)
+        client_blocked_text(c, &by);
+    if (c->is_blocked || is_held)
         json_put_member_string(out, "held_by", buf_slice(&by));
     buf_fini(&by);
     json_put_member_string(out, "state", slice_str(c->is_blocked ? "blocked" : is_held ? "flow" : "running"));

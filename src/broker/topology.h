@@ -16,6 +16,7 @@
 #include "src/broker/fault.h"
 #include "src/broker/policy.h"
 #include "src/broker/rate.h"
+#include "src/broker/vhost_load.h"
 
 struct permission; // compiled regexes: see auth.h
 struct password_rule;
@@ -45,6 +46,7 @@ struct vhost {
     bool is_tracing;
     int64_t max_connections, max_queues; // -1: none
     struct rate_limit rate;              // of what may be published in it
+    struct content_limit content;        // of what its queues hold
     struct pmap exchanges;               // name → const struct exchange
     struct pmap exchanges_by_id;         // id → const struct exchange
     struct pmap queues;                  // name → const struct queue_def
@@ -137,7 +139,9 @@ enum change_flags {
     CHANGE_TRACING_ON = 1u << 12,     // vhost put: sets is_tracing; neither of the two: stays as it is
     CHANGE_TRACING_OFF = 1u << 13,
     CHANGE_RATE_LIMITS =
-        1u << 14,              // vhost and user limits: number is the rate of messages, number2 that of bytes
+        1u << 14, // vhost and user limits: number is the rate of messages, number2 that of bytes
+    CHANGE_CONTENT_LIMITS =
+        1u << 16,              // vhost limits: number is that of messages, number2 that of their memory
     CHANGE_RELAXED = 1u << 15, // queue declare: arguments.h, struct queue_properties
 };
 

@@ -110,6 +110,7 @@ struct vhost_settings {
     bool is_tracing;
     int64_t max_connections, max_queues;
     struct rate_limit rate;
+    struct content_limit content;
 };
 
 struct vhost_entry {

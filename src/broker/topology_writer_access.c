@@ -33,6 +33,7 @@ vhost_apply_settings(struct vhost *v, const struct vhost_settings *s)
     v->max_connections = s->max_connections;
     v->max_queues = s->max_queues;
     v->rate = s->rate;
+    v->content = s->content;
 }
 
 struct vhost_entry *
@@ -80,6 +81,8 @@ vhost_store(struct topology_writer *tw, const struct vhost *v)
         .max_queues = v->max_queues,
         .max_publish_rate = v->rate.messages,
         .max_publish_bytes_rate = v->rate.bytes,
+        .max_messages = v->content.messages,
+        .max_memory_bytes = v->content.memory_bytes,
     };
     store_note(tw, meta_put_vhost(tw->meta, &row));
 }
@@ -125,10 +128,11 @@ check_name(struct topology_request *r, const char *what)
 static struct vhost_settings
 settings_of_request(const struct topology_request *r, const struct vhost_settings *old)
 {
-    struct vhost_settings s =
-        old != NULL
-            ? *old
-            : (struct vhost_settings){.max_connections = -1, .max_queues = -1, .rate = rate_unlimited};
+    struct vhost_settings s = old != NULL ? *old
+                                          : (struct vhost_settings){.max_connections = -1,
+                                                                    .max_queues = -1,
+                                                                    .rate = rate_unlimited,
+                                                                    .content = content_unlimited};
     if (r->text.ptr != NULL)
         s.description = r->text;
     if (r->tags.ptr != NULL)
@@ -224,9 +228,12 @@ task_vhost_limits(struct topology_writer *tw, struct task *task)
         return;
     if (e != NULL && store_may_change(tw, task)) {
         struct vhost_settings settings = *e->settings;
-        bool is_rate = (r->flags & CHANGE_RATE_LIMITS) != 0;
-        set_limits(r, is_rate ? &settings.rate.messages : &settings.max_connections,
-                   is_rate ? &settings.rate.bytes : &settings.max_queues);
+        if ((r->flags & CHANGE_RATE_LIMITS) != 0)
+            set_limits(r, &settings.rate.messages, &settings.rate.bytes);
+        else if ((r->flags & CHANGE_CONTENT_LIMITS) != 0)
+            set_limits(r, &settings.content.messages, &settings.content.memory_bytes);
+        else
+            set_limits(r, &settings.max_connections, &settings.max_queues);
         settings_change(tw, e, &settings);
         vhost_store(tw, &e->now->v);
     }

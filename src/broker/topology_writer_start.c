@@ -36,6 +36,7 @@ load_vhost(void *ctx, const struct meta_vhost *row)
         .max_connections = row->max_connections,
         .max_queues = row->max_queues,
         .rate = {row->max_publish_rate, row->max_publish_bytes_rate},
+        .content = {row->max_messages, row->max_memory_bytes},
     };
     vhost_entry_add(l->tw, 0, row->name, &settings); // ids of vhosts are given below, each start anew
     return 0;
@@ -261,6 +262,7 @@ make_vhost(struct topology_writer *tw, struct slice name)
         .max_connections = -1,
         .max_queues = -1,
         .rate = rate_unlimited,
+        .content = content_unlimited,
         .description = SLICE_LIT("Default virtual host"),
     };
     vhost_settings_default(tw, name, &settings);

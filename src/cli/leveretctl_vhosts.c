@@ -107,17 +107,18 @@ run_trace_off(struct ctl *c)
 struct limit_subject {
     const char *collection; // "vhost-limits"
     const char *plural;     // of the term in "Unrecognised terms … in limits"
-    const char *names[4];
+    const char *names[7];   // ended by NULL
     const char *failure_head;
     bool is_whole; // what is set replaces all there was; otherwise what is not named stays
 };
 
-static const struct limit_subject vhost_limits = {
-    "vhost-limits",
-    "limits",
-    {"max-connections", "max-queues", "max-publish-rate", "max-publish-bytes-rate"},
-    "Validation failed\n\n",
-    true};
+static const struct limit_subject vhost_limits = {"vhost-limits",
+                                                  "limits",
+                                                  {"max-connections", "max-queues", "max-publish-rate",
+                                                   "max-publish-bytes-rate", "max-messages",
+                                                   "max-memory-bytes"},
+                                                  "Validation failed\n\n",
+                                                  true};
 static const struct limit_subject user_limits = {
     "user-limits",
     "user-limits",
@@ -140,7 +141,7 @@ term_of_json(const json_t *value)
 static bool
 is_limit_name(const struct limit_subject *subject, const char *name)
 {
-    for (size_t i = 0; i < LV_ARRAY_LEN(subject->names); i++) {
+    for (size_t i = 0; subject->names[i] != NULL; i++) {
         if (strcmp(name, subject->names[i]) == 0)
             return true;
     }
@@ -201,7 +202,7 @@ set_limits(struct ctl *c, const struct limit_subject *subject, const char *name,
         return ctl_fail(c, CTL_UNAVAILABLE, "JSON decoding error. Reason: badarg");
     }
     int status = check_limits(c, subject, limits);
-    for (size_t i = 0; i < LV_ARRAY_LEN(subject->names) && status == 0; i++) {
+    for (size_t i = 0; subject->names[i] != NULL && status == 0; i++) {
         const json_t *value = json_object_get(limits, subject->names[i]);
         if (value == NULL && !subject->is_whole)
             continue;
@@ -232,7 +233,7 @@ static int
 clear_limits(struct ctl *c, const struct limit_subject *subject, const char *name, const char *which)
 {
     int status = 0;
-    for (size_t i = 0; i < LV_ARRAY_LEN(subject->names) && status == 0; i++) {
+    for (size_t i = 0; subject->names[i] != NULL && status == 0; i++) {
         if (which != NULL && strcmp(which, subject->names[i]) != 0)
             continue;
         status = ctl_call(c, "DELETE", NULL, subject->collection, name, subject->names[i], NULL);
@@ -385,7 +386,8 @@ const struct ctl_command ctl_commands_vhosts[] = {
     {"trace_off", GROUP_VHOSTS, "[--vhost <vhost>]", "Ends that", NULL, 0, 0, 0, NULL, run_trace_off, NULL},
     {"set_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>] <definition>", "Sets the limits of a virtual host",
      LIMITS_DETAIL(
-         "max-connections, max-queues, max-publish-rate (messages a second), max-publish-bytes-rate"),
+         "max-connections, max-queues, max-publish-rate (messages a second), max-publish-bytes-rate, "
+         "max-messages, max-memory-bytes (held by its queues)"),
      1, 1, 0, NULL, run_set_vhost_limits, NULL},
     {"clear_vhost_limits", GROUP_VHOSTS, "[--vhost <vhost>]", "Removes all limits of a virtual host", NULL, 0,
      0, 0, NULL, run_clear_vhost_limits, NULL},

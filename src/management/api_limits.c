@@ -1,6 +1,7 @@
 // api_limits.c: limits of virtual hosts and users over the HTTP API, with RabbitMQ's texts.
 //
-// max-publish-rate and max-publish-bytes-rate are ours: messages, and bytes of their bodies, a second (src/broker/rate.h).
+// Ours: max-publish-rate and max-publish-bytes-rate, messages, and bytes of their bodies, a second (src/broker/rate.h); max-messages and max-memory-bytes,
+// which the queues of a virtual host hold (src/broker/vhost_load.h).
 #include <limits.h>
 
 #include "src/base/mem.h"
@@ -35,6 +36,8 @@ api_put_vhost_limits(struct api_out *o, const struct vhost *v)
     put_limit(o, "max-connections", v->max_connections);
     put_limit(o, "max-queues", v->max_queues);
     put_rates(o, &v->rate);
+    put_limit(o, "max-messages", v->content.messages);
+    put_limit(o, "max-memory-bytes", v->content.memory_bytes);
 }
 
 void
@@ -83,7 +86,8 @@ collect_vhost_limits(struct api_list *l)
     struct api_request *r = l->request;
     pmap_iter_init(&it, &api_topology(r)->vhosts);
     for (const struct vhost *v; (v = pmap_iter_next(&it)) != NULL;) {
-        if ((v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate)) &&
+        if ((v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate) ||
+             content_is_limited(&v->content)) &&
             api_may_see_vhost(r, v->name) &&
             (api_segment_count(r) == 2 || slice_eq(v->name, api_segment(r, 2))))
             api_list_add(l, &(struct api_list_key){.name = v->name});
@@ -186,31 +190,33 @@ static void
 change_limit(struct api_request *r)
 {
     bool is_user = slice_eq_str(api_segment(r, 1), "user-limits");
-    const char *const names[2][4] = {
-        {"max-connections", "max-queues", "max-publish-rate", "max-publish-bytes-rate"},
+    const char *const names[2][6] = {
+        {"max-connections", "max-queues", "max-publish-rate", "max-publish-bytes-rate", "max-messages",
+         "max-memory-bytes"},
         {"max-connections", "max-channels", "max-publish-rate", "max-publish-bytes-rate"}};
-    size_t which = 0;
+    static const uint32_t flags[] = {0, CHANGE_RATE_LIMITS, CHANGE_CONTENT_LIMITS}; // of each two
+    size_t which = 0, count = is_user ? 4 : 6;
     int64_t value = -1;
     const struct topology *t = topology_now(r);
     bool is_there =
         is_user ? topology_user(t, api_segment(r, 2)) != NULL : topology_vhost(t, api_segment(r, 2)) != NULL;
-    while (which < 4 && !slice_eq_str(api_segment(r, 3), names[is_user][which]))
+    while (which < count && !slice_eq_str(api_segment(r, 3), names[is_user][which]))
         which++;
     if (!is_there) {
         refuse_name(r, is_user);
         return;
     }
-    if (r->method == API_PUT && (which == 4 || !api_int(r, "value", &value))) {
-        refuse_value(r, is_user, which < 4);
+    if (r->method == API_PUT && (which == count || !api_int(r, "value", &value))) {
+        refuse_value(r, is_user, which < count);
         return;
     }
-    if (which == 4) {
+    if (which == count) {
         api_reply(r, 204);
         return;
     }
     struct topology_request args = {
         .change = is_user ? CHANGE_USER_LIMITS : CHANGE_VHOST_LIMITS,
-        .flags = which >= 2 ? CHANGE_RATE_LIMITS : 0,
+        .flags = flags[which / 2],
         .name = api_segment(r, 2),
         .number = which % 2 == 0 ? value : INT64_MIN,
         .number2 = which % 2 == 0 ? INT64_MIN : value,

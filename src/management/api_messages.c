@@ -179,6 +179,13 @@ publish(struct api_request *r, struct message *msg)
         message_unref(msg);
         return;
     }
+    LV_CLEANUP(buf_fini) struct buf full = BUF_INIT;
+    if (client_is_vhost_full(api_channel_client(r), &full)) {
+        api_channel_close(r);
+        message_unref(msg);
+        api_error(r, 503, "resource_alarm", "publishers are blocked: %s", buf_cstr(&full));
+        return;
+    }
     struct session *s = api_channel_session(r);
     bool is_good = amqp_props_decode(message_properties(msg), &props) == 0 && session_confirm_select(s, &f);
     if (!is_good)

@@ -16,7 +16,8 @@ static const char schema[] =
     "CREATE TABLE vhosts(name BLOB PRIMARY KEY, description BLOB, tags BLOB, default_queue_type BLOB, "
     "is_tracing INTEGER,"
     " max_connections INTEGER, max_queues INTEGER, max_publish_rate INTEGER DEFAULT -1,"
-    " max_publish_bytes_rate INTEGER DEFAULT -1) WITHOUT ROWID;"
+    " max_publish_bytes_rate INTEGER DEFAULT -1, max_messages INTEGER DEFAULT -1,"
+    " max_memory_bytes INTEGER DEFAULT -1) WITHOUT ROWID;"
     "CREATE TABLE users(name BLOB PRIMARY KEY, password_hash BLOB, hashing BLOB, tags BLOB, max_connections "
     "INTEGER,"
     " max_channels INTEGER, max_publish_rate INTEGER DEFAULT -1,"
@@ -47,12 +48,18 @@ static const char from_1_to_2[] = "BEGIN;"
                                   "ALTER TABLE users ADD COLUMN max_publish_bytes_rate INTEGER DEFAULT -1;"
                                   "PRAGMA user_version=2; COMMIT";
 
+// From schema 2 to 3: limits of what the queues of a vhost hold.
+static const char from_2_to_3[] = "BEGIN;"
+                                  "ALTER TABLE vhosts ADD COLUMN max_messages INTEGER DEFAULT -1;"
+                                  "ALTER TABLE vhosts ADD COLUMN max_memory_bytes INTEGER DEFAULT -1;"
+                                  "PRAGMA user_version=3; COMMIT";
+
 // By enum meta_statement.
 static const char *const statement_texts[META_STATEMENT_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
-    [ST_PUT_VHOST] = "REPLACE INTO vhosts VALUES(?,?,?,?,?,?,?,?,?)",
+    [ST_PUT_VHOST] = "REPLACE INTO vhosts VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     [ST_DELETE_VHOST] = "DELETE FROM vhosts WHERE name=?",
     [ST_VHOST_PERMISSIONS] = "DELETE FROM permissions WHERE vhost=?",
     [ST_VHOST_TOPIC_PERMISSIONS] = "DELETE FROM topic_permissions WHERE vhost=?",
@@ -185,6 +192,8 @@ prepare_schema(struct meta *m, const char *path, char **ret_error)
     }
     if (rc == SQLITE_OK && version == 1)
         rc = sqlite3_exec(m->db, from_1_to_2, NULL, NULL, NULL);
+    if (rc == SQLITE_OK && version > 0 && version < 3)
+        rc = sqlite3_exec(m->db, from_2_to_3, NULL, NULL, NULL);
     for (int i = 0; i < META_STATEMENT_COUNT && rc == SQLITE_OK; i++)
         rc = sqlite3_prepare_v3(m->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &m->statements[i],
                                 NULL);
@@ -263,9 +272,9 @@ meta_rollback(struct meta *m)
 int
 meta_put_vhost(struct meta *m, const struct meta_vhost *r)
 {
-    return meta_run(m, ST_PUT_VHOST, "ssssbiiii", r->name, r->description, r->tags, r->default_queue_type,
+    return meta_run(m, ST_PUT_VHOST, "ssssbiiiiii", r->name, r->description, r->tags, r->default_queue_type,
                     (int)r->is_tracing, r->max_connections, r->max_queues, r->max_publish_rate,
-                    r->max_publish_bytes_rate);
+                    r->max_publish_bytes_rate, r->max_messages, r->max_memory_bytes);
 }
 
 // Runs statements that take one name, in order, until one fails.

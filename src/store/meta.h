@@ -25,6 +25,7 @@ struct meta_vhost {
     bool is_tracing;
     int64_t max_connections, max_queues;              // -1: no limit set
     int64_t max_publish_rate, max_publish_bytes_rate; // a second; -1: no limit set
+    int64_t max_messages, max_memory_bytes;           // held by its queues; -1: no limit set
 };
 
 struct meta_user {

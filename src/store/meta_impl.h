@@ -6,7 +6,7 @@
 
 #include "src/store/meta.h"
 
-enum { META_SCHEMA_VERSION = 2 };
+enum { META_SCHEMA_VERSION = 3 };
 
 enum meta_statement {
     ST_BEGIN,

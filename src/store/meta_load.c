@@ -23,6 +23,8 @@ row_vhost(sqlite3_stmt *st, const struct meta_loader *loader, void *ctx)
         .max_queues = sqlite3_column_int64(st, 6),
         .max_publish_rate = sqlite3_column_int64(st, 7),
         .max_publish_bytes_rate = sqlite3_column_int64(st, 8),
+        .max_messages = sqlite3_column_int64(st, 9),
+        .max_memory_bytes = sqlite3_column_int64(st, 10),
     };
     return loader->vhost != NULL ? loader->vhost(ctx, &row) : 0;
 }
@@ -148,7 +150,7 @@ meta_load(struct meta *m, const struct meta_loader *loader, void *ctx)
         row_fn row;
     } tables[] = {
         {"SELECT name,description,tags,default_queue_type,is_tracing,max_connections,max_queues,"
-         "max_publish_rate,max_publish_bytes_rate FROM vhosts",
+         "max_publish_rate,max_publish_bytes_rate,max_messages,max_memory_bytes FROM vhosts",
          row_vhost},
         {"SELECT name,password_hash,hashing,tags,max_connections,max_channels,max_publish_rate,"
          "max_publish_bytes_rate FROM users",

@@ -35,7 +35,8 @@ Difference = collections.namedtuple("Difference", "number theirs ours allowed")
 
 def compare(case, theirs, ours):
     """The first Difference, or None."""
-    for number, (a, b) in enumerate(zip(map(masked, theirs), map(masked, ours))):
+    for number, (a, b) in enumerate(zip(theirs, ours)):
+        a, b = masked(a, case), masked(b, case)
         if repr(a) != repr(b):  # of Python's numbers 1, 1.0 and True are equal, on the wire they are not
             return Difference(number, a, b, explanation(case[:number + 1], theirs[:number + 1], ours[:number + 1]))
     return None
