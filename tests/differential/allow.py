@@ -103,13 +103,27 @@ def drops_head(arguments):
         not str(arguments.get("x-overflow", "")).startswith("reject")
 
 
+def was_full(queue, arguments, theirs):
+    """As many messages were in the queue as there may be, or it has a limit of bytes and was not empty: it may have dropped."""
+    most = max((o["queues"][queue][0] for o in theirs if o["queues"].get(queue)), default=0)
+    return most >= arguments.get("x-max-length", most + 1) or ("x-max-length-bytes" in arguments and most > 0) or arguments.get("x-max-length-bytes") == 0
+
+
 def drops_by_priority(case, theirs, ours):
-    return any("x-max-priority" in a and drops_head(a) for variants in declares(case).values() for a in variants)
+    return any("x-max-priority" in a and drops_head(a) and was_full(q, a, theirs) for q, variants in declares(case).items() for a in variants)
 
 
 def dead_letter_to_bcc(case, theirs, ours):
-    return any("BCC" in step.get("props", {}).get("headers", {}) for step in case) and \
-        any("x-dead-letter-exchange" in a and "x-dead-letter-routing-key" not in a for v in declares(case).values() for a in v)
+    with_bcc = any(step.get("props", {}).get("headers", {}).get("BCC") for step in case)
+    without_key = any("x-dead-letter-exchange" in a and "x-dead-letter-routing-key" not in a for v in declares(case).values() for a in v)
+    return with_bcc and without_key and case[-1]["op"] in ("publish", "settle", "tx_end", "policy", "get", "consume", "cancel", "reopen")
+
+
+def refused_commit(case, theirs, ours):
+    """Of this very commit: both refuse it."""
+    ends = [o[-1]["reply"] for o in (theirs, ours)]
+    return case[-1].get("method") == "tx.commit" and ends[0] == ends[1] and isinstance(ends[0], dict) and \
+        "partial tx completion" in ends[0].get("text", "")
 
 
 def cycle_by_order(case, theirs, ours):
@@ -171,6 +185,8 @@ ALLOWED = (
             "the first go to the consumer and those behind them are dropped, with Leveret the oldest are dropped", many_at_once),
     Allowed("a channel's prefetch and gets", "messages of basic.get that are unacknowledged when a channel's own prefetch is set: RabbitMQ counts them, and does "
             "not give their places back when they are acknowledged; Leveret counts what consumers hold", limited_with_gets),
+    Allowed("transactions are whole", "a commit into a queue that refuses: both answer 406; with RabbitMQ what found room stays, with Leveret nothing of the "
+            "transaction happens", refused_commit),
     Allowed("rejected together out of priorities", "messages of a queue with priorities that are rejected by one basic.nack: RabbitMQ dead-letters them level by level, "
             "Leveret in the order in which they were delivered, as of any queue", rejected_by_level),
     Allowed("the end of a connection", "what one channel of a connection that ends gives back may still go to a no-ack consumer on another of its channels, and be "

@@ -43,7 +43,7 @@ class Generator:
         self.queues = QUEUES[:self.rng.randint(2, len(QUEUES))]
         self.declared = {}  # queue -> values of its declare
         # what only some cases have
-        self.has_tx, self.has_quorum, self.has_policies = self.chance(0.3), self.chance(0.25), self.chance(0.3)
+        self.has_tx, self.has_quorum, self.has_policies = self.chance(0.3), self.chance(0.15), self.chance(0.3)
 
     def chance(self, probability):
         return self.rng.random() < probability

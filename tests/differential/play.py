@@ -4,6 +4,8 @@ After every step the broker is brought to rest: each queue is asked for its coun
 channel is asked to answer. What came meanwhile belongs to the step. Names are the same in every case; tidy() removes them.
 """
 
+import time
+
 import wire
 from generate import CHANNELS, EXCHANGES, POLICIES, QUEUES, TX_CHANNEL
 from harness.http_api import HttpApi
@@ -13,6 +15,7 @@ ALL_CHANNELS = (*CHANNELS, TX_CHANNEL)
 NAMED = [*QUEUES, "fresh"]
 TIMEOUT_S = 20
 LOOKS_MAX = 50
+QUORUM_PAUSE_S = 0.15
 
 
 def tidy(broker):
@@ -50,6 +53,7 @@ class Player:
         self.counts = {}  # queue -> (ready, consumers), those that are there
         self.gets = set()  # (channel, delivery tag) of basic.get
         self.deaths = {}  # (channel, delivery tag) -> how many entries x-death has
+        self.has_quorum = False  # a quorum queue was declared
         self.single = {}  # queue -> is it one of a single active consumer
         self.connect()
 
@@ -109,6 +113,7 @@ class Player:
             if reply["queue"] not in self.counts:
                 self.single[reply["queue"]] = bool(values.get("arguments", {}).get("x-single-active-consumer"))
             self.counts.setdefault(reply["queue"], None)
+            self.has_quorum |= values.get("arguments", {}).get("x-queue-type") == "quorum"
         elif method == "queue.delete":
             self.counts.pop(values["queue"], None)
         elif method == "basic.recover":
@@ -226,10 +231,15 @@ class Player:
 
     def rest(self):
         """Until two looks see the same; a dead letter travels at least one queue further from one look to the next."""
+        before = None
         for _ in range(LOOKS_MAX):
             rounds = self.look(len(self.counts) + 2)
-            if rounds is not None and rounds[-1] == rounds[-2]:
+            is_still = rounds is not None and rounds[-1] == rounds[-2]
+            if is_still and (not self.has_quorum or rounds[-1] == before):
                 break
+            if self.has_quorum:  # what comes to one waits for RabbitMQ's log, and is in no count meanwhile
+                before = rounds and rounds[-1]
+                time.sleep(QUORUM_PAUSE_S)
         else:
             self.note_text(MONITOR, "does not come to rest")
         for number in ALL_CHANNELS:
