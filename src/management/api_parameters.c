@@ -28,7 +28,8 @@ put_value(struct api_out *o, struct slice text)
 static bool
 has_limits(const struct vhost *v)
 {
-    return v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate);
+    return v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate) ||
+           content_is_limited(&v->content);
 }
 
 // Limits of a vhost are shown as a parameter.
@@ -195,44 +196,64 @@ limits_set(struct topology_request *change)
         api_reply(r, (unsigned)r->detail);
 }
 
-// Limits of a vhost are a parameter here: two changes, of which the second answers. All that is not named has no limit from then on.
+// Limits of a vhost are a parameter here: three changes, of which the last answers. All that is not named has no limit from then on.
 static void
-limits_half_set(struct topology_request *change)
+limits_part(struct api_request *r, uint32_t which, void (*then)(struct topology_request *change))
 {
-    struct api_request *r = change->ctx;
-    struct fault f = change->fault;
     struct parameter_limits limits;
     struct buf reason = BUF_INIT;
     const json_t *value = json_object_get(r->json, "value");
-    topology_request_free(change);
-    if (f.code != FAULT_NONE) {
-        api_fault(r, &f);
-        return;
-    }
     bool is_set = value != NULL && parameter_limits_read(value, false, &limits, &reason);
+    bool is_rate = which == CHANGE_RATE_LIMITS, is_content = which == CHANGE_CONTENT_LIMITS;
     struct topology_request args = {.change = CHANGE_VHOST_LIMITS,
-                                    .flags = CHANGE_RATE_LIMITS,
+                                    .flags = which,
                                     .name = api_segment(r, 3),
-                                    .number = is_set ? LV_MAX(limits.rate, INT64_C(-1)) : -1,
-                                    .number2 = is_set ? LV_MAX(limits.bytes_rate, INT64_C(-1)) : -1};
+                                    .number = -1,
+                                    .number2 = -1};
+    if (is_set) {
+        int64_t first = is_rate ? limits.rate : is_content ? limits.messages : limits.max_connections;
+        int64_t second = is_rate ? limits.bytes_rate : is_content ? limits.memory_bytes : limits.max_others;
+        args.number = LV_MAX(first, INT64_C(-1));
+        args.number2 = LV_MAX(second, INT64_C(-1));
+    }
     buf_fini(&reason);
-    api_change_then(r, &args, limits_set);
+    api_change_then(r, &args, then);
+}
+
+// The part before it was carried out: goes on, or answers.
+static bool
+limits_go_on(struct topology_request *change)
+{
+    struct api_request *r = change->ctx;
+    struct fault f = change->fault;
+    topology_request_free(change);
+    if (f.code != FAULT_NONE)
+        api_fault(r, &f);
+    return f.code == FAULT_NONE;
+}
+
+static void
+rates_are_set(struct topology_request *change)
+{
+    struct api_request *r = change->ctx;
+    if (limits_go_on(change))
+        limits_part(r, CHANGE_CONTENT_LIMITS, limits_set);
+}
+
+static void
+counts_are_set(struct topology_request *change)
+{
+    struct api_request *r = change->ctx;
+    if (limits_go_on(change))
+        limits_part(r, CHANGE_RATE_LIMITS, rates_are_set);
 }
 
 static void
 set_limits(struct api_request *r, const json_t *value)
 {
-    struct parameter_limits limits;
-    struct buf reason = BUF_INIT;
-    bool is_set = value != NULL && parameter_limits_read(value, false, &limits, &reason);
-    struct topology_request args = {.change = CHANGE_VHOST_LIMITS,
-                                    .name = api_segment(r, 3),
-                                    .number = is_set ? LV_MAX(limits.max_connections, INT64_C(-1)) : -1,
-                                    .number2 = is_set ? LV_MAX(limits.max_others, INT64_C(-1)) : -1};
-    const struct vhost *v = topology_vhost(api_topology(r), args.name);
-    buf_fini(&reason);
+    const struct vhost *v = topology_vhost(api_topology(r), api_segment(r, 3));
     r->detail = value != NULL && !has_limits(v) ? 201 : 204;
-    api_change_then(r, &args, limits_half_set);
+    limits_part(r, 0, counts_are_set);
 }
 
 // RabbitMQ checks these like any parameter, and has no right of its own for them; here they are the administrators', as by their own path.

@@ -275,6 +275,17 @@ join_tags(const json_t *tags, struct buf *out)
 
 // --- users and vhosts ---------------------------------------------------------------------------------------------------------------
 
+static void
+put_two_limits(struct reader *r, struct topology_request *change, uint32_t which, int64_t first,
+               int64_t second)
+{
+    change->flags = which;
+    change->number = first;
+    change->number2 = second;
+    if (first != INT64_MIN || second != INT64_MIN)
+        put(r, change);
+}
+
 // Those of a vhost's parameter are all it has; others stay where nothing is said.
 static void
 put_limits(struct reader *r, const json_t *value, struct slice name, bool is_user)
@@ -294,16 +305,13 @@ put_limits(struct reader *r, const json_t *value, struct slice name, bool is_use
         limits.max_others = LV_MAX(limits.max_others, INT64_C(-1));
         limits.rate = LV_MAX(limits.rate, INT64_C(-1));
         limits.bytes_rate = LV_MAX(limits.bytes_rate, INT64_C(-1));
+        limits.messages = LV_MAX(limits.messages, INT64_C(-1));
+        limits.memory_bytes = LV_MAX(limits.memory_bytes, INT64_C(-1));
     }
-    change.number = limits.max_connections;
-    change.number2 = limits.max_others;
-    if (change.number != INT64_MIN || change.number2 != INT64_MIN)
-        put(r, &change);
-    change.flags = CHANGE_RATE_LIMITS;
-    change.number = limits.rate;
-    change.number2 = limits.bytes_rate;
-    if (change.number != INT64_MIN || change.number2 != INT64_MIN)
-        put(r, &change);
+    put_two_limits(r, &change, 0, limits.max_connections, limits.max_others);
+    put_two_limits(r, &change, CHANGE_RATE_LIMITS, limits.rate, limits.bytes_rate);
+    if (!is_user)
+        put_two_limits(r, &change, CHANGE_CONTENT_LIMITS, limits.messages, limits.memory_bytes);
 }
 
 // The bytes of the password's hash; `hashing` has a NULL ptr when the file does not say which.

@@ -80,13 +80,15 @@ put_limit(struct walk *w, const char *name, int64_t limit)
 
 static void
 put_limits(struct walk *w, int64_t connections, const char *others_name, int64_t others,
-           const struct rate_limit *rate)
+           const struct rate_limit *rate, const struct content_limit *content)
 {
     buf_append_u8(w->out, '{');
     put_limit(w, "max-connections", connections);
     put_limit(w, others_name, others);
     put_limit(w, "max-publish-rate", rate->messages);
     put_limit(w, "max-publish-bytes-rate", rate->bytes);
+    put_limit(w, "max-messages", content->messages);
+    put_limit(w, "max-memory-bytes", content->memory_bytes);
     json_drop_comma(w->out);
     buf_append_u8(w->out, '}');
 }
@@ -107,7 +109,7 @@ write_users(struct walk *w)
         json_put_member_string(w->out, "hashing_algorithm", u->hashing);
         put_tags(w, u->tags);
         buf_append_str(w->out, "\"limits\":");
-        put_limits(w, u->max_connections, "max-channels", u->max_channels, &u->rate);
+        put_limits(w, u->max_connections, "max-channels", u->max_channels, &u->rate, &content_unlimited);
         buf_append_u8(w->out, '}');
     }
     mem_wipe(hash, sizeof hash);
@@ -199,13 +201,13 @@ write_vhost_limits(struct walk *w)
     struct pmap_iter it;
     pmap_iter_init(&it, &w->topology->vhosts);
     for (const struct vhost *v; (v = pmap_iter_next(&it)) != NULL;) {
-        if (!is_wanted_vhost(w, v->name) ||
-            (v->max_connections < 0 && v->max_queues < 0 && !rate_is_limited(&v->rate)))
+        if (!is_wanted_vhost(w, v->name) || (v->max_connections < 0 && v->max_queues < 0 &&
+                                             !rate_is_limited(&v->rate) && !content_is_limited(&v->content)))
             continue;
         if (!next(w))
             return;
         buf_append_str(w->out, "{\"value\":");
-        put_limits(w, v->max_connections, "max-queues", v->max_queues, &v->rate);
+        put_limits(w, v->max_connections, "max-queues", v->max_queues, &v->rate, &v->content);
         buf_append_u8(w->out, ',');
         json_put_member_string(w->out, "vhost", v->name);
         buf_append_str(w->out, "\"component\":\"vhost-limits\",\"name\":\"limits\"}");

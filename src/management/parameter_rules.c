@@ -322,7 +322,7 @@ static bool
 is_no_limit(const char *key, void *ctx)
 {
     const char *const *names = ctx;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; names[i] != NULL; i++) {
         if (strcmp(key, names[i]) == 0)
             return false;
     }
@@ -332,9 +332,15 @@ is_no_limit(const char *key, void *ctx)
 bool
 parameter_limits_read(const json_t *value, bool is_user, struct parameter_limits *ret, struct buf *reason)
 {
-    const char *names[] = {"max-connections", is_user ? "max-channels" : "max-queues", "max-publish-rate",
-                           "max-publish-bytes-rate"};
-    int64_t *const values[] = {&ret->max_connections, &ret->max_others, &ret->rate, &ret->bytes_rate};
+    const char *const names[] = {"max-connections",
+                                 is_user ? "max-channels" : "max-queues",
+                                 "max-publish-rate",
+                                 "max-publish-bytes-rate",
+                                 is_user ? NULL : "max-messages",
+                                 "max-memory-bytes",
+                                 NULL};
+    int64_t *const values[] = {&ret->max_connections, &ret->max_others, &ret->rate,
+                               &ret->bytes_rate,      &ret->messages,   &ret->memory_bytes};
     const char *where = is_user ? "user-limits" : "limits";
     struct buf unknown = BUF_INIT;
     for (size_t i = 0; i < LV_ARRAY_LEN(values); i++)
@@ -344,11 +350,11 @@ parameter_limits_read(const json_t *value, bool is_user, struct parameter_limits
         json_put_erlang(reason, value);
         return false;
     }
-    size_t unknown_count = json_put_erlang_pairs(&unknown, value, is_no_limit, (void *)names);
+    size_t unknown_count = json_put_erlang_pairs(&unknown, value, is_no_limit, (void *)(uintptr_t)names);
     if (unknown_count > 0)
         buf_printf(reason, "Unrecognised terms %s in %s", buf_cstr(&unknown), where);
     buf_fini(&unknown);
-    for (size_t i = 0; i < LV_ARRAY_LEN(values) && reason->len == 0; i++) {
+    for (size_t i = 0; names[i] != NULL && reason->len == 0; i++) {
         const json_t *v = json_object_get(value, names[i]);
         if (json_is_integer(v)) {
             *values[i] = LV_MAX((int64_t)json_integer_value(v), INT64_C(-1));

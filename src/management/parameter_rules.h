@@ -26,6 +26,7 @@ bool parameter_is_valid(struct slice component, struct slice name, const json_t 
 struct parameter_limits {
     int64_t max_connections, max_others; // queues or channels
     int64_t rate, bytes_rate;            // max-publish-rate, max-publish-bytes-rate
+    int64_t messages, memory_bytes;      // max-messages, max-memory-bytes; of a vhost alone
 };
 // False with RabbitMQ's sentence. An empty list stands for an object without members, as in JSON that Erlang wrote.
 bool parameter_limits_read(const json_t *value, bool is_user, struct parameter_limits *ret,

@@ -71,6 +71,6 @@ export const vhost = {
         h("div", { class: "folds", key: "folds" },
             fold("Users with a permission", permissions.length === 0 ? h("p", { class: "note" }, "No user may use it yet. Give a permission on the page of a ", link("user", "#/users"), ".")
                 : h("ul", { class: "plain" }, permissions.map((p) => h("li", { key: p.user }, link(p.user, place("users", p.user)), h("span", { class: "dim" }, " configure "), h("code", null, p.configure), h("span", { class: "dim" }, " write "), h("code", null, p.write), h("span", { class: "dim" }, " read "), h("code", null, p.read)))), { key: "permissions", open: true, count: f.count(permissions.length) }),
-            limits(ctx, api.path("vhost-limits", ctx.params[0]), v.limits, [["max-connections", "max-connections"], ["max-queues", "max-queues"], ["max-publish-rate", "max-publish-rate (messages a second)"], ["max-publish-bytes-rate", "max-publish-bytes-rate (bytes a second)"]])),
+            limits(ctx, api.path("vhost-limits", ctx.params[0]), v.limits, [["max-connections", "max-connections"], ["max-queues", "max-queues"], ["max-publish-rate", "max-publish-rate (messages a second)"], ["max-publish-bytes-rate", "max-publish-bytes-rate (bytes a second)"], ["max-messages", "max-messages (held by its queues)"], ["max-memory-bytes", "max-memory-bytes (of messages in memory)"]])),
     ],
 };
