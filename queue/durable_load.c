@@ -500,13 +500,15 @@ durable_chain_left(struct queue_worker *qw, struct queue *q)
 {
     struct queue_disk *k = q->disk;
     // What is being loaded is looked at when that is done.
-    if (!k->is_loading && backlog_skip_dead(&k->backlog)) {
+    bool has_changed = !k->is_loading && backlog_skip_dead(&k->backlog);
+    if (has_changed) {
         k->block_tries = 0;
         take_late(k);
         durable_settle_split(k);
-        queue_gets_continue(qw, q);
     }
     durable_unlink_unneeded(qw->durable, k);
+    if (has_changed)
+        queue_gets_continue(qw, q);
 }
 
 void

@@ -4,6 +4,7 @@ The queue is used by three channels of a connection and at most one consumer (wi
 choice). A failure names its seed and prints the last operations; the seed alone repeats it.
 """
 
+import os
 import random
 import time
 
@@ -186,7 +187,7 @@ class Run:
         assert not self.conn.inbox[ch.number], f"more than prefetch allows: {self.conn.inbox[ch.number]}"
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("LEVERET_MODEL_SEEDS", "12"))))
 def test_against_the_model(conn, name, seed):
     run = Run(conn, seed, name())
     try:
