@@ -11,7 +11,7 @@ _leveretctl_commands='add_member add_user add_vhost alarms authenticate_user aut
     list_delayed_messages list_exchanges list_feature_flags list_global_parameters list_operator_policies list_parameters
     list_permissions list_policies list_queues list_topic_permissions list_unresponsive_queues list_user_limits list_user_permissions
     list_user_topic_permissions list_users list_vhost_limits list_vhosts listeners log_location log_tail memory_breakdown
-    node_health_check ping plugins purge_queue quorum_status reasons rebalance report restart_vhost rotate_logs route server_version
+    node_health_check ping plugins policy purge_queue quorum_status reasons rebalance report restart_vhost rotate_logs route server_version
     set_cluster_name set_global_parameter set_log_level set_operator_policy set_parameter set_permissions set_policy
     set_topic_permissions set_user_limits set_user_tags set_vhost_limits set_vhost_tags shrink shutdown start_app status stop store
     sync_queue top trace_off trace_on version wait'
@@ -100,6 +100,7 @@ declare -gA _leveretctl_arguments=(
     [reasons]='recent totals'
     [route]='@exchanges'
     [top]='queues connections'
+    [policy]='explain'
     [plugins]='list enable disable set is_enabled directories'
     [list_delayed_messages]='@exchanges'
     [cancel_delayed_message]='@exchanges'

@@ -1,6 +1,7 @@
 // main.c: leveretd, the daemon: the command line, and the order in which the parts of the broker start.
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -167,6 +168,8 @@ int
 main(int argc, char **argv)
 {
     struct arguments a = {0};
+    // It has no children, but as process 1 of a container it is given orphans: the kernel buries them.
+    signal(SIGCHLD, SIG_IGN);
     int status = parse_arguments(argc, argv, &a);
     if (status == 0) {
         const struct config_input input = {

@@ -114,6 +114,7 @@ extern const struct ctl_command ctl_commands_inspect[];    // memory, log files,
 extern const struct ctl_command ctl_commands_top[];
 extern const struct ctl_command ctl_commands_delayed[];     // delayed messages
 extern const struct ctl_command ctl_commands_definitions[]; // definitions files
+extern const struct ctl_command ctl_commands_policy[];      // policy explain
 extern const struct ctl_command ctl_commands_help[];
 // Those of rabbitmq-plugins, which have short names; `leveretctl plugins list` is `rabbitmq-plugins list`.
 extern const struct ctl_command ctl_commands_plugins[];

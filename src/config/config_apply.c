@@ -272,7 +272,7 @@ apply_vhost_limits(struct config_loader *l)
                 *(int64_t *)(void *)((char *)v + numbers[j].field) = number_of(s);
         }
     }
-    if (c->vhost_limits_count > 0)
+    if (all != NULL && c->vhost_limits_count > 0)
         qsort(all, c->vhost_limits_count, sizeof *all, by_limits_name);
     c->vhost_limits = all;
 }

@@ -91,8 +91,10 @@ add_value(struct config_loader *l, struct config_default_policy *p, const struct
     if (config_value_parse(s->row, slice_str(s->value), &datum, why, sizeof why) != 0)
         return; // told already
     snprintf(key, sizeof key, "%s", config_setting_name(l, s));
-    for (char *c = key; *c != '\0'; c++)
-        *c = *c == '_' ? '-' : *c;
+    for (char *c = key; *c != '\0'; c++) {
+        if (*c == '_')
+            *c = '-';
+    }
     if (!is_plain(s->value)) {
         config_problem(&l->report, "%s: '%s': names of nodes have no quotes", s->source, s->key);
         return;
@@ -119,6 +121,6 @@ config_apply_policies(struct config_loader *l)
         else
             add_value(l, p, s);
     }
-    for (size_t i = 0; i < c->default_policy_count; i++)
+    for (size_t i = 0; all != NULL && i < c->default_policy_count; i++)
         all[i].definition = config_arena_printf(l->arena, "{%s}", all[i].definition);
 }
