@@ -248,3 +248,30 @@ def test_completion_asks_the_broker(run, tool, broker, name, pika_connect):
                           env={**os.environ, "LEVERET_SOCKET": broker.socket}, check=True)
     assert queue in done.stdout.split()
     channel.queue_delete(queue)
+
+
+# --- policy explain ---------------------------------------------------------------------------------------------------------------
+
+
+def test_policies_are_explained(run, pika_connect, name):
+    queue, user, operator = name("q"), name("user"), name("operator")
+    channel = pika_connect().channel()
+    channel.queue_declare(queue, arguments={"x-message-ttl": 5000, "x-max-length": 10, "x-max-priority": 3})
+    definition = '{"message-ttl":9000,"max-length":5,"dead-letter-exchange":"dead","expires":100000}'
+    assert run("set_policy", "--priority", "7", user, f"^{queue}$", definition, "--apply-to", "queues").status == 0
+    assert run("set_operator_policy", operator, f"^{queue}$", '{"expires":90000}', "--apply-to", "queues").status == 0
+    try:
+        by_user, by_operator = f"policy '{user}' (pattern ^{queue}$, priority 7)", f"operator policy '{operator}' (pattern ^{queue}$, priority 0)"
+        explained = [tuple(line.split("\t")) for line in run("policy", "explain", queue, "-s").out.splitlines()]
+        assert sorted(explained) == sorted([
+            ("dead-letter-exchange", '"dead"', by_user, ""), ("expires", "90000", by_operator, ""),
+            ("max-length", "5", by_user, "smaller than the argument x-max-length"),
+            ("message-ttl", "9000", by_user, "the argument x-message-ttl wins"),
+            ("x-message-ttl", "5000", "argument", ""), ("x-max-length", "10", "argument", ""), ("x-max-priority", "3", "argument", ""),
+        ])
+        assert run("policy", "explain", "nosuch").err == "Error:\nnot_found\n"
+        assert run("policy", "nosuch", queue).status == 65
+    finally:
+        run("clear_policy", user)
+        run("clear_operator_policy", operator)
+        channel.queue_delete(queue)
