@@ -10,9 +10,9 @@ _leveretctl_commands='add_member add_user add_vhost alarms authenticate_user aut
     hash_password help import_definitions is_booting is_running list_bindings list_channels list_connections list_consumers
     list_delayed_messages list_exchanges list_feature_flags list_global_parameters list_operator_policies list_parameters
     list_permissions list_policies list_queues list_topic_permissions list_unresponsive_queues list_user_limits list_user_permissions
-    list_user_topic_permissions list_users list_vhost_limits list_vhosts listeners log_location log_tail memory_breakdown
-    node_health_check ping plugins policy purge_queue quorum_status reasons rebalance report restart_vhost rotate_logs route server_version
-    set_cluster_name set_global_parameter set_log_level set_operator_policy set_parameter set_permissions set_policy
+    list_user_topic_permissions list_users list_vhost_limits list_vhosts listeners log_location log_tail memory_breakdown messages
+    node_health_check ping plugins policy purge_queue quorum_status reasons rebalance report restart_vhost rotate_logs route
+    server_version set_cluster_name set_global_parameter set_log_level set_operator_policy set_parameter set_permissions set_policy
     set_topic_permissions set_user_limits set_user_tags set_vhost_limits set_vhost_tags shrink shutdown start_app status stop store
     sync_queue top trace_off trace_on version wait'
 _leveretctl_plugins='directories disable enable is_enabled list set'
@@ -22,7 +22,7 @@ _leveretctl_options='--node --longnames --quiet --silent --vhost --timeout --for
 _leveretctl_valued='--node -n --vhost -p --timeout -t --formatter --socket --host --port --username --password --password-file --tls-ca-cert
     --tls-cert --tls-key --erlang-cookie --script-name --description --tags --default-queue-type --limit --per-connection-delay --user
     --pid -P --algorithm --data-dir -d --queue --seq --priority --apply-to --truncate --interval --sort --number -N --unit --within
-    --vhost-pattern --queue-pattern --format'
+    --examine --exchange --routing-key --vhost-pattern --queue-pattern --format'
 declare -gA _leveretctl_own=(
     [help]='--list-commands'
     [shutdown]='--wait'
@@ -49,6 +49,7 @@ declare -gA _leveretctl_own=(
     [export_definitions]='--format --skip-if-unchanged --exact --force'
     [import_definitions]='--format --skip-if-unchanged --exact --force'
     [definitions]='--format --skip-if-unchanged --exact --force'
+    [messages]='--limit --truncate --examine --exchange --routing-key'
     [plugins_list]='--if-empty -e --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     [plugins_enable]='--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     [plugins_disable]='--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
@@ -100,11 +101,12 @@ declare -gA _leveretctl_arguments=(
     [reasons]='recent totals'
     [route]='@exchanges'
     [top]='queues connections'
-    [policy]='explain'
     [plugins]='list enable disable set is_enabled directories'
     [list_delayed_messages]='@exchanges'
     [cancel_delayed_message]='@exchanges'
     [definitions]='plan apply'
+    [policy]='explain'
+    [messages]='find peek move replay'
 )
 
 # What the broker knows; nothing when it does not answer.

@@ -80,6 +80,7 @@ local -a _leveretctl_commands=(
     'log_location:Displays where the node'\''s log goes'
     'log_tail:Prints the last lines of the node'\''s log file'
     'memory_breakdown:Displays what the node'\''s memory is used for, the largest part first'
+    'messages:Shows messages of a queue, or moves them'
     'node_health_check:Deprecated\: exits with 70 if there are resource alarms'
     'ping:Checks that the node answers'
     'plugins:Does what rabbitmq-plugins does'
@@ -132,7 +133,7 @@ local -a _leveretctl_options=(--node --longnames --quiet --silent --vhost --time
 local -a _leveretctl_valued=(--node -n --vhost -p --timeout -t --formatter --socket --host --port --username --password --password-file --tls-ca-cert
     --tls-cert --tls-key --erlang-cookie --script-name --description --tags --default-queue-type --limit --per-connection-delay --user
     --pid -P --algorithm --data-dir -d --queue --seq --priority --apply-to --truncate --interval --sort --number -N --unit --within
-    --vhost-pattern --queue-pattern --format)
+    --examine --exchange --routing-key --vhost-pattern --queue-pattern --format)
 local -A _leveretctl_own=(
     help '--list-commands'
     shutdown '--wait'
@@ -159,6 +160,7 @@ local -A _leveretctl_own=(
     export_definitions '--format --skip-if-unchanged --exact --force'
     import_definitions '--format --skip-if-unchanged --exact --force'
     definitions '--format --skip-if-unchanged --exact --force'
+    messages '--limit --truncate --examine --exchange --routing-key'
     plugins_list '--if-empty -e --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     plugins_enable '--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
     plugins_disable '--online --offline --minimal -m --enabled -E --implicitly-enabled --verbose -v --all -a'
@@ -210,11 +212,12 @@ local -A _leveretctl_arguments=(
     reasons 'recent totals'
     route '@exchanges'
     top 'queues connections'
-    policy 'explain'
     plugins 'list enable disable set is_enabled directories'
     list_delayed_messages '@exchanges'
     cancel_delayed_message '@exchanges'
     definitions 'plan apply'
+    policy 'explain'
+    messages 'find peek move replay'
 )
 
 _leveretctl_values() { # what

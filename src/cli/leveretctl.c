@@ -18,7 +18,7 @@ static const struct ctl_command *const ctl_tables[] = {
     ctl_commands_policies, ctl_commands_parameters,  ctl_commands_lists,   ctl_commands_operations,
     ctl_commands_status,   ctl_commands_checks,      ctl_commands_inspect, ctl_commands_cluster,
     ctl_commands_store,    ctl_commands_reasons,     ctl_commands_top,     ctl_commands_plugin_family,
-    ctl_commands_delayed,  ctl_commands_definitions, ctl_commands_policy,
+    ctl_commands_delayed,  ctl_commands_definitions, ctl_commands_policy,  ctl_commands_messages,
 };
 static const struct ctl_command *const plugins_tables[] = {ctl_commands_plugins, ctl_commands_help};
 

@@ -63,7 +63,7 @@ struct ctl_command {
     const char *about;   // one sentence without its full stop
     const char *details; // "<argument>\n\tmeaning\n\n…" for help; or NULL
     size_t args_min, args_max;
-    uint32_t options;                  // enum ctl_option_bit: options of its own
+    uint64_t options;                  // enum ctl_option_bit: options of its own
     const struct ctl_listing *listing; // columns that may be named as arguments; or NULL
     int (*run)(struct ctl *c);
     // Checks values before anything is printed; 0, or the exit status with the text in c->problem. May be NULL.
@@ -115,6 +115,7 @@ extern const struct ctl_command ctl_commands_top[];
 extern const struct ctl_command ctl_commands_delayed[];     // delayed messages
 extern const struct ctl_command ctl_commands_definitions[]; // definitions files
 extern const struct ctl_command ctl_commands_policy[];      // policy explain
+extern const struct ctl_command ctl_commands_messages[];    // find, peek, move, replay
 extern const struct ctl_command ctl_commands_help[];
 // Those of rabbitmq-plugins, which have short names; `leveretctl plugins list` is `rabbitmq-plugins list`.
 extern const struct ctl_command ctl_commands_plugins[];

@@ -43,7 +43,7 @@ const struct ctl_absent ctl_absent_commands[] = {
     {"maybe_stuck", ERLANG},
     {"observer", ERLANG "; `top` shows what is going on"},
     {"os_env", "the configuration in force, with its sources, is shown by `environment`"},
-    {"peek", "`store dump` shows the messages of a broker that is stopped"},
+    {"peek", "`messages peek` does it, for queues of every type"},
     {"post_upgrade", ONE_NODE},
     {"reclaim_quorum_memory", "a quorum queue keeps no log in memory that could be given back"},
     {"remote_shell", ERLANG},

@@ -185,12 +185,12 @@ add_command(const struct ctl_command *command, void *ctx)
                                          "group", group_titles[command->group], "usage", command->usage,
                                          "about", command->about, "details",
                                          command->details != NULL ? command->details : "", "columns", columns,
-                                         "options", (json_int_t)(command->options & ~(uint32_t)NEEDS_SOCKET),
+                                         "options", (json_int_t)(command->options & ~(uint64_t)NEEDS_SOCKET),
                                          "needs_socket", (command->options & NEEDS_SOCKET) != 0));
 }
 
 static void
-add_option(const char *name, char letter, bool takes_value, uint32_t bit, void *ctx)
+add_option(const char *name, char letter, bool takes_value, uint64_t bit, void *ctx)
 {
     char letters[2] = {letter, '\0'};
     json_array_append_new(ctx, json_pack("{s:s, s:s, s:b, s:I}", "name", name, "letter", letters,

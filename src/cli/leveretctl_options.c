@@ -13,7 +13,7 @@ struct option {
     char letter;      // behind "-"; 0: none
     enum option_kind kind;
     size_t offset; // in struct ctl_options: bool, const char * or int64_t
-    uint32_t bit;  // enum ctl_option_bit; 0: every command has it
+    uint64_t bit;  // enum ctl_option_bit; 0: every command has it
 };
 
 #define PLACE(member) offsetof(struct ctl_options, member)
@@ -81,6 +81,9 @@ static const struct option options[] = {
     {"all", 'a', TAKES_NOTHING, PLACE(is_all), OPTION_PLUGINS},
     {"unit", 0, TAKES_TEXT, PLACE(unit), OPTION_CERTIFICATES},
     {"within", 0, TAKES_NUMBER, PLACE(within), OPTION_CERTIFICATES},
+    {"examine", 0, TAKES_NUMBER, PLACE(examine), OPTION_MESSAGES},
+    {"exchange", 0, TAKES_TEXT, PLACE(exchange), OPTION_MESSAGES},
+    {"routing-key", 0, TAKES_TEXT, PLACE(routing_key), OPTION_MESSAGES},
     {"vhost-pattern", 0, TAKES_TEXT, PLACE(vhost_pattern), OPTION_REBALANCE},
     {"queue-pattern", 0, TAKES_TEXT, PLACE(queue_pattern), OPTION_REBALANCE},
     {"format", 0, TAKES_TEXT, PLACE(file_format), OPTION_DEFINITIONS},
@@ -195,6 +198,7 @@ ctl_options_parse(int argc, char **argv, struct ctl_options *ret)
                                 .interval_s = -1,
                                 .lines = -1,
                                 .within = -1,
+                                .examine = -1,
                                 .has_headers = true,
                                 .is_waiting = true};
     for (int i = 1; i < argc;) {
@@ -224,7 +228,7 @@ ctl_options_fini(struct ctl_options *o)
 }
 
 void
-ctl_options_forbid(struct ctl_options *o, uint32_t allowed)
+ctl_options_forbid(struct ctl_options *o, uint64_t allowed)
 {
     for (size_t i = 0; i < LV_ARRAY_LEN(options); i++) {
         const struct option *option = &options[i];
@@ -241,7 +245,7 @@ ctl_options_forbid(struct ctl_options *o, uint32_t allowed)
 }
 
 void
-ctl_options_each(void (*visit)(const char *name, char letter, bool takes_value, uint32_t bit, void *ctx),
+ctl_options_each(void (*visit)(const char *name, char letter, bool takes_value, uint64_t bit, void *ctx),
                  void *ctx)
 {
     for (size_t i = 0; i < LV_ARRAY_LEN(options); i++)

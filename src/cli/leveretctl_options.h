@@ -37,13 +37,14 @@ enum ctl_option_bit {
     OPTION_LOST = 1u << 22,
     OPTION_PRIORITY = 1u << 23,
     OPTION_APPLY_TO = 1u << 24,
-    OPTION_TOP = 1u << 25,          // --once, --interval, --sort
-    OPTION_LINES = 1u << 26,        // --number
-    OPTION_PLUGINS = 1u << 27,      // --minimal, --enabled, --implicitly-enabled, --verbose, --all
-    OPTION_CERTIFICATES = 1u << 28, // --unit, --within
-    OPTION_REBALANCE = 1u << 29,    // --vhost-pattern, --queue-pattern
-    OPTION_DEFINITIONS = 1u << 30,  // --format, --skip-if-unchanged, --exact, --force
-    NEEDS_SOCKET = 1u << 31,        // of commands, no option: the HTTP API cannot do it
+    OPTION_TOP = 1u << 25,               // --once, --interval, --sort
+    OPTION_LINES = 1u << 26,             // --number
+    OPTION_PLUGINS = 1u << 27,           // --minimal, --enabled, --implicitly-enabled, --verbose, --all
+    OPTION_CERTIFICATES = 1u << 28,      // --unit, --within
+    OPTION_REBALANCE = 1u << 29,         // --vhost-pattern, --queue-pattern
+    OPTION_DEFINITIONS = 1u << 30,       // --format, --skip-if-unchanged, --exact, --force
+    OPTION_MESSAGES = UINT64_C(1) << 32, // --examine, --exchange, --routing-key
+    NEEDS_SOCKET = 1u << 31,             // of commands, no option: the HTTP API cannot do it
 };
 
 struct ctl_options {
@@ -63,8 +64,10 @@ struct ctl_options {
     int64_t interval_s, lines;          // --interval, --lines; -1: not given
     const char *sort, *unit;            // of top, of check_certificate_expiration
     const char *vhost_pattern, *queue_pattern;
-    const char *file_format; // --format: of a definitions file
-    int64_t within;          // --within; -1: not given
+    const char *file_format;            // --format: of a definitions file
+    int64_t within;                     // --within; -1: not given
+    const char *exchange, *routing_key; // of messages
+    int64_t examine;                    // --examine; -1: not given
     bool is_quiet, is_silent, is_dry_run, is_help, is_version, is_long_names, is_printing_stack;
     bool has_headers; // --no-table-headers: false
     bool is_online, is_offline, is_local, is_if_empty, is_if_unused, is_global, is_waiting,
@@ -83,7 +86,7 @@ struct ctl_options {
 LV_MUST_USE int ctl_options_parse(int argc, char **argv, struct ctl_options *ret);
 void ctl_options_fini(struct ctl_options *o);
 // Calls visit for each option: its long name, its letter (0: none), what it takes (NULL: nothing), its bit (0: every command has it).
-void ctl_options_each(void (*visit)(const char *name, char letter, bool takes_value, uint32_t bit, void *ctx),
+void ctl_options_each(void (*visit)(const char *name, char letter, bool takes_value, uint64_t bit, void *ctx),
                       void *ctx);
 // Adds to `invalid` the options given that are not among `allowed` (enum ctl_option_bit).
-void ctl_options_forbid(struct ctl_options *o, uint32_t allowed);
+void ctl_options_forbid(struct ctl_options *o, uint64_t allowed);

@@ -275,3 +275,64 @@ def test_policies_are_explained(run, pika_connect, name):
         run("clear_policy", user)
         run("clear_operator_policy", operator)
         channel.queue_delete(queue)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_messages_are_found_and_moved(run, pika_connect, name):
+    import pika
+    source, target = name("source"), name("target")
+    channel = pika_connect().channel()
+    channel.confirm_delivery()
+    for queue in (source, target):
+        channel.queue_declare(queue)
+    for i in range(5):
+        properties = pika.BasicProperties(message_id=f"m{i}", headers={"parity": "odd" if i % 2 else "even"})
+        channel.basic_publish("", source, f"body {i}".encode(), properties)
+
+    def found(*words):
+        shown = run("messages", "find", *words, "--formatter", "json")
+        assert (shown.status, shown.err) == (0, "")
+        return [(m["position"], m["message_id"], m["payload"], m["redelivered"]) for m in json.loads(shown.out)]
+
+    assert found(source) == [(i + 1, f"m{i}", f"body {i}", False) for i in range(5)]
+    assert found(source, "header.parity=odd") == [(2, "m1", "body 1", False), (4, "m3", "body 3", False)]
+    assert found(source, "header.parity=odd", "body=3") == [(4, "m3", "body 3", False)]
+    assert found(source, "--limit", "2") == [(1, "m0", "body 0", False), (2, "m1", "body 1", False)]
+    assert "body 2" in run("messages", "peek", source, "3").out
+    beyond = run("messages", "peek", source, "6")
+    assert (beyond.status, beyond.err) == (69, "Error:\nthere is no message at position 6\n")
+    moved = run("messages", "move", source, target, "header.parity=odd")
+    assert (moved.status, moved.out.splitlines()[-1]) == (0, "Moved 2 messages")
+    assert [m[1] for m in found(source)] == ["m0", "m2", "m4"] and [m[1] for m in found(target)] == ["m1", "m3"]
+    assert run("messages", "move", source, "--exchange", "", "--routing-key", target, "--limit", "1", "-q").out.startswith("Moved 1 messages")
+    assert [m[1] for m in found(target)] == ["m1", "m3", "m0"]
+    nowhere = run("messages", "move", source, name("nosuch"))
+    assert nowhere.status == 69 and "no queue" in nowhere.err
+    assert [m[1] for m in found(source)] == ["m2", "m4"]
+    assert run("messages", "find", name("nosuch")).err == "Error:\nnot_found\n"
+    for wrong in (("nosuch", source), ("find", source, "word"), ("peek", source, "0"), ("peek", source, "x")):
+        assert run("messages", *wrong).status == 65
+    assert run("messages", "move", source).status == 64
+    for queue in (source, target):
+        channel.queue_delete(queue)
+
+
+def test_dead_letters_are_replayed(run, pika_connect, name):
+    source, dead = name("source"), name("dead")
+    channel = pika_connect().channel()
+    channel.queue_declare(dead)
+    channel.queue_declare(source, arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+    channel.confirm_delivery()
+    for i in range(3):
+        channel.basic_publish("", source, b"%d" % i)
+        method, _, _ = channel.basic_get(source)
+        channel.basic_nack(method.delivery_tag, requeue=False)
+    channel.basic_publish("", dead, b"never died")
+    replayed = run("messages", "replay", dead, "-q")
+    assert replayed.status == 0 and replayed.out.startswith("Moved 3 messages")
+    assert [channel.basic_get(source, auto_ack=True)[2] for _ in range(3)] == [b"0", b"1", b"2"]
+    assert channel.basic_get(dead, auto_ack=True)[2] == b"never died"
+    for queue in (source, dead):
+        channel.queue_delete(queue)
