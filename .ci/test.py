@@ -75,6 +75,7 @@ def steps():
     yield unit("unit release", "release", ("--suite", "unit"))
     yield against("spec e2e workers=1", "release", both, "-o", "workers=1")
     yield against("spec e2e workers=3", "release", both, "-o", "workers=3")
+    yield against("console", "release", ("tests/console",))
     yield faults()
     yield suite("pika", "release", "-o", "workers=3")
     yield suite("rabbitmq-c", "release", "-o", "workers=3")

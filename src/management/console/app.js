@@ -242,7 +242,7 @@ function start(why) {
     for (const dialog of document.querySelectorAll("dialog"))
         dialog.remove();
     if (api.user()) {
-        crumbs = null;
+        crumbs = why === "in" ? [] : null; // after a log-in the focus goes to the page
         frame();
         open();
     } else {

@@ -27,6 +27,8 @@ function links(all, empty) {
 }
 
 async function parameters(ctx, component) {
+    if (!api.isPolicymaker())
+        return [];
     return (await api.getIf(`parameters/${component}${ctx.vhost === null ? "" : "/" + api.path(ctx.vhost)}` + api.query({ limit: 200 }), ctx.signal)) ?? [];
 }
 

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { h, link, s } from "./dom.js";
 import { form } from "./forms.js";
 import * as f from "./format.js";
-import { place } from "./list.js";
+import { inVhost, place } from "./list.js";
 import { bindingRows, loadBindings } from "./queue.js";
 import { vhostNames } from "./queues.js";
 
@@ -115,14 +115,13 @@ export const bindings = {
     every: 30000,
     load: async (ctx) => {
         const vhosts = await vhostNames(ctx);
-        const within = ctx.vhost ?? vhosts[0];
-        const answer = within === undefined ? { items: [] } : await api.get(`exchanges/${api.path(within)}` + api.query({ page: 1, page_size: 100, sort: "message_stats.publish_in", sort_reverse: "true", columns: "name,type" }), ctx.signal);
-        return { vhosts, within, exchanges: answer.items.filter((x) => x.name !== "") };
+        const answer = await api.get(inVhost(ctx, "exchanges") + api.query({ page: 1, page_size: 100, sort: "message_stats.publish_in", sort_reverse: "true", columns: "name,vhost,type" }), ctx.signal);
+        return { vhosts, exchanges: answer.items.filter((x) => x.name !== "") };
     },
-    view: ({ vhosts, within, exchanges }, ctx) => [
+    view: ({ vhosts, exchanges }, ctx) => [
         h("section", { key: "choose" }, h("h2", null, "Whose neighbourhood?"), choose(ctx, vhosts)),
-        h("section", { key: "exchanges" }, h("h2", null, `Exchanges of ${within ?? "–"}, the busiest first`),
-            h("ul", { class: "columns" }, exchanges.map((x) => h("li", { key: x.name }, link(x.name, place("bindings", within, "exchange", x.name)), " ", h("span", { class: "dim" }, x.type))))),
+        h("section", { key: "exchanges" }, h("h2", null, "Exchanges, the busiest first"),
+            exchanges.length === 0 ? h("p", { class: "dim" }, "There is none that you may see.") : h("ul", { class: "columns" }, exchanges.map((x) => h("li", { key: `${x.vhost}\n${x.name}` }, link(x.name, place("bindings", x.vhost, "exchange", x.name)), " ", h("span", { class: "dim" }, ctx.vhost === null ? `${x.type}, in ${x.vhost}` : x.type))))),
     ],
 };
 
