@@ -25,12 +25,13 @@ export function messagePlots(key, totals, stats, [age, , ]) {
     const to = Date.now();
     const from = to - Number(age) * 1000;
     const lines = rateLines.filter(([name]) => stats?.[`${name}_details`]?.samples);
-    const since = beginning(lines.map(([name]) => stats[`${name}_details`]), [totals?.messages_details]);
+    const since = beginning(lines.map(([name]) => stats[`${name}_details`]), [totals?.messages_details], totals?.messages > 0);
+    const held = (name) => [...lengths(totals?.[`${name}_details`], since), { x: to, y: totals?.[name] }];
     return [
         plot({ key: `${key} messages`, title: "Queued messages", unit: "count", from, to, series: [
-            { name: "Ready", color: "--c3", points: lengths(totals?.messages_ready_details, since), help: "wait for a consumer" },
-            { name: "Unacknowledged", color: "--c4", points: lengths(totals?.messages_unacknowledged_details, since), help: "are with a consumer" },
-            { name: "Total", color: "--c1", points: lengths(totals?.messages_details, since), help: "both" },
+            { name: "Ready", color: "--c3", points: held("messages_ready"), help: "wait for a consumer" },
+            { name: "Unacknowledged", color: "--c4", points: held("messages_unacknowledged"), help: "are with a consumer" },
+            { name: "Total", color: "--c1", points: held("messages"), help: "both" },
         ] }),
         plot({ key: `${key} rates`, title: "Messages a second", unit: "rate", from, to,
             series: lines.map(([name, text, color]) => ({ name: text, color, points: rates(stats[`${name}_details`], since) })) }),

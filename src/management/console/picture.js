@@ -10,7 +10,7 @@ import { vhostNames } from "./queues.js";
 
 const SHOWN = 24; // bindings on one side of a box
 const DEEPER = 6; // exchanges of which the next bindings are looked at
-const WIDTH = 210, HEIGHT = 40, GAP = 14, COLUMN = 370, MARGIN = 16;
+const HEIGHT = 40, GAP = 14, MARGIN = 16;
 
 const cut = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
@@ -40,6 +40,8 @@ async function deeper(vhost, found, signal) {
 
 // Boxes in columns: {column, kind, name}; a name stands once.
 function layout(kind, name, data) {
+    const isNarrow = innerWidth < 600;
+    const [width, step] = isNarrow ? [150, 250] : [210, 370];
     const boxes = new Map();
     const add = (column, boxKind, boxName) => {
         const key = `${boxKind} ${boxName}`;
@@ -66,36 +68,38 @@ function layout(kind, name, data) {
     columns.forEach((column, i) => {
         const all = [...boxes.values()].filter((box) => box.column === column);
         all.forEach((box, j) => {
-            box.x = MARGIN + i * COLUMN;
+            box.x = MARGIN + i * step;
             box.y = (height - all.length * (HEIGHT + GAP) + GAP) / 2 + j * (HEIGHT + GAP);
         });
     });
-    return { boxes: [...boxes.values()], ways, center, height, width: 2 * MARGIN + (columns.length - 1) * COLUMN + WIDTH };
+    return { boxes: [...boxes.values()], ways, center, height, all: 2 * MARGIN + (columns.length - 1) * step + width, box: width, letters: isNarrow ? 17 : 26 };
 }
 
-function drawWay(way, i) {
-    const x1 = way.from.x + WIDTH, y1 = way.from.y + HEIGHT / 2, x2 = way.to.x - 6, y2 = way.to.y + HEIGHT / 2;
+function drawWay(way, i, plan) {
+    const x1 = way.from.x + plan.box, y1 = way.from.y + HEIGHT / 2, x2 = way.to.x - 6, y2 = way.to.y + HEIGHT / 2;
     const bend = Math.max(40, (x2 - x1) / 2);
-    const text = way.key === "" ? (way.hasArguments ? "by headers" : "") : cut(way.key, 24);
+    const text = way.key === "" ? (way.hasArguments ? "by headers" : "") : cut(way.key, plan.letters - 4);
     return s("g", { key: i }, s("path", { class: "way", "marker-end": "url(#arrow)", d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` }),
         text && s("text", { class: "key", x: x2 - 8, y: y2 - 5, "text-anchor": "end" }, text, s("title", null, way.key)));
 }
 
-function drawBox(vhost, box, isCenter) {
+function drawBox(vhost, box, plan) {
+    const isCenter = box === plan.center;
     const isDefault = box.kind === "exchange" && (box.name === "" || box.name === "amq.default");
     const title = isDefault ? "(default exchange)" : box.name;
     return s("a", { key: `${box.kind} ${box.name}`, class: `${box.kind}${isCenter ? " center" : ""}`, href: isCenter ? place(`${box.kind}s`, vhost, box.name) : isDefault ? place("exchanges", vhost, "amq.default") : place("bindings", vhost, box.kind, box.name),
         "aria-label": `${box.kind} ${title}` },
-    s("rect", { class: "box", x: box.x, y: box.y, width: WIDTH, height: HEIGHT, rx: box.kind === "queue" ? 4 : 18 }),
-    s("text", { class: "kind", x: box.x + 14, y: box.y + 15 }, box.kind), s("text", { x: box.x + 14, y: box.y + 31 }, cut(title, 26)), s("title", null, title));
+    s("rect", { class: "box", x: box.x, y: box.y, width: plan.box, height: HEIGHT, rx: box.kind === "queue" ? 4 : 18 }),
+    s("text", { class: "kind", x: box.x + 14, y: box.y + 15 }, box.kind), s("text", { x: box.x + 14, y: box.y + 31 }, cut(title, plan.letters)), s("title", null, title));
 }
 
 function draw(vhost, kind, name, data) {
-    const { boxes, ways, center, height, width } = layout(kind, name, data);
+    const plan = layout(kind, name, data);
+    const { all: width, height } = plan;
     return h("div", { class: "picture", key: "picture", tabindex: "0", role: "region", "aria-label": "Picture of the bindings" },
         s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group" },
             s("defs", null, s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, s("path", { d: "M0 0L8 4L0 8z", fill: "currentColor" }))),
-            ways.map(drawWay), boxes.map((box) => drawBox(vhost, box, box === center))));
+            plan.ways.map((way, i) => drawWay(way, i, plan)), plan.boxes.map((box) => drawBox(vhost, box, plan))));
 }
 
 // --- pages -------------------------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ function draw(node) {
     }
     node.querySelector("canvas").setAttribute("aria-label",
         `${props.title}: ` + props.series.map((line) => `${line.name} ${units[props.unit](last(line))}`).join(", "));
+    node.querySelector(".waiting").hidden = props.series.some((line) => !line.isLimit && line.points.length > 1);
     node.chart_.data.datasets = datasets(props, node.hidden_);
     node.chart_.options = options(props);
     node.chart_.update("none");
@@ -127,18 +128,20 @@ export function redraw() {
 export function plot(props) {
     return h("figure", { class: "plot", key: `plot ${props.key}`, props, mount, update },
         h("figcaption", null, h("h3", null, props.title), h("ul", null)),
-        h("div", { class: "canvas" }, h("canvas", { role: "img", "aria-label": props.title })));
+        h("div", { class: "canvas" }, h("canvas", { role: "img", "aria-label": props.title }),
+            h("p", { class: "waiting" }, "Samples are kept while somebody looks: the first come in some seconds.")));
 }
 
 // --- from samples to points --------------------------------------------------------------------------------------------
 
 const pointsOf = (details) => (details?.samples ?? []).map(({ timestamp, sample }) => ({ x: timestamp, y: sample })).reverse();
 
-// Histories begin when somebody looks for the first time; before that every sample is 0. When did it begin? 0: all are known.
-export function beginning(counters, totals) {
+// Histories begin when somebody looks for the first time; before that every sample is 0. When did it begin? 0: all are known; `hasMore`:
+// there is something now, so that zeros alone are not the truth.
+export function beginning(counters, totals, hasMore) {
     const firsts = [counters, totals].map((group) => Math.min(...group.map((details) => pointsOf(details).find((point) => point.y > 0)?.x ?? Infinity)));
     const first = Number.isFinite(firsts[0]) ? firsts[0] : firsts[1];
-    return Number.isFinite(first) ? first : 0;
+    return Number.isFinite(first) || hasMore ? first : 0;
 }
 
 export const lengths = (details, since = 0) => pointsOf(details).filter((point) => point.x >= since);
