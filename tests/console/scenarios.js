@@ -370,6 +370,32 @@ scenarios.dry_run_and_picture = async () => {
     });
 };
 
+scenarios.definitions_out_and_in = async () => {
+    await api("PUT", "queues/%2F/exported", { durable: true });
+    await visit(async (visitor, page) => {
+        await visitor.go("#/definitions");
+        const [download] = await Promise.all([page.waitForEvent("download"), page.click("button:text-is('Download')")]);
+        const stream = await download.createReadStream();
+        const chunks = [];
+        for await (const chunk of stream)
+            chunks.push(chunk);
+        const found = JSON.parse(Buffer.concat(chunks));
+        check(found.queues.some((queue) => queue.name === "exported"), "the queue is not in the file");
+        const file = (name, content) => page.setInputFiles("#import-file", { name, mimeType: "application/json", buffer: Buffer.from(content) });
+        await page.click("button:text-is('Import')");
+        await page.locator(".note.bad", { hasText: "Choose a file" }).waitFor();
+        await file("good.json", JSON.stringify({ queues: [{ name: "imported", vhost: "/", durable: true, auto_delete: false, arguments: {} }] }));
+        await page.click("button:text-is('Import')");
+        await page.locator(".note.good", { hasText: "Imported: good.json" }).waitFor();
+        equal((await api("GET", "queues/%2F/imported")).status, 200, "the imported queue");
+        await file("bad.json", "{\"queues\": [");
+        await page.click("button:text-is('Import')");
+        await page.locator(".note.bad:visible").waitFor();
+        await visitor.go("#/activity");
+        await page.locator("tr", { hasText: "Import of bad.json" }).locator(".badge:text-is('failed')").waitFor();
+    }, {}, [/status of 400/]);
+};
+
 // --- ways to look at it ----------------------------------------------------------------------------------------------------
 
 scenarios.by_keyboard_alone = async () => {

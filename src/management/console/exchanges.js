@@ -7,6 +7,7 @@ import { argumentList, facts, inVhost, listView, loadPage, place, rowLink } from
 import { publish } from "./messages.js";
 import { bindingRows, loadBindings } from "./queue.js";
 import { vhostNames } from "./queues.js";
+import { removeButton } from "./users.js";
 
 const BINDINGS_SHOWN = 200;
 const types = ["direct", "fanout", "topic", "headers", "x-consistent-hash", "x-modulus-hash", "x-random", "x-recent-history", "x-delayed-message"];
@@ -84,6 +85,17 @@ function boundPart(ctx, title, key, found, side, more) {
     ], { key, open: true, count: f.count(found.count) });
 }
 
+// What waits at a delayed exchange, in the order of the publishes.
+function delayed(ctx, x, found) {
+    return found === null ? null : fold("Delayed messages", found.items.length === 0 ? h("p", { class: "dim" }, "None waits.") : [
+        h("div", { class: "scroll flat" }, h("table", { class: "list" },
+            h("thead", null, h("tr", null, [["Due"], ["Routing key"], ["Size", "num"], ["Properties", "opt"], [""]].map(([text, kind]) => h("th", { scope: "col", class: kind }, text)))),
+            h("tbody", null, found.items.map((m) => h("tr", { key: m.id }, h("td", null, f.time(m.due)), h("td", { class: "long" }, h("code", null, m.routing_key ?? "")), h("td", { class: "num" }, f.bytes(m.payload_bytes)), h("td", { class: "opt" }, argumentList(m.properties)),
+                h("td", { class: "do" }, removeButton(`Cancel the message ${m.id}`, "Cancel", async () => { await api.remove(`${api.path("exchanges", x.vhost, x.name, "delayed")}/${m.id}`); await ctx.done("Cancelled"); }))))))),
+        found.total_count > found.items.length ? h("p", { class: "dim" }, `The first ${f.count(found.items.length)} of ${f.count(found.total_count)}.`) : null,
+    ], { key: "delayed", open: true, count: f.count(found.total_count) });
+}
+
 export const exchange = {
     title: (ctx) => (isDefault(ctx.params[1]) ? "Default exchange" : `Exchange ${ctx.params[1]}`),
     actions: (ctx, data) => (isDefault(data.exchange.name) || data.exchange.name.startsWith("amq.") ? null : h("button", {
@@ -100,9 +112,10 @@ export const exchange = {
         const none = { bindings: [], count: 0 };
         const isBound = !isDefault(ctx.params[1]); // to the default one every queue is, by its name
         const [found, out, into] = await Promise.all([api.get(where, ctx.signal), isBound ? loadBindings(`${where}/bindings/source`, BINDINGS_SHOWN, ctx.signal) : none, isBound ? loadBindings(`${where}/bindings/destination`, BINDINGS_SHOWN, ctx.signal) : none]);
-        return { exchange: found, out, into };
+        const isDelayed = found.type === "x-delayed-message" || found.policy;
+        return { exchange: found, out, into, waiting: isDelayed ? await api.getIf(`${where}/delayed` + api.query({ page_size: 50 }), ctx.signal) : null };
     },
-    view: ({ exchange: x, out, into }, ctx) => [
+    view: ({ exchange: x, out, into, waiting }, ctx) => [
         h("div", { class: "cards", key: "cards" }, h("section", null, h("h2", null, "What it is"), facts([
             ["Virtual host", link(x.vhost, place("vhosts", x.vhost))], ["Type", x.type], ["Features", features(x)], ["Arguments", argumentList(x.arguments)], ["Policy", x.policy ?? "none"], ["Declared by", x.user_who_performed_action],
         ])), h("section", null, h("h2", null, "Messages since the broker started"), facts([
@@ -113,6 +126,7 @@ export const exchange = {
                 boundPart(ctx, "Bindings from it", "out", out, "destination", [h("p", null, link("As a picture", place("bindings", x.vhost, "exchange", x.name))), bind(ctx)]),
                 boundPart(ctx, "Bindings to it", "into", into, "source"),
             ],
+            delayed(ctx, x, waiting),
             publish(x.vhost, x.name, "")),
     ],
 };

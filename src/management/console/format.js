@@ -19,8 +19,8 @@ function scaled(n, step, units) {
     return `${n < 0 ? "−" : ""}${text.replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "")}${units[i] ? " " + units[i] : ""}`;
 }
 
-// 12,345 up to a hundred thousand, then 123 k, 4.5 M.
-export const short = (n) => (typeof n !== "number" ? "–" : Math.abs(n) < 100000 ? whole.format(n) : scaled(n, 1000, ["", "k", "M", "G", "T"]));
+// 123,456 up to a million, then 4.56 M.
+export const short = (n) => (typeof n !== "number" ? "–" : Math.abs(n) < 1000000 ? whole.format(n) : scaled(n, 1000, ["", "k", "M", "G", "T"]));
 export const bytes = (n) => (typeof n !== "number" || n < 0 ? "–" : scaled(n, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]));
 
 export function rate(n) {

@@ -62,7 +62,7 @@ function shown(message, number) {
         payload(message));
 }
 
-const modes = [["ack_requeue_true", "look: they stay, marked as redelivered"], ["ack_requeue_false", "take: they are gone"], ["reject_requeue_false", "reject: dead-lettered, or gone"]];
+const modes = [["ack_requeue_true", "look: they stay (redelivered)"], ["ack_requeue_false", "take: they are gone"], ["reject_requeue_false", "reject: dead-lettered, or gone"]];
 
 export function getMessages(ctx, vhost, name) {
     return fold("Look at messages", form({

@@ -24,7 +24,7 @@ function row(ctx, word, policy, mayChange) {
     const where = api.path(word, policy.vhost, policy.name);
     return h("tr", { key: `${policy.vhost}\n${policy.name}` },
         h("td", { class: "name" }, h("span", { title: policy.name }, policy.name)), h("td", { class: "opt" }, policy.vhost), h("td", { class: "long" }, h("code", null, policy.pattern)), h("td", { class: "opt" }, policy["apply-to"].replace("_", " ")),
-        h("td", { class: "num" }, f.count(policy.priority)), h("td", { class: "long" }, argumentList(policy.definition)),
+        h("td", { class: "num" }, f.count(policy.priority)), h("td", { class: "definition" }, argumentList(policy.definition)),
         h("td", { class: "do" }, mayChange ? [
             button("Change", () => formDialog(`The ${kinds[word]} ${policy.name}`, { verb: "Change", fields: fields([], ctx, policy), act: async (values) => { await api.put(where, body(values)); await ctx.done("Changed, and in effect everywhere"); } })), " ",
             button("Delete", () => confirm({ title: `Delete the ${kinds[word]}`, name: policy.name, verb: "Delete", text: "The queues and exchanges that it matches live by the next one that matches, at once.", act: async () => { await api.remove(where); toast("good", `Deleted: ${policy.name}`); ctx.refresh(); } }), { class: "danger" }),

@@ -36,7 +36,7 @@ const listed = (ctx) => [
     { label: "Out", sort: "message_stats.deliver_get_details.rate", class: "num opt2", cell: (q) => f.rate(q.message_stats?.deliver_get_details?.rate) },
     { label: "Acks", sort: "message_stats.ack_details.rate", class: "num opt2", cell: (q) => f.rate(q.message_stats?.ack_details?.rate) },
     { label: "Consumers", sort: "consumers", class: "num opt", cell: (q) => f.short(q.consumers) },
-    { label: "Memory", sort: "memory", class: "num opt2", cell: (q) => f.bytes(q.memory) },
+    { label: "Memory", sort: "memory", class: "num opt3", cell: (q) => f.bytes(q.memory) },
 ];
 
 function declare(ctx, data) {
