@@ -7,7 +7,7 @@
 #include "src/base/lv.h"
 
 // LIMIT: counters kept together.
-enum { SAMPLES_SERIES_MAX = 16 };
+enum { SAMPLES_SERIES_MAX = 20 };
 // How far back: RATE the last two alone; BASIC ten minutes and an hour; GLOBAL eight hours and a day as well.
 enum samples_reach { SAMPLES_RATE, SAMPLES_BASIC, SAMPLES_GLOBAL };
 

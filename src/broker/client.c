@@ -233,6 +233,13 @@ client_close(struct client *c, void (*done)(void *ctx), void *ctx)
     inttab_take(&c->broker->clients_by_id, c->id);
     samples_free(c->samples);
     c->samples = NULL;
+    if (c->traffic != NULL) {
+        struct vhost_counts *v = counters_vhost(&c->broker->counters, c->vhost_id, c->vhost);
+        uint64_t received = 0, sent = 0;
+        c->traffic(c->ctx, &received, &sent);
+        v->received += received;
+        v->sent += sent;
+    }
     c->is_closed = true;
     c->done = done;
     c->done_ctx = ctx;

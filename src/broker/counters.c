@@ -141,6 +141,8 @@ purge_vhosts(struct counters *c, const struct topology *t)
     for (struct vhost_counts *v = found, *next; v != NULL; v = next) {
         next = v->next;
         session_counts_add(&c->gone.closed, &v->closed);
+        c->gone.received += v->received;
+        c->gone.sent += v->sent;
         (void)inttab_take(&c->vhosts, v->id);
         mem_free(v);
     }

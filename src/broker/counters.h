@@ -22,6 +22,7 @@ struct vhost_counts {
     uint64_t id;
     struct session_counts closed; // of its sessions that are closed
     struct session_counts sum;    // closed and open: while a listing is made
+    uint64_t received, sent;      // bytes, of its connections that are closed
     struct vhost_counts *next;    // while they are purged
     struct slice name;            // bytes behind this struct
 };

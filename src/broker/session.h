@@ -20,6 +20,7 @@
 #include "queue/ops.h"
 #include "src/base/histogram.h"
 #include "src/broker/counters.h"
+#include "src/broker/json_details.h"
 #include "src/broker/rate.h"
 #include "src/broker/topology.h"
 
@@ -214,6 +215,8 @@ struct broker_listed {
     uint64_t client_id;
     uint32_t channel;
     lv_handle queue; // consumers of it
+    // Of one connection or channel: histories of what it published and took, of its bytes. Kept from the first such question on.
+    struct json_range messages, data;
 };
 void broker_list_only(struct worker *w, enum broker_listing what, const struct broker_listed *only,
                       struct buf *out);
@@ -242,6 +245,7 @@ struct broker_counts {
     struct histogram_sum confirm_latency;                         // ns
 };
 void broker_count(struct worker *w, struct broker_counts *ret);
+uint64_t broker_queues_declared(const struct worker *w);       // made, or found; any thread
 uint64_t broker_reason_count(struct worker *w, unsigned kind); // enum reason_kind
 
 // Open connections from place *from of a table on, at most `max` places; *from is then where to go on, 0 at the end. A connection may be missed,
@@ -260,6 +264,16 @@ struct broker_session_row {
 void broker_each_client(struct worker *w, uint32_t *from, uint32_t max,
                         void (*client)(void *ctx, const struct broker_client_row *row),
                         void (*session)(void *ctx, const struct broker_session_row *row), void *ctx);
+
+// What was published to exchanges, and the copies that queues were handed, as one worker counted them: records to `out`, from place *from of a
+// table on, some `max` places; *from is then where to go on, 0 at the end. Or of one alone. Exchanges that are gone may still be among them.
+struct broker_exchange_count {
+    uint64_t id, in, out;
+};
+void broker_exchange_counts(struct worker *w, uint32_t *from, uint32_t max, struct buf *out);
+void broker_exchange_count_one(struct worker *w, uint64_t id, struct buf *out);
+bool broker_exchange_count_next(struct slice *records,
+                                struct broker_exchange_count *ret); // from the front; any thread
 
 // What the vhosts' clients did and what their queues hold, as far as one worker knows. Counts are since the start, of sessions and
 // connections that have closed too.
@@ -280,6 +294,8 @@ enum broker_total {
     TOTAL_CONNECTIONS, // now
     TOTAL_CHANNELS,    // now
     TOTAL_CONSUMERS,   // now
+    TOTAL_RECEIVED,    // bytes
+    TOTAL_SENT,
     TOTAL_COUNT
 };
 // One part of it: queues from slot `from` on (0: the sessions as well). Appends one record a vhost to `out`, perhaps several of the

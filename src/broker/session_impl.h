@@ -71,7 +71,8 @@ struct broker_worker {
     uint64_t rate_due_ns;   // when it is due; 0: it does not run
     uint64_t trace_version; // topology.auth_version of `is_tracing` (trace.h)
     bool is_tracing;
-    uint64_t queues_declared;         // by sessions of this worker: made, or found
+    _Atomic uint64_t
+        queues_declared; // by its sessions: made, or found; one writer, the worker; readers: any thread, relaxed
     struct histogram confirm_latency; // of the publishes that were timed (session_confirm.c)
 };
 
@@ -91,6 +92,7 @@ struct client {
     void (*describe)(void *ctx, struct buf *out);
     void (*traffic)(void *ctx, uint64_t *ret_received, uint64_t *ret_sent);
     struct samples *samples; // session_sampler.c; NULL: it is not sampled
+    bool is_watched;         // with a history
     uint64_t id;
     uint64_t vhost_id;             // id of the vhost opened
     uint64_t vhost_version;        // topology version of `vhost_now`
@@ -292,6 +294,7 @@ struct session {
 
     struct session_counts stats; // since it was opened
     struct samples *samples;     // session_sampler.c; NULL: it is not sampled
+    bool is_watched;             // with a history
 };
 
 // A delivery goes out.
@@ -375,6 +378,9 @@ bool client_rate_describe(const struct client *c, struct buf *out, enum reason_k
 void broker_sampler_init(struct broker_worker *b);
 void broker_sampler_fini(struct broker_worker *b);
 void broker_sampler_watch(struct broker_worker *b); // somebody looks
+// Somebody wants the history of this one: it has one from now on.
+void client_watch(struct client *c);
+void session_watch(struct session *s);
 double broker_rate(const struct broker_worker *b, const struct samples *s, unsigned series);
 
 // session_settle.c

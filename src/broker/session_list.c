@@ -22,15 +22,26 @@ put_connection_state(const struct client *c, struct buf *out)
 }
 
 static void
-put_rate(struct buf *out, const char *key, double rate)
+put_traffic(const struct client *c, const struct broker_listed *only, struct buf *out, const char *key,
+            unsigned series)
 {
-    buf_printf(out, "\"%s_details\":{\"rate\":%.1f},", key, rate);
+    const struct json_details d = {
+        .key = key,
+        .rate = broker_rate(c->broker, c->samples, series),
+        .samples = c->samples,
+        .series = &series,
+        .series_count = 1,
+        .range = only->data,
+    };
+    json_put_details(out, &d, c->broker->worker->now_ms);
 }
 
 static void
-list_connection(struct client *c, struct buf *out)
+list_connection(struct client *c, const struct broker_listed *only, struct buf *out)
 {
     size_t channels = 0;
+    if (only->client_id != 0 && only->data.step_s > 0)
+        client_watch(c);
     LV_LIST_EACH (it, &c->sessions)
         channels++;
     buf_append_u8(out, '{');
@@ -44,8 +55,8 @@ list_connection(struct client *c, struct buf *out)
     json_put_member_int(out, "channels", (int64_t)channels);
     json_put_member_int(out, "connected_at", c->connected_ms);
     json_put_member_int(out, "connection_id", (int64_t)c->id);
-    put_rate(out, "recv_oct", broker_rate(c->broker, c->samples, CLIENT_RECEIVED));
-    put_rate(out, "send_oct", broker_rate(c->broker, c->samples, CLIENT_SENT));
+    put_traffic(c, only, out, "recv_oct", CLIENT_RECEIVED);
+    put_traffic(c, only, out, "send_oct", CLIENT_SENT);
     put_connection_state(c, out);
     json_drop_comma(out);
     buf_append_str(out, "},");
@@ -81,9 +92,29 @@ put_channel_name(struct buf *out, const struct session *s)
     buf_fini(&name);
 }
 
+// One count, or the sum of several; a NULL name: not shown.
+static void
+put_count(struct buf *out, const struct session *s, const struct broker_listed *only, const char *name,
+          const unsigned *series, unsigned count)
+{
+    const struct broker_worker *b = s->client->broker;
+    struct json_details d = {
+        .key = name, .samples = s->samples, .series = series, .series_count = count, .range = only->messages};
+    uint64_t counts[SESSION_SERIES_COUNT], sum = 0;
+    memcpy(counts, &s->stats, sizeof counts);
+    for (unsigned i = 0; i < count; i++) {
+        sum += counts[series[i]];
+        d.rate += broker_rate(b, s->samples, series[i]);
+    }
+    if (name == NULL)
+        return;
+    json_put_member_int(out, name, (int64_t)sum);
+    json_put_details(out, &d, b->worker->now_ms);
+}
+
 // The counts, each with its rate: of struct session_counts, in its order.
 static void
-put_message_stats(struct buf *out, const struct session *s)
+put_message_stats(struct buf *out, const struct session *s, const struct broker_listed *only)
 {
     static const char *const names[SESSION_SERIES_COUNT] = {"publish",
                                                             NULL,
@@ -101,31 +132,21 @@ put_message_stats(struct buf *out, const struct session *s)
                                                             "reject",
                                                             "requeue",
                                                             NULL};
-    enum { FIRST_TAKEN = 6, LAST_TAKEN = 9 }; // deliver_get is the sum of them
-    uint64_t counts[SESSION_SERIES_COUNT], sum = 0;
-    double rates = 0;
-    memcpy(counts, &s->stats, sizeof counts);
+    static const unsigned taken[] = {6, 7, 8, 9}; // deliver_get is the sum of them
     buf_append_str(out, "\"message_stats\":{");
-    for (unsigned i = 0; i < SESSION_SERIES_COUNT; i++) {
-        double rate = broker_rate(s->client->broker, s->samples, i);
-        bool is_taken = i >= FIRST_TAKEN && i <= LAST_TAKEN;
-        sum += is_taken ? counts[i] : 0;
-        rates += is_taken ? rate : 0;
-        if (names[i] == NULL)
-            continue;
-        json_put_member_int(out, names[i], (int64_t)counts[i]);
-        put_rate(out, names[i], rate);
-    }
-    json_put_member_int(out, "deliver_get", (int64_t)sum);
-    put_rate(out, "deliver_get", rates);
+    for (unsigned i = 0; i < SESSION_SERIES_COUNT; i++)
+        put_count(out, s, only, names[i], &i, 1);
+    put_count(out, s, only, "deliver_get", taken, LV_ARRAY_LEN(taken));
     json_drop_comma(out);
     buf_append_u8(out, '}');
 }
 
 static void
-list_channel(struct session *s, struct buf *out)
+list_channel(struct session *s, const struct broker_listed *only, struct buf *out)
 {
     const struct confirm_window *cw = &s->confirm;
+    if (only->client_id != 0 && only->messages.step_s > 0)
+        session_watch(s);
     buf_append_u8(out, '{');
     put_channel_name(out, s);
     buf_append_str(out, "\"connection_details\":{");
@@ -150,7 +171,7 @@ list_channel(struct session *s, struct buf *out)
     json_put_member_int(out, "global_prefetch_count", s->global_limit);
     json_put_member_int(out, "replies_dropped", (int64_t)s->stats.replies_dropped);
     json_put_member_string(out, "state", s->client->is_blocked ? SLICE_LIT("flow") : SLICE_LIT("running"));
-    put_message_stats(out, s);
+    put_message_stats(out, s, only);
     buf_append_str(out, "},");
 }
 
@@ -186,7 +207,7 @@ static void
 list_session(struct session *s, enum broker_listing what, const struct broker_listed *only, struct buf *out)
 {
     if (what == LIST_CHANNELS) {
-        list_channel(s, out);
+        list_channel(s, only, out);
         return;
     }
     LV_LIST_EACH (it, &s->consumer_list) {
@@ -303,7 +324,7 @@ static void
 list_client(struct client *c, enum broker_listing what, const struct broker_listed *only, struct buf *out)
 {
     if (what == LIST_CONNECTIONS) {
-        list_connection(c, out);
+        list_connection(c, only, out);
         return;
     }
     LV_LIST_EACH (it, &c->sessions) {

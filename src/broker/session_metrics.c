@@ -50,7 +50,7 @@ broker_count(struct worker *w, struct broker_counts *ret)
     uint64_t key;
     void *value;
     LV_ON_WORKER(w);
-    *ret = (struct broker_counts){.queues_declared = b->queues_declared, .routed = c->none.out};
+    *ret = (struct broker_counts){.queues_declared = broker_queues_declared(w), .routed = c->none.out};
     histogram_read(&b->confirm_latency, &ret->confirm_latency);
     LV_LIST_EACH (it, &b->clients) {
         struct client *client = LV_CONTAINER_OF(it, struct client, node);
@@ -69,6 +69,13 @@ broker_count(struct worker *w, struct broker_counts *ret)
         session_counts_add(&ret->all, &((const struct vhost_counts *)value)->closed);
     for (cursor = 0; inttab_next(&c->exchanges, &cursor, &key, &value);)
         ret->routed += ((const struct exchange_counts *)value)->out;
+}
+
+uint64_t
+broker_queues_declared(const struct worker *w)
+{
+    const struct broker_worker *b = w->broker_state;
+    return atomic_load_explicit(&b->queues_declared, memory_order_relaxed);
 }
 
 uint64_t
@@ -111,4 +118,56 @@ broker_each_client(struct worker *w, uint32_t *from, uint32_t max,
         visit_client(value, client, session, ctx);
     }
     *from = (uint32_t)cursor;
+}
+
+// --- exchanges ------------------------------------------------------------------------------------------------------------------
+
+static void
+put_exchange(struct buf *out, const struct exchange_counts *x)
+{
+    buf_append_u64be(out, x->id);
+    buf_append_u64be(out, x->in);
+    buf_append_u64be(out, x->out);
+}
+
+void
+broker_exchange_counts(struct worker *w, uint32_t *from, uint32_t max, struct buf *out)
+{
+    const struct counters *c = &broker_of(w)->counters;
+    uint64_t key;
+    void *value;
+    LV_ON_WORKER(w);
+    size_t cursor = *from, end = cursor + max;
+    while (cursor < end) {
+        if (!inttab_next(&c->exchanges, &cursor, &key, &value)) {
+            *from = 0;
+            return;
+        }
+        put_exchange(out, value);
+    }
+    *from = (uint32_t)cursor;
+}
+
+void
+broker_exchange_count_one(struct worker *w, uint64_t id, struct buf *out)
+{
+    const struct exchange_counts *x = inttab_get(&broker_of(w)->counters.exchanges, id);
+    LV_ON_WORKER(w);
+    if (x != NULL)
+        put_exchange(out, x);
+}
+
+bool
+broker_exchange_count_next(struct slice *records, struct broker_exchange_count *ret)
+{
+    uint64_t *const members[] = {&ret->id, &ret->in, &ret->out};
+    if (records->len < sizeof *ret)
+        return false;
+    for (size_t i = 0; i < LV_ARRAY_LEN(members); i++) {
+        *members[i] = 0;
+        for (size_t k = 0; k < 8; k++)
+            *members[i] = *members[i] << 8 | records->ptr[8 * i + k];
+    }
+    *records = slice_from(*records, sizeof *ret);
+    return true;
 }

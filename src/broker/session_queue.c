@@ -16,7 +16,7 @@ answer_declared(struct session *s, uint64_t messages, uint64_t consumers)
         .name = kept_name_get(&s->op_name), .message_count = messages, .consumer_count = consumers};
     bool is_kept = kept_name_set(&s->last_queue, r.name);
     LV_ASSERT(is_kept); // room was made before anything was asked
-    s->client->broker->queues_declared++;
+    (void)atomic_fetch_add_explicit(&s->client->broker->queues_declared, 1, memory_order_relaxed);
     session_answer(s, &r);
 }
 

@@ -67,6 +67,12 @@ add_client(struct part *p, const struct client *c)
     if (totals == NULL)
         return;
     totals[TOTAL_CONNECTIONS]++;
+    if (c->traffic != NULL) {
+        uint64_t received = 0, sent = 0;
+        c->traffic(c->ctx, &received, &sent);
+        totals[TOTAL_RECEIVED] += received;
+        totals[TOTAL_SENT] += sent;
+    }
     LV_LIST_EACH (it, &c->sessions) {
         totals[TOTAL_CHANNELS]++;
         add_counts(p, c->vhost, &LV_CONTAINER_OF(it, struct session, node)->stats);
@@ -82,7 +88,12 @@ add_sessions(struct broker_worker *b, struct part *p)
     counters_purge(&b->counters, topology_of(b->worker));
     while (inttab_next(&b->counters.vhosts, &cursor, &key, &value)) {
         const struct vhost_counts *v = value;
+        uint64_t *totals = totals_of(p, v->name);
         add_counts(p, v->name, &v->closed);
+        if (totals != NULL) {
+            totals[TOTAL_RECEIVED] += v->received;
+            totals[TOTAL_SENT] += v->sent;
+        }
     }
     LV_LIST_EACH (it, &b->clients)
         add_client(p, LV_CONTAINER_OF(it, struct client, node));

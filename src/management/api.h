@@ -89,27 +89,25 @@ struct api_request {
     void (*produce)(
         struct api_request *r); // of a stream: makes more of it; NULL: no stream, or it is complete
     bool is_stream;
-    bool is_metrics;                             // it came over the port of the metrics
-    const char *content_type;                    // of the answer; NULL: application/json
-    struct http_gzip *gzip;                      // NULL: the answer goes as it is
-    struct buf packed;                           // of a packed answer: what is to be sent next
-    uint64_t digest;                             // of a whole answer
-    bool is_unpacked;                            // `out` holds what is to be packed
-    uint64_t packed_bytes;                       // of the answer so far, as it goes over the wire
-    bool is_producing;                           // inside or behind `produce`, until api_stream_ready
-    struct buf gathering;                        // what workers have answered
-    struct api_range ranges[API_RANGE_COUNT];    // api_take_ranges
-    struct broker_listed listed_only;            // api_gather_workers
-    bool has_failed;                             // a part of a gathered answer is missing
-    unsigned pending;                            // answers that a gathering handler still waits for
-    void (*gathered)(struct api_request *r);     // called when `pending` comes to 0
-    void (*listed)(struct api_request *r);       // api_gather_workers
-    int detail;                                  // a handler's own
-    json_t *parsed, *kept;                       // a handler's own; freed with the request
-    struct api_exchange_counts *exchange_counts; // the same: of a list of exchanges
-    size_t exchange_count;
-    struct api_dry_run *dry_run; // the same: of a route
-    void *state;                 // a handler's own, freed with the request by:
+    bool is_metrics;                          // it came over the port of the metrics
+    const char *content_type;                 // of the answer; NULL: application/json
+    struct http_gzip *gzip;                   // NULL: the answer goes as it is
+    struct buf packed;                        // of a packed answer: what is to be sent next
+    uint64_t digest;                          // of a whole answer
+    bool is_unpacked;                         // `out` holds what is to be packed
+    uint64_t packed_bytes;                    // of the answer so far, as it goes over the wire
+    bool is_producing;                        // inside or behind `produce`, until api_stream_ready
+    struct buf gathering;                     // what workers have answered
+    struct api_range ranges[API_RANGE_COUNT]; // api_take_ranges
+    struct broker_listed listed_only;         // api_gather_workers
+    bool has_failed;                          // a part of a gathered answer is missing
+    unsigned pending;                         // answers that a gathering handler still waits for
+    void (*gathered)(struct api_request *r);  // called when `pending` comes to 0
+    void (*listed)(struct api_request *r);    // api_gather_workers
+    int detail;                               // a handler's own
+    json_t *parsed, *kept;                    // a handler's own; freed with the request
+    struct api_dry_run *dry_run;              // the same: of a route
+    void *state;                              // a handler's own, freed with the request by:
     void (*state_free)(void *state);
     struct api_channel *channel; // api_session.c
     int64_t message_count;       // answered as X-Message-Count: what a deleted queue held; -1: not said
@@ -237,15 +235,6 @@ void api_put_properties(struct api_out *o, const struct message *msg);
 // Members of "limits".
 void api_put_vhost_limits(struct api_out *o, const struct vhost *v);
 void api_put_user_limits(struct api_out *o, const struct user *u);
-
-// After api_gather_workers(LIST_COUNTERS): what is counted by exchange, in order of ids (heap).
-struct api_exchange_counts {
-    uint64_t id, in, out;
-};
-LV_MUST_USE int api_exchange_counts_take(struct api_request *r, struct api_exchange_counts **ret,
-                                         size_t *ret_count);
-// "message_stats"; nothing where nothing was counted.
-void api_put_exchange_counts(struct api_request *r, struct api_out *o, uint64_t id);
 
 // --- asynchronous work --------------------------------------------------------------------------------------------------------
 

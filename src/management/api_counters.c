@@ -1,4 +1,4 @@
-// api_counters.c: what the workers count (src/broker/counters.h, reasons.h), summed: /api/reasons, and the message_stats of exchanges.
+// api_counters.c: what the workers count (src/broker/counters.h, reasons.h), summed: /api/reasons.
 //
 // Happy path: every worker lists its counters (LIST_COUNTERS) → their objects are added up, member by member → what asked for them
 // goes on. Nothing is kept between requests.
@@ -41,75 +41,6 @@ sum_members(const json_t *parts, const char *member)
     for (size_t i = 0; i < json_array_size(parts); i++)
         add_numbers(sums, json_object_get(json_array_get(parts, i), member));
     return sums;
-}
-
-// --- message_stats of exchanges -------------------------------------------------------------------------------------------------
-
-static int
-compare_counts(const void *a, const void *b)
-{
-    const struct api_exchange_counts *x = a, *y = b;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-// Adds those of one id together, in place; returns how many are left.
-static size_t
-merge_counts(struct api_exchange_counts *all, size_t count)
-{
-    size_t kept = 0;
-    if (count > 0)
-        qsort(all, count, sizeof *all, compare_counts);
-    for (size_t i = 0; i < count; i++) {
-        if (kept > 0 && all[kept - 1].id == all[i].id) {
-            all[kept - 1].in += all[i].in;
-            all[kept - 1].out += all[i].out;
-        } else {
-            all[kept++] = all[i];
-        }
-    }
-    return kept;
-}
-
-int
-api_exchange_counts_take(struct api_request *r, struct api_exchange_counts **ret, size_t *ret_count)
-{
-    size_t total = 0, count = 0;
-    for (size_t i = 0; i < json_array_size(r->parsed); i++)
-        total += json_array_size(json_object_get(json_array_get(r->parsed, i), "exchanges"));
-    struct api_exchange_counts *all = mem_alloc((total + 1) * sizeof *all);
-    if (all == NULL)
-        return -LE_NOMEM;
-    for (size_t i = 0; i < json_array_size(r->parsed); i++) {
-        const json_t *exchanges = json_object_get(json_array_get(r->parsed, i), "exchanges");
-        for (size_t j = 0; j < json_array_size(exchanges); j++) {
-            const json_t *x = json_array_get(exchanges, j);
-            all[count++] = (struct api_exchange_counts){
-                .id = (uint64_t)json_integer_value(json_array_get(x, 0)),
-                .in = (uint64_t)json_integer_value(json_array_get(x, 1)),
-                .out = (uint64_t)json_integer_value(json_array_get(x, 2)),
-            };
-        }
-    }
-    *ret = all;
-    *ret_count = merge_counts(all, count);
-    return 0;
-}
-
-void
-api_put_exchange_counts(struct api_request *r, struct api_out *o, uint64_t id)
-{
-    const struct api_exchange_counts key = {.id = id};
-    const struct api_exchange_counts *x =
-        r->exchange_count > 0
-            ? bsearch(&key, r->exchange_counts, r->exchange_count, sizeof *r->exchange_counts, compare_counts)
-            : NULL;
-    if (x == NULL)
-        return; // RabbitMQ shows none either where nothing was published
-    struct api_sampled none = {.kind = API_RANGE_MESSAGES};
-    api_out_object(o, "message_stats");
-    api_put_sampled(r, o, "publish_in", (int64_t)x->in, &none);
-    api_put_sampled(r, o, "publish_out", (int64_t)x->out, &none);
-    api_out_end(o);
 }
 
 // --- reasons --------------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ put(struct api_list *l, size_t i, struct api_out *o)
     struct policy_pair pair = vhost_exchange_policies(v, http_server_matcher(l->request->server), x);
     if (pair.of[POLICY_USER] != NULL)
         api_out_slice(o, "policy", pair.of[POLICY_USER]->name);
-    api_put_exchange_counts(l->request, o, x->id);
+    api_put_exchange_stats(l->request, o, x->id);
     if (l->request->route->vhost_segment > 0 && api_segment_count(l->request) == 4) {
         for (int k = 0; k < 2; k++) {
             api_out_array(o, k == 0 ? "incoming" : "outgoing");
@@ -59,21 +59,17 @@ collect(struct api_list *l)
 
 static const struct api_list_source exchanges = {.is_paged = true, .collect = collect, .put = put};
 
-// With what was published to them, which the workers count.
 static void
 list_counted(struct api_request *r)
 {
-    if (api_exchange_counts_take(r, &r->exchange_counts, &r->exchange_count) != 0)
-        api_no_memory(r);
-    else
-        api_list(r, &exchanges);
+    api_list(r, &exchanges);
 }
 
 static void
 get_exchanges(struct api_request *r)
 {
     if (api_take_ranges(r))
-        api_gather_workers(r, LIST_COUNTERS, &(struct broker_listed){0}, list_counted);
+        api_take_exchange_stats(r, list_counted);
 }
 
 // Segment 3 names an exchange; the default one is "amq.default" in paths.
@@ -87,17 +83,18 @@ name_of(const struct api_request *r)
 static void
 one_counted(struct api_request *r)
 {
-    if (api_exchange_counts_take(r, &r->exchange_counts, &r->exchange_count) != 0)
-        api_no_memory(r);
-    else
-        api_list_one(r, &exchanges, &(struct api_list_key){.vhost = api_segment(r, 2), .name = name_of(r)});
+    api_list_one(r, &exchanges, &(struct api_list_key){.vhost = api_segment(r, 2), .name = name_of(r)});
 }
 
 static void
 get_exchange(struct api_request *r)
 {
-    if (api_take_ranges(r) && api_vhost(r, 2) != NULL)
-        api_gather_workers(r, LIST_COUNTERS, &(struct broker_listed){0}, one_counted);
+    const struct vhost *v = api_take_ranges(r) ? api_vhost(r, 2) : NULL;
+    const struct exchange *x = v != NULL ? vhost_exchange(v, name_of(r)) : NULL;
+    if (x != NULL)
+        api_take_exchange_stats_of(r, x->id, one_counted);
+    else if (v != NULL)
+        api_not_found(r);
 }
 
 static void

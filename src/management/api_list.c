@@ -553,6 +553,28 @@ begin_sending(struct api_list_state *s)
     return s->is_whole;
 }
 
+static bool
+are_among(const struct api_columns *c, const char *const *names)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        const char *const *name = names;
+        while (*name != NULL && !slice_eq_str(c->paths[i][0], *name))
+            name++;
+        if (*name == NULL)
+            return false;
+    }
+    return true;
+}
+
+bool
+api_list_wants_only(const struct api_list *l, const char *const *names)
+{
+    const struct api_list_state *s = l->state;
+    if (s->stage == STAGE_SORT && !s->is_one) // a value alone is caught now
+        return are_among(&s->sort, names);
+    return s->columns.count > 0 && are_among(&s->columns, names);
+}
+
 // What the keys say themselves needs no question.
 static bool
 sort_by_key(struct api_list_state *s)

@@ -46,6 +46,8 @@ void api_list(struct api_request *r, const struct api_list_source *source);
 void api_list_add(struct api_list *l, const struct api_list_key *key);
 void api_list_collected(struct api_list *l);
 void api_list_fetched(struct api_list *l);
+// Is nothing asked for but these members (a NULL ends them), as columns and to sort by? For leaving out what is dear to find.
+bool api_list_wants_only(const struct api_list *l, const char *const *names);
 // Calls `visit` for each vhost that who asks may see, or the one that r->route names.
 void api_list_vhosts(struct api_list *l, void (*visit)(struct api_list *l, const struct vhost *v));
 // Puts one object as the whole answer: the same source, one key, no list. 404 when it has gone.

@@ -279,6 +279,12 @@ one_gathered(struct api_request *r)
         one_listed(r);
 }
 
+static struct json_range
+range_of(const struct api_request *r, enum api_range_kind kind)
+{
+    return (struct json_range){.age_s = r->ranges[kind].age_s, .step_s = r->ranges[kind].step_s};
+}
+
 static void
 one_found(struct api_request *r)
 {
@@ -295,6 +301,8 @@ one_found(struct api_request *r)
     }
     bool is_allowed = is_found && may_see(r, k.user);
     r->listed_only = (struct broker_listed){.client_id = k.client_id, .channel = k.channel};
+    r->listed_only.messages = range_of(r, API_RANGE_MESSAGES);
+    r->listed_only.data = range_of(r, API_RANGE_DATA);
     buf_reset(&r->gathering);
     if (r->has_failed) {
         api_no_memory(r);

@@ -103,26 +103,6 @@ count_objects(struct api_request *r)
 }
 
 static void
-put_churn(struct api_request *r, struct api_out *o)
-{
-    const struct crew *crew = http_server_worker(r->server)->crew;
-    struct amqp_stats sum = {0}, s;
-    for (int i = 0; i < crew->n_workers; i++) {
-        amqp_worker_stats(crew->members[i], &s);
-        sum.opened += s.opened;
-        sum.ended += s.ended;
-        sum.channels_opened += s.channels_opened;
-        sum.channels_closed += s.channels_closed;
-    }
-    api_out_object(o, "churn_rates");
-    api_out_int(o, "connection_created", (int64_t)sum.opened);
-    api_out_int(o, "connection_closed", (int64_t)sum.ended);
-    api_out_int(o, "channel_created", (int64_t)sum.channels_opened);
-    api_out_int(o, "channel_closed", (int64_t)sum.channels_closed);
-    api_out_end(o);
-}
-
-static void
 put_overview(struct api_request *r)
 {
     const struct api_node *n = http_server_node(r->server);
@@ -143,7 +123,7 @@ put_overview(struct api_request *r)
     api_out_bool(o, "disable_stats", config->is_without_stats);
     api_out_bool(o, "enable_queue_totals", config->has_queue_totals);
     api_put_node_totals(r, o, &counts);
-    put_churn(r, o);
+    api_put_churn(r, o);
     api_out_int(o, "statistics_db_event_queue", 0);
     api_out_bool(o, "running", resources_of(r).is_running);
     api_out_int(o, "start_time", http_server_started_ms(r->server) / 1000);

@@ -37,15 +37,15 @@ put_sizes(const struct queue_stats *s, struct api_out *o)
 {
     int64_t count = (int64_t)(s->ready + s->unacked), bytes = (int64_t)(s->ready_bytes + s->unacked_bytes);
     api_out_int(o, "messages_persistent", (int64_t)s->persistent);
-    api_out_int(o, "messages_ram", count);
-    api_out_int(o, "messages_ready_ram", (int64_t)s->ready);
+    api_out_int(o, "messages_ram", count - (int64_t)s->paged_out);
+    api_out_int(o, "messages_ready_ram", (int64_t)(s->ready - s->paged_out));
     api_out_int(o, "messages_unacknowledged_ram", (int64_t)s->unacked);
-    api_out_int(o, "messages_paged_out", 0);
+    api_out_int(o, "messages_paged_out", (int64_t)s->paged_out);
     api_out_int(o, "message_bytes", bytes);
     api_out_int(o, "message_bytes_ready", (int64_t)s->ready_bytes);
     api_out_int(o, "message_bytes_unacknowledged", (int64_t)s->unacked_bytes);
-    api_out_int(o, "message_bytes_ram", bytes);
-    api_out_int(o, "message_bytes_paged_out", 0);
+    api_out_int(o, "message_bytes_ram", bytes - (int64_t)s->paged_out_bytes);
+    api_out_int(o, "message_bytes_paged_out", (int64_t)s->paged_out_bytes);
     // The queue counts persistent messages, not their bytes: left out when only some are.
     if (s->persistent == 0 || (int64_t)s->persistent == count)
         api_out_int(o, "message_bytes_persistent", s->persistent == 0 ? 0 : bytes);
@@ -60,8 +60,34 @@ put_consumer_counts(const struct queue_stats *s, struct api_out *o)
     api_out_int(o, "consumers", (int64_t)s->consumers);
     api_out_double(o, "consumer_capacity", capacity);
     api_out_double(o, "consumer_utilisation", capacity);
-    api_out_null(o, "exclusive_consumer_tag");
-    api_out_null(o, "single_active_consumer_tag");
+}
+
+static bool
+is_active_consumer(const struct queue_request *q, const json_t *consumer)
+{
+    uint64_t session = (uint64_t)json_integer_value(json_object_get(consumer, "session_handle"));
+    uint64_t id = (uint64_t)json_integer_value(json_object_get(consumer, "consumer_id"));
+    for (uint64_t i = 0; q->consumers != NULL && i < q->stats.consumers; i++) {
+        if (q->consumers[i].session == session && q->consumers[i].consumer_id == id)
+            return q->consumers[i].is_active;
+    }
+    return false;
+}
+
+// The tags are known where the consumers are shown: of one queue. In lists they are null.
+static void
+put_tag(struct api_list *l, const struct queue_request *q, bool is_single, struct api_out *o)
+{
+    const json_t *exclusive = NULL, *active = NULL, *consumer;
+    for (size_t i = 0; i < json_array_size(l->request->parsed); i++) {
+        consumer = json_array_get(l->request->parsed, i);
+        if (json_is_true(json_object_get(consumer, "exclusive")))
+            exclusive = consumer;
+        if (is_single && is_active_consumer(q, consumer))
+            active = consumer;
+    }
+    api_out_json(o, "exclusive_consumer_tag", json_object_get(exclusive, "consumer_tag"));
+    api_out_json(o, "single_active_consumer_tag", json_object_get(active, "consumer_tag"));
 }
 
 static void
@@ -124,6 +150,7 @@ put_stats(struct api_list *l, const struct queue_def *def, const struct queue_re
         api_put_queue_length(l->request, o, lengths[i], q);
     put_sizes(s, o);
     put_consumer_counts(s, o);
+    put_tag(l, q, (def->flags & QUEUE_SINGLE_ACTIVE) != 0, o);
     put_idle_since(s, o);
     put_policies(l, def, o);
     api_out_null(o, "head_message_timestamp");
@@ -221,11 +248,31 @@ all_fetched(struct api_request *r)
     api_list_fetched(r->state);
 }
 
+// What the definition says, or is found with it.
+static bool
+needs_no_owner(const struct api_list *l)
+{
+    static const char *const names[] = {"name",
+                                        "vhost",
+                                        "node",
+                                        "durable",
+                                        "auto_delete",
+                                        "exclusive",
+                                        "type",
+                                        "arguments",
+                                        "user_who_performed_action",
+                                        "queue_id",
+                                        "owner_connection_id",
+                                        "worker",
+                                        NULL};
+    return api_list_wants_only(l, names);
+}
+
 static void
 fetch(struct api_list *l, size_t count)
 {
     struct api_request *r = l->request;
-    if (is_without_stats(r) && !has_totals(r)) {
+    if ((is_without_stats(r) && !has_totals(r)) || needs_no_owner(l)) {
         api_list_fetched(l);
         return;
     }
@@ -264,6 +311,12 @@ put(struct api_list *l, size_t i, struct api_out *o)
     const struct queue_def *def = def_of(l, i);
     const struct queue_request *q = l->records[i];
     bool is_bare = is_without_stats(r);
+    if (def != NULL && needs_no_owner(l)) {
+        api_out_object(o, NULL);
+        put_definition(l, def, o);
+        api_out_end(o);
+        return true;
+    }
     if (def == NULL || (q == NULL && (!is_bare || has_totals(r))))
         return false;
     api_out_object(o, NULL);

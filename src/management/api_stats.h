@@ -26,11 +26,20 @@ void api_put_queue_length(struct api_request *r, struct api_out *o, const char *
                           const struct queue_request *q);
 void api_put_queue_message_stats(struct api_request *r, struct api_out *o, const struct queue_request *q);
 
+// --- exchanges (api_exchange_stats.c) -------------------------------------------------------------------------------------------
+
+// Takes what all workers have counted now, of all exchanges or of one, then calls `then` (r->has_failed: there was no memory for it).
+void api_take_exchange_stats(struct api_request *r, void (*then)(struct api_request *r));
+void api_take_exchange_stats_of(struct api_request *r, uint64_t id, void (*then)(struct api_request *r));
+// "message_stats" as of then; nothing where nothing was counted.
+void api_put_exchange_stats(struct api_request *r, struct api_out *o, uint64_t id);
+
 // --- totals of the node and its vhosts (api_totals.c) ---------------------------------------------------------------------------
 
 // Adds up what all workers know now, then calls `then` (r->has_failed: there was no memory for it).
 void api_take_totals(struct api_request *r, void (*then)(struct api_request *r));
 void api_put_vhost_totals(struct api_request *r, struct api_out *o, struct slice vhost);
+void api_put_churn(struct api_request *r, struct api_out *o); // "churn_rates"
 struct api_object_counts {
     uint64_t exchanges, queues, vhosts, users;
 };

@@ -39,6 +39,7 @@ struct api_server {
     struct list requests;                           // struct api_request.node
     bool is_due;                                    // the library has something to do
     struct api_totals *totals;
+    struct api_exchange_stats *exchange_stats;
     struct policy_matcher *matcher;
     struct definitions_queue *definitions;
     struct list exports; // api_definitions.c's

@@ -34,7 +34,6 @@ request_free(struct api_request *r)
     json_decref(r->json);
     json_decref(r->parsed);
     json_decref(r->kept);
-    mem_free(r->exchange_counts);
     api_dry_run_free(r->dry_run);
     buf_fini(&r->body);
     buf_fini(&r->out);

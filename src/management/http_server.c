@@ -74,6 +74,12 @@ http_server_exports(struct api_server *s)
     return &s->exports;
 }
 
+struct api_exchange_stats *
+http_server_exchange_stats(const struct api_server *s)
+{
+    return s->exchange_stats;
+}
+
 struct metrics_memory *
 http_server_metrics(struct api_server *s, size_t **ret_bytes)
 {
@@ -227,6 +233,7 @@ phase_read(struct worker *w, void *ctx)
     MHD_UNSIGNED_LONG_LONG least = UINT64_MAX, ms;
     (void)api_totals_run(s->totals);
     api_definitions_run(s);
+    (void)api_exchange_stats_run(s->exchange_stats);
     if (!s->is_due)
         return false;
     s->is_due = false;
@@ -369,6 +376,7 @@ http_server_start(struct crew *crew, const struct http_config *config, const str
     s->auth = api_auth_new();
     s->tokens = api_tokens_new();
     s->totals = api_totals_new(s);
+    s->exchange_stats = api_exchange_stats_new(s);
     s->matcher = policy_matcher_new();
     s->definitions = definitions_queue_new(s->worker);
     list_init(&s->exports);
@@ -426,6 +434,7 @@ http_server_stop(struct api_server *s)
     api_auth_free(s->auth);
     api_tokens_free(s->tokens);
     api_totals_free(s->totals);
+    api_exchange_stats_free(s->exchange_stats);
     policy_matcher_free(s->matcher);
     definitions_queue_free(s->definitions);
     mem_free(s);

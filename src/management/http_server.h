@@ -10,6 +10,7 @@
 
 struct api_auth;
 struct api_server;
+struct api_exchange_stats;
 struct api_tokens;
 struct api_totals;
 struct definitions_queue;
@@ -86,7 +87,11 @@ struct api_totals *http_server_totals(const struct api_server *s);
 struct definitions_queue *http_server_definitions(const struct api_server *s);
 struct list *http_server_exports(struct api_server *s); // api_definitions.c's
 struct metrics_memory *http_server_metrics(struct api_server *s, size_t **ret_bytes); // metrics.c
-// api_totals.c, for http_server.c.
+struct api_exchange_stats *http_server_exchange_stats(const struct api_server *s);
+// api_exchange_stats.c and api_totals.c, for http_server.c.
+struct api_exchange_stats *api_exchange_stats_new(struct api_server *s);
+void api_exchange_stats_free(struct api_exchange_stats *t); // accepts NULL
+bool api_exchange_stats_run(struct api_exchange_stats *t);  // in the loop; true: something was begun
 struct api_totals *api_totals_new(struct api_server *s);
 void api_totals_free(struct api_totals *t); // accepts NULL
 bool api_totals_run(struct api_totals *t);  // in the loop; true: something was begun
