@@ -151,6 +151,8 @@ void session_recover(struct session *s); // ASYNC: requeue all unacked
 // What session_close does, for who has to know when it is done: cancels the consumers, gives back what is not acknowledged and
 // what a transaction holds; nothing is delivered any more. True: done; false: ASYNC, `done` tells. Close it then.
 bool session_give_back(struct session *s);
+// It only looks: what it has not settled when it closes comes back as if it had never been delivered, not marked as redelivered.
+void session_only_looks(struct session *s);
 void session_tx_commit(struct session *s); // ASYNC
 
 bool session_qos(struct session *s, uint16_t prefetch, bool is_global, struct fault *ret_fault);

@@ -249,6 +249,7 @@ struct session {
         is_failed; // events.failed was called, or it gives back: it is to be closed, and nothing is delivered any more
     bool is_sending;                     // inside the queue_publish calls of a publish or a commit
     bool is_granting, is_granting_again; // inside session_limit_released
+    bool is_looking;                     // session_only_looks
     enum session_op op;                  // the ASYNC method outstanding
     const struct session_events *events;
     void *ctx;

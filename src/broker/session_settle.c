@@ -266,7 +266,8 @@ bulk_start(struct session *s, const struct bulk *bulk, int *ret_err)
     size_t budget = session_settle_budget(s);
     s->bulk = *bulk;
     s->bulk.is_on = true;
-    s->bulk.is_in_parts = bulk->kind == SETTLE_REQUEUE && !bulk->is_for_tx && s->unacked_count > budget;
+    s->bulk.is_in_parts = (bulk->kind == SETTLE_REQUEUE || bulk->kind == SETTLE_RETURN) && !bulk->is_for_tx &&
+                          s->unacked_count > budget;
     inttab_init(&s->bulk.held);
     if (bulk_some(s, &budget, ret_err))
         return true;
@@ -274,15 +275,27 @@ bulk_start(struct session *s, const struct bulk *bulk, int *ret_err)
     return false;
 }
 
-static const struct bulk give_back_all = {.is_give_back = true, .kind = SETTLE_REQUEUE, .upto = UINT64_MAX};
+static struct bulk
+give_back_all(const struct session *s)
+{
+    return (struct bulk){
+        .is_give_back = true, .kind = s->is_looking ? SETTLE_RETURN : SETTLE_REQUEUE, .upto = UINT64_MAX};
+}
+
+void
+session_only_looks(struct session *s)
+{
+    s->is_looking = true;
+}
 
 void
 session_give_back_and_free(struct session *s)
 {
     int err = 0;
+    struct bulk all = give_back_all(s);
     LV_ASSERT(s->is_closed);
     bool is_at_work = s->bulk.is_on && !s->bulk.is_for_tx; // what its client asked for is done first
-    if (!is_at_work && bulk_start(s, &give_back_all, &err)) {
+    if (!is_at_work && bulk_start(s, &all, &err)) {
         list_remove(&s->settling_node);
         list_push_back(&s->client->broker->reaping, &s->node);
         return;
@@ -294,10 +307,11 @@ bool
 session_give_back(struct session *s)
 {
     int err = 0;
+    struct bulk all = give_back_all(s);
     LV_ASSERT(s->op == OP_NONE);
     s->is_failed = true;
     session_consumers_close(s);
-    if (bulk_start(s, &give_back_all, &err))
+    if (bulk_start(s, &all, &err))
         return true;
     s->op = OP_GIVE_BACK;
     return false;

@@ -148,6 +148,8 @@ extern const struct api_route api_routes_health[];      // health checks
 extern const struct api_route api_routes_other[];       // whoami, login, extensions, feature flags …
 extern const struct api_route api_routes_definitions[]; // definitions, in and out
 extern const struct api_route api_routes_delayed[];     // what waits at delayed exchanges
+extern const struct api_route api_routes_explain[];     // which policies make a queue what it is
+extern const struct api_route api_routes_walk[];        // browse, move, redrive
 
 // Finds the route of r->query and r->method: r->route, or answers: 404, 405, OPTIONS. True: found.
 LV_MUST_USE bool api_find_route(struct api_request *r);
@@ -264,6 +266,14 @@ LV_MUST_USE bool api_answer_begin(struct api_request *r, struct api_answer *a);
 void api_gather_add(struct api_request *r);
 void api_gather_done(struct api_request *r);
 
+// "payload_bytes", "redelivered" … of a message, as POST …/get shows it, into the object that is open (api_messages.c). truncate -1: whole.
+struct api_shown {
+    bool is_redelivered, is_base64;
+    int64_t truncate;
+};
+void api_put_message(struct api_out *o, const struct message *msg, const struct api_shown *how);
+bool api_is_alarmed(struct api_request *r); // true after answering 503: publishers are blocked
+
 // --- the session layer (api_session.c) ------------------------------------------------------------------------------------------
 
 // A client and a session of who asks, for one request: every check is the one that AMQP clients meet.
@@ -272,7 +282,8 @@ LV_MUST_USE bool api_channel_open(struct api_request *r, struct slice vhost,
                                   void (*done)(struct api_request *r, const struct session_result *result));
 struct session *api_channel_session(const struct api_request *r);
 struct client *api_channel_client(const struct api_request *r);
-bool api_channel_was_returned(const struct api_request *r); // the last publish found no queue
+bool api_channel_was_returned(const struct api_request *r);  // the last publish found no queue
+bool api_channel_take_returned(const struct api_request *r); // the same, and forgets it
 // Calls `returned` for each message that comes back, before its confirm.
 void api_channel_on_returned(struct api_request *r, void (*returned)(struct api_request *r));
 void api_channel_close(struct api_request *r); // harmless when none is open

@@ -332,23 +332,32 @@ get_settle(struct api_request *r)
     }
 }
 
+void
+api_put_message(struct api_out *o, const struct message *msg, const struct api_shown *how)
+{
+    struct slice body = message_body(msg);
+    api_out_int(o, "payload_bytes", (int64_t)body.len);
+    api_out_bool(o, "redelivered", how->is_redelivered);
+    api_out_slice(o, "exchange", message_exchange(msg));
+    api_out_slice(o, "routing_key", message_routing_key(msg));
+    api_put_properties(o, msg);
+    if (how->truncate >= 0)
+        body.len = LV_MIN(body.len, (size_t)how->truncate);
+    put_payload(o, body, how->is_base64);
+}
+
 static void
 put_message(struct api_request *r, const struct session_result *result)
 {
     const struct getting *g = r->state;
-    struct slice body = message_body(result->msg), route = message_exchange(result->msg);
     struct api_out o;
     api_out_init(&o, &r->out, NULL);
     api_out_object(&o, NULL);
-    api_out_int(&o, "payload_bytes", (int64_t)body.len);
-    api_out_bool(&o, "redelivered", result->is_redelivered);
-    api_out_slice(&o, "exchange", route);
-    api_out_slice(&o, "routing_key", message_routing_key(result->msg));
     api_out_int(&o, "message_count", (int64_t)result->message_count);
-    api_put_properties(&o, result->msg);
-    if (g->truncate >= 0)
-        body.len = LV_MIN(body.len, (size_t)g->truncate);
-    put_payload(&o, body, g->is_base64);
+    api_put_message(&o, result->msg,
+                    &(struct api_shown){.is_redelivered = result->is_redelivered,
+                                        .is_base64 = g->is_base64,
+                                        .truncate = g->truncate});
     api_out_end(&o);
     buf_append_u8(&r->out, ',');
 }

@@ -151,6 +151,14 @@ api_channel_was_returned(const struct api_request *r)
     return r->channel->is_returned;
 }
 
+bool
+api_channel_take_returned(const struct api_request *r)
+{
+    bool is_returned = r->channel->is_returned;
+    r->channel->is_returned = false;
+    return is_returned;
+}
+
 void
 api_channel_on_returned(struct api_request *r, void (*returned)(struct api_request *r))
 {
