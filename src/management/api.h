@@ -150,6 +150,11 @@ extern const struct api_route api_routes_definitions[]; // definitions, in and o
 extern const struct api_route api_routes_delayed[];     // what waits at delayed exchanges
 extern const struct api_route api_routes_explain[];     // which policies make a queue what it is
 extern const struct api_route api_routes_walk[];        // browse, move, redrive
+extern const struct api_route api_routes_openapi[];     // what there is
+
+// All tables.
+const struct api_route *const *api_route_tables(size_t *ret_count);
+void api_openapi_put(struct buf *out); // the whole description (api_openapi.c)
 
 // Finds the route of r->query and r->method: r->route, or answers: 404, 405, OPTIONS. True: found.
 LV_MUST_USE bool api_find_route(struct api_request *r);

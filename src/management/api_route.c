@@ -10,7 +10,15 @@ static const struct api_route *const route_tables[] = {
     api_routes_parameters,  api_routes_node,     api_routes_health,  api_routes_other,
     api_routes_limits,      api_routes_counters, api_routes_dry_run, api_routes_policies,
     api_routes_definitions, api_routes_delayed,  api_routes_explain, api_routes_walk,
+    api_routes_openapi,
 };
+
+const struct api_route *const *
+api_route_tables(size_t *ret_count)
+{
+    *ret_count = LV_ARRAY_LEN(route_tables);
+    return route_tables;
+}
 
 // --- finding ----------------------------------------------------------------------------------------------------------------------
 

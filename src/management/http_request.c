@@ -392,7 +392,7 @@ accepts_json(const struct api_request *r)
 {
     const char *accept = http_header(r, "Accept");
     return accept == NULL || accept[0] == '\0' || strstr(accept, "*/*") != NULL ||
-           strstr(accept, "application/json") != NULL || strstr(accept, "application/*") != NULL;
+           strstr(accept, "application/json") != NULL || strstr(accept, "text/html") != NULL || strstr(accept, "application/*") != NULL;
 }
 
 // Decides by the headers alone whether the request comes to its handler; otherwise it is answered.

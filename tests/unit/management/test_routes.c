@@ -180,15 +180,47 @@ test_allow(void **state)
     }
 }
 
+// Every route that others than leveretctl may use is described, with each of its methods; nothing else is.
+static void
+test_description(void **state)
+{
+    static const struct {
+        unsigned method;
+        const char *name;
+    } methods[] = {{API_GET, "get"}, {API_PUT, "put"}, {API_POST, "post"}, {API_DELETE, "delete"}};
+    struct buf text = BUF_INIT;
+    size_t count, described = 0, expected = 0;
+    const struct api_route *const *tables = api_route_tables(&count);
+    const char *path;
+    json_t *operations;
+    api_openapi_put(&text);
+    json_t *all = json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(all);
+    json_object_foreach(json_object_get(all, "paths"), path, operations)
+    {
+        described += json_object_size(operations);
+    }
+    for (size_t t = 0; t < count; t++) {
+        for (const struct api_route *route = tables[t]; route->pattern != NULL; route++) {
+            for (size_t i = 0; i < LV_ARRAY_LEN(methods) && (route->methods & API_CONTROL) == 0; i++)
+                expected += (route->methods & methods[i].method) != 0;
+        }
+    }
+    assert_int_equal(described, expected);
+    assert_non_null(json_object_get(
+        json_object_get(json_object_get(all, "paths"), "/api/queues/{vhost}/{queue}"), "delete"));
+    assert_null(json_object_get(json_object_get(all, "paths"), "/api/control/stop"));
+    json_decref(all);
+    buf_fini(&text);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_control_socket_only),
-        cmocka_unit_test(test_only),
-        cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_access),
-        cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_description), cmocka_unit_test(test_control_socket_only),
+        cmocka_unit_test(test_only),        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_access),      cmocka_unit_test(test_allow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
