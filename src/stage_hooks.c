@@ -1,7 +1,7 @@
 // stage_hooks.c: test builds: arms what the keys test.* ask for, before anything is opened.
 //
 // test.crash_at counts calls of the I/O table from here on, recovery included; test.alloc_fail_at allocations from the moment that
-// everything has started.
+// everything has started, or it is changed by a reload.
 #include <stdlib.h>
 
 #include "queue/durable.h"
@@ -54,21 +54,39 @@ hooks_start(struct daemon *d, struct buf *problem)
     return 0;
 }
 
+// False: it cannot be read.
+static bool
+fail_allocations(const char *plan)
+{
+    uint64_t first = 0, count = 1;
+    if (is_set(plan)) {
+        char *end;
+        first = strtoull(plan, &end, 10);
+        if (*end == ':')
+            count = strtoull(end + 1, &end, 10);
+        if (*end != '\0')
+            return false;
+    }
+    mem_test_fail_at(first, count);
+    return true;
+}
+
 static int
 hooks_run(struct daemon *d, struct buf *problem)
 {
-    if (!is_set(d->config->test_alloc_fail_at))
+    if (fail_allocations(d->config->test_alloc_fail_at))
         return 0;
-    char *end;
-    uint64_t first = strtoull(d->config->test_alloc_fail_at, &end, 10), count = 1;
-    if (*end == ':')
-        count = strtoull(end + 1, &end, 10);
-    if (*end != '\0') {
-        buf_printf(problem, "test.alloc_fail_at: '%s' is not N[:COUNT]", d->config->test_alloc_fail_at);
-        return DAEMON_CONFIG;
-    }
-    mem_test_fail_at(first, count);
-    return 0;
+    buf_printf(problem, "test.alloc_fail_at: '%s' is not N[:COUNT]", d->config->test_alloc_fail_at);
+    return DAEMON_CONFIG;
+}
+
+// What the other stages allocate for the reload counts too.
+static void
+hooks_reload(struct daemon *d, const struct config *old)
+{
+    if (strcmp(d->config->test_alloc_fail_at, old->test_alloc_fail_at) != 0 &&
+        !fail_allocations(d->config->test_alloc_fail_at))
+        log_error(LOG_DEFAULT, "test.alloc_fail_at: '%s' is not N[:COUNT]", d->config->test_alloc_fail_at);
 }
 
 // The shutdown is not what is tested.
@@ -78,5 +96,8 @@ hooks_drain(struct daemon *d)
     mem_test_fail_at(0, 0);
 }
 
-const struct daemon_stage stage_hooks = {
-    .name = "test hooks", .start = hooks_start, .run = hooks_run, .drain = hooks_drain};
+const struct daemon_stage stage_hooks = {.name = "test hooks",
+                                         .start = hooks_start,
+                                         .run = hooks_run,
+                                         .reload = hooks_reload,
+                                         .drain = hooks_drain};

@@ -12,6 +12,7 @@
     X(CONFIRM_EARLY, "confirm-early")     /* a publish is confirmed when it goes to the log */               \
     X(UNMARKED, "unmarked")               /* what is recovered is not marked redelivered */                  \
     X(META_EARLY, "meta-early")           /* a change of metadata is answered before it is committed */      \
+    X(REFUSED_COUNTS, "refused-counts")   /* a publish that a queue refused is confirmed */                  \
     X(META_UNSYNCED, "meta-unsynced")     /* SQLite does not sync its files */                               \
     X(ALARM_STAYS, "alarm-stays")         /* an alarm that has ended is not told to publishers */            \
     X(LEAK_CONTENT, "leak-content")       /* the memory of half a message is not given back */

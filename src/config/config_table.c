@@ -387,7 +387,8 @@ const struct config_key config_keys_honoured[] = {
     {HONOURED("test.io_fault", TYPE_TEXT, SECTION_TEST), FIELD(test_io_fault), .fallback = "none",
      .flags = KEY_OURS | KEY_TEST, .help = "I/O calls of the store that fail: CALL:N:COUNT:ERROR[@FILE], separated by commas."},
     {HONOURED("test.alloc_fail_at", TYPE_TEXT, SECTION_TEST), FIELD(test_alloc_fail_at), .fallback = "none",
-     .flags = KEY_OURS | KEY_TEST, .help = "N:COUNT: from the N-th allocation after the start on, COUNT of them fail (0: all)."},
+     .flags = KEY_OURS | KEY_TEST | KEY_RELOAD,
+     .help = "N:COUNT: from the N-th allocation after the start, or the reload, on COUNT of them fail (0: all)."},
     {HONOURED("test.bug", TYPE_TEXT, SECTION_TEST), FIELD(test_bug), .fallback = "none",
      .flags = KEY_OURS | KEY_TEST, .help = "Switches a planted bug on, to see a test find it."},
 };

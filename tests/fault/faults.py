@@ -33,6 +33,7 @@ import case_client  # noqa: E402
 import case_crash  # noqa: E402
 import case_damage  # noqa: E402
 import case_errors  # noqa: E402
+import case_memory  # noqa: E402
 import case_meta  # noqa: E402
 import case_power  # noqa: E402
 import test_ledger  # noqa: E402
@@ -98,6 +99,7 @@ CASES = [
     Case("p7", "a client dies at every byte of a publish", case_client.run, 1, 20,
          {"partial-publish": 1, "tx-on-close": 1, "leak-content": 0}),
     Case("p8", "metadata churn, kill -9 each 200 ms", case_meta.run, 12, 2000, {"meta-early": 12}),
+    Case("p9", "memory that cannot be had: the n-th allocation, and ulimit -v", case_memory.run, 15, 100000, {"refused-counts": 40}),
     Case("p27", "the disk is full, free space low, memory high", case_alarms.run, 3, 200, {"alarm-stays": 1}),
 ]
 BY_NAME = {case.name: case for case in CASES}
