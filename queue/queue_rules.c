@@ -17,9 +17,7 @@ queue_rules_copy(const struct queue_rules *from)
 {
     size_t names =
         from->dead_exchange.len + from->dead_key.len + from->policy.len + from->operator_policy.len;
-    struct queue_rules *r = mem_alloc(sizeof(*r) + names);
-    if (r == NULL)
-        return NULL;
+    struct queue_rules *r = mem_xalloc(sizeof(*r) + names);
     uint8_t *at = (uint8_t *)(r + 1);
     *r = *from;
     r->dead_exchange = slice_place(&at, from->dead_exchange);

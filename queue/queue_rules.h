@@ -55,7 +55,7 @@ queue_rules_dead_at_least_once(const struct queue_rules *r)
 // The rules of a queue that has none: every limit off.
 extern const struct queue_rules queue_rules_none;
 
-// A copy with its slices behind it; NULL when out of memory. mem_free ends it.
+// A copy with its slices behind it; a part of the topology, so that it ends the process when out of memory. mem_free ends it.
 LV_MUST_USE struct queue_rules *queue_rules_copy(const struct queue_rules *from);
 bool queue_rules_equal(const struct queue_rules *a, const struct queue_rules *b); // names of policies apart
 

@@ -3,7 +3,6 @@
 #include "src/broker/queue_settings.h"
 
 #include "amqp/wire/table.h"
-#include "src/base/err.h"
 
 // Where a number goes, from an argument and from a policy.
 static const struct number {
@@ -145,15 +144,13 @@ set_delay(struct queue_rules *r)
     r->dead_strategy = DEAD_AT_LEAST_ONCE;
 }
 
-int
-queue_settings_rules(const struct queue_def *def, const struct policy_pair *policies,
-                     struct queue_rules **ret)
+struct queue_rules *
+queue_settings_rules(const struct queue_def *def, const struct policy_pair *policies)
 {
     struct queue_rules r = queue_rules_none;
     struct slice key;
     struct field f;
     bool has_delivery_limit = policies != NULL && policy_effective(policies, POLICY_DELIVERY_LIMIT) != NULL;
-    *ret = NULL;
     if ((def->flags & QUEUE_DELAY) != 0) {
         policies = NULL; // no policy is about what no client sees
         set_delay(&r);
@@ -169,8 +166,5 @@ queue_settings_rules(const struct queue_def *def, const struct policy_pair *poli
     // PROTOCOL: quorum queues do not know it; RabbitMQ warns, and drops from the head.
     if (def->type == QUEUE_QUORUM && r.overflow == OVERFLOW_REJECT_PUBLISH_DLX)
         r.overflow = OVERFLOW_DROP_HEAD;
-    if (queue_rules_equal(&r, &queue_rules_none))
-        return 0;
-    *ret = queue_rules_copy(&r);
-    return *ret != NULL ? 0 : -LE_NOMEM;
+    return queue_rules_equal(&r, &queue_rules_none) ? NULL : queue_rules_copy(&r);
 }

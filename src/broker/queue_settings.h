@@ -12,7 +12,7 @@ enum { QUORUM_DELIVERY_LIMIT = 20 };
 
 // What policies know a queue as.
 enum policy_object queue_settings_object(const struct queue_def *def);
-// The rules that come of the arguments (checked before), the policies (NULL: none) and the type. *ret: heap, NULL when every limit
-// is off. -LE_NOMEM.
-LV_MUST_USE int queue_settings_rules(const struct queue_def *def, const struct policy_pair *policies,
-                                     struct queue_rules **ret);
+// The rules that come of the arguments (checked before), the policies (NULL: none) and the type. On the heap;
+// NULL when every limit is off.
+LV_MUST_USE struct queue_rules *queue_settings_rules(const struct queue_def *def,
+                                                     const struct policy_pair *policies);

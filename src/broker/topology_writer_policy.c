@@ -22,13 +22,10 @@ enum { SWEEP_STEPS_MAX = 2048, SWEEP_TELLINGS_MAX = 512 };
 struct queue_rules *
 policy_queue_rules(struct topology_writer *tw, struct queue_entry *q)
 {
-    struct queue_rules *rules;
     struct policy_pair pair = vhost_queue_policies(&q->vhost->now->v, tw->matcher, &q->def);
     for (int kind = 0; kind < POLICY_KINDS; kind++)
         q->told[kind] = pair.of[kind] != NULL ? pair.of[kind]->serial : 0;
-    int result = queue_settings_rules(&q->def, &pair, &rules);
-    LV_ASSERT(result == 0); // topology objects: out of memory aborts (mem.h)
-    return rules;
+    return queue_settings_rules(&q->def, &pair);
 }
 
 static bool
