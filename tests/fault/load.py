@@ -172,6 +172,9 @@ class Confirms:
 class Publisher(Actor):
     """Confirms, many on the way; one queue or several."""
 
+    def routes(self):
+        return ("f.fan", *QUEUE_KINDS)
+
     def work(self):
         conn, ch = self.open()
         ch.call("confirm.select")
@@ -179,7 +182,8 @@ class Publisher(Actor):
         while True:
             may_go_on = heed(self.world, self.name, conn)
             for _ in range(self.rng.randrange(1, 30) if may_go_on else 0):
-                route = "f.fan" if self.rng.randrange(4) == 0 else self.rng.choice(list(QUEUE_KINDS))
+                routes = self.routes()
+                route = routes[0] if self.rng.randrange(4) == 0 else self.rng.choice(routes[-len(QUEUE_KINDS):])
                 exchange, key = ("f.fan", "k") if route == "f.fan" else ("", route)
                 message = self.ledger.publish(self.name, exchange, key, self.world.targets(route), self.world.size(self.rng),
                                               self.world.props(self.rng))
@@ -365,7 +369,7 @@ def read_all(node, ch, name):
 
 
 def audit(world, node, rng, keep=400, is_restarted=True):
-    """Reads every queue from end to end and judges; acknowledges so many that about `keep` stay in each."""
+    """Reads every queue from end to end and judges; acknowledges so many that about `keep` stay in each (None: all of them do)."""
     ledger = world.ledger
     conn = wire.Conn.open(node, timeout=DEADLINE_S)
     present, number = set(), 0
@@ -384,7 +388,7 @@ def audit(world, node, rng, keep=400, is_restarted=True):
         copies = ledger.audit(queue, got, is_restarted)
         queue.is_sure, queue.is_deleting = True, False  # what is there stays there
         present |= set(copies)
-        acked = [(m, c) for m, c in zip(got, copies) if rng.random() < 1 - keep / max(len(got), keep) or rng.randrange(10) == 0]
+        acked = [] if keep is None else [(m, c) for m, c in zip(got, copies) if rng.random() < 1 - keep / max(len(got), keep) or rng.randrange(10) == 0]
         world.names[name] = (ch, [(m, c) for m, c in acked])
     ledger.audited(present)
     # Only now: what an undecided transaction did has been settled.
