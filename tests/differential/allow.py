@@ -119,6 +119,13 @@ def dead_letter_to_bcc(case, theirs, ours):
     return with_bcc and without_key and case[-1]["op"] in ("publish", "settle", "tx_end", "policy", "get", "consume", "cancel", "reopen")
 
 
+def back_in_a_quorum_queue(case, theirs, ours):
+    """Something was given back, there is a quorum queue, and the queues are equally long: only which message it is differs."""
+    gives_back = any(step.get("requeue") or step["op"] in ("reopen", "cancel") or step.get("method") == "basic.recover" for step in case)
+    has_quorum = any(a.get("x-queue-type") == "quorum" for variants in declares(case).values() for a in variants)
+    return gives_back and has_quorum and repr(theirs[-1]["queues"]) == repr(ours[-1]["queues"])
+
+
 def refused_commit(case, theirs, ours):
     """Of this very commit: both refuse it."""
     ends = [o[-1]["reply"] for o in (theirs, ours)]
@@ -185,6 +192,8 @@ ALLOWED = (
             "the first go to the consumer and those behind them are dropped, with Leveret the oldest are dropped", many_at_once),
     Allowed("a channel's prefetch and gets", "messages of basic.get that are unacknowledged when a channel's own prefetch is set: RabbitMQ counts them, and does "
             "not give their places back when they are acknowledged; Leveret counts what consumers hold", limited_with_gets),
+    Allowed("what comes back to a quorum queue", "RabbitMQ's quorum queues hand out what was given back in an order of their own; with Leveret it returns to its place, as in "
+            "any queue", back_in_a_quorum_queue),
     Allowed("transactions are whole", "a commit into a queue that refuses: both answer 406; with RabbitMQ what found room stays, with Leveret nothing of the "
             "transaction happens", refused_commit),
     Allowed("rejected together out of priorities", "messages of a queue with priorities that are rejected by one basic.nack: RabbitMQ dead-letters them level by level, "
