@@ -123,7 +123,9 @@ put_overview(struct api_request *r)
     api_out_bool(o, "disable_stats", config->is_without_stats);
     api_out_bool(o, "enable_queue_totals", config->has_queue_totals);
     api_put_node_totals(r, o, &counts);
+    api_out_object(o, "churn_rates");
     api_put_churn(r, o);
+    api_out_end(o);
     api_out_int(o, "statistics_db_event_queue", 0);
     api_out_bool(o, "running", resources_of(r).is_running);
     api_out_int(o, "start_time", http_server_started_ms(r->server) / 1000);
@@ -147,16 +149,6 @@ get_overview(struct api_request *r)
 }
 
 // --- nodes --------------------------------------------------------------------------------------------------------------------
-
-static int64_t
-count_sockets(struct api_request *r)
-{
-    const struct crew *crew = http_server_worker(r->server)->crew;
-    int64_t count = 0;
-    for (int i = 0; i < crew->n_workers; i++)
-        count += amqp_worker_load(crew->members[i]);
-    return count;
-}
 
 // Resident memory, and what of it is messages.
 static void
@@ -190,19 +182,16 @@ put_resources(struct api_request *r, struct api_out *o)
     struct api_resources resources = resources_of(r);
     struct node_use use;
     node_use_look(n->data_dir, &use);
-    api_out_int(o, "mem_used", (int64_t)use.resident_bytes);
+    api_put_churn(r, o);
+    api_put_node_use(r, o);
     api_out_int(o, "mem_limit", (int64_t)resources.memory_limit_bytes);
     api_out_bool(o, "mem_alarm", resources.has_memory_alarm);
     api_out_double(o, "mem_limit_relative", resources.memory_relative);
     api_out_str(o, "mem_calculation_strategy", "rss");
-    api_out_int(o, "disk_free", (int64_t)use.disk_free_bytes);
     api_out_int(o, "disk_free_limit", (int64_t)resources.disk_limit_bytes);
     api_out_bool(o, "disk_free_alarm", resources.has_disk_alarm);
-    api_out_int(o, "fd_used", (int64_t)use.fd_used);
     api_out_int(o, "fd_total", (int64_t)use.fd_max);
-    api_out_int(o, "sockets_used", count_sockets(r));
     api_out_int(o, "sockets_total", (int64_t)use.fd_max);
-    api_out_int(o, "proc_used", (int64_t)use.threads);
     api_out_int(o, "proc_total", (int64_t)use.threads_max);
     api_out_int(o, "processors", sysconf(_SC_NPROCESSORS_ONLN));
     api_out_int(o, "run_queue", 0);
@@ -272,7 +261,7 @@ get_nodes(struct api_request *r)
 {
     struct api_answer a;
     bool is_list = api_segment_count(r) == 2;
-    if ((!is_list && !is_this_node(r)) || !api_answer_begin(r, &a))
+    if ((!is_list && !is_this_node(r)) || !api_take_ranges(r) || !api_answer_begin(r, &a))
         return;
     if (is_list) {
         api_out_array(&a.out, NULL);

@@ -66,13 +66,25 @@ static const struct {
                  "topology_version:i? listeners:a? contexts:a?"},
     {"Node", "name:s type:s running:b being_drained:b os_pid:s product_name:s product_version:s "
              "rabbitmq_version:s management_version:s "
-             "leveret_version:s crypto_lib_version:s db_dir:s rates_mode:s mem_used:i mem_limit:i "
-             "mem_alarm:b mem_limit_relative:n "
-             "mem_calculation_strategy:s disk_free:i disk_free_limit:i disk_free_alarm:b fd_used:i "
-             "fd_total:i sockets_used:i sockets_total:i "
-             "proc_used:i proc_total:i processors:i run_queue:i uptime:i memory:o? exchange_types:a "
-             "auth_mechanisms:a contexts:a config_files:a "
-             "log_files:a partitions:a enabled_plugins:a applications:a cluster_links:a"},
+             "leveret_version:s crypto_lib_version:s db_dir:s rates_mode:s channel_closed:i "
+             "channel_closed_details:o? channel_created:i "
+             "channel_created_details:o? connection_closed:i connection_closed_details:o? "
+             "connection_created:i connection_created_details:o? "
+             "queue_created:i queue_created_details:o? queue_declared:i queue_declared_details:o? "
+             "queue_deleted:i queue_deleted_details:o? "
+             "io_read_count:i io_read_count_details:o? io_read_bytes:i io_read_bytes_details:o? "
+             "io_write_count:i io_write_count_details:o? "
+             "io_write_bytes:i io_write_bytes_details:o? io_sync_count:i io_sync_count_details:o? "
+             "io_read_avg_time:n io_write_avg_time:n "
+             "io_sync_avg_time:n mem_used:i mem_used_details:o? mem_limit:i mem_alarm:b mem_limit_relative:n "
+             "mem_calculation_strategy:s disk_free:i "
+             "disk_free_details:o? disk_free_limit:i disk_free_alarm:b fd_used:i fd_used_details:o? "
+             "fd_total:i sockets_used:i "
+             "sockets_used_details:o? sockets_total:i proc_used:i proc_used_details:o? proc_total:i "
+             "processors:i run_queue:i uptime:i memory:o? "
+             "exchange_types:a auth_mechanisms:a contexts:a config_files:a log_files:a partitions:a "
+             "enabled_plugins:a applications:a "
+             "cluster_links:a"},
     {"Who", "name:s tags:a"},
     {"Walk", "messages:a examined:i matched:i more:b stopped:s?"},
     {"QueuePolicy",

@@ -39,11 +39,19 @@ void api_put_exchange_stats(struct api_request *r, struct api_out *o, uint64_t i
 // Adds up what all workers know now, then calls `then` (r->has_failed: there was no memory for it).
 void api_take_totals(struct api_request *r, void (*then)(struct api_request *r));
 void api_put_vhost_totals(struct api_request *r, struct api_out *o, struct slice vhost);
-void api_put_churn(struct api_request *r, struct api_out *o); // "churn_rates"
+// Somebody looks at the node: its samples (NULL: none yet), which are taken from now on.
+const struct samples *api_look_at_node(struct api_request *r);
 struct api_object_counts {
     uint64_t exchanges, queues, vhosts, users;
 };
 void api_put_node_totals(struct api_request *r, struct api_out *o, const struct api_object_counts *counts);
+
+// --- the node's own numbers (api_node_stats.c) ----------------------------------------------------------------------------------
+
+void api_node_sample(const struct api_server *s, struct samples **samples, int64_t now_ms);
+void api_put_churn(struct api_request *r,
+                   struct api_out *o); // "channel_created":… into the object that is open
+void api_put_node_use(struct api_request *r, struct api_out *o); // "mem_used", "io_read_count" … with details
 
 // Completes a consumer as a session listed it (its handles go), by what the queue says of it.
 void api_mark_consumer(const struct api_request *r, json_t *consumer, const struct queue_request *q,

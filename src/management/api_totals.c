@@ -4,7 +4,6 @@
 // collect_statistics_interval and kept as samples, of the node and of each vhost.
 #include <uthash.h>
 
-#include "amqp/listener.h"
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/management/api_stats.h"
@@ -43,19 +42,7 @@ struct api_totals { // one a server
     ev_timer timer;
     uint32_t interval_ms;
     struct worker **workers;
-    struct samples *churn; // of enum churn
-};
-
-// What comes and goes.
-enum churn {
-    CHURN_CHANNEL_CLOSED,
-    CHURN_CHANNEL_CREATED,
-    CHURN_CONNECTION_CLOSED,
-    CHURN_CONNECTION_CREATED,
-    CHURN_QUEUE_CREATED,
-    CHURN_QUEUE_DECLARED,
-    CHURN_QUEUE_DELETED,
-    CHURN_COUNT
+    struct samples *node; // api_node_stats.c
 };
 
 struct part_mail {
@@ -123,34 +110,6 @@ vhost_totals_free(struct vhost_totals *v)
     mem_free(v);
 }
 
-static void
-look_at_churn(const struct api_server *server, uint64_t ret[static CHURN_COUNT])
-{
-    const struct crew *crew = http_server_worker(server)->crew;
-    memset(ret, 0, CHURN_COUNT * sizeof *ret);
-    for (int i = 0; i < crew->n_workers; i++) {
-        struct amqp_stats s;
-        amqp_worker_stats(crew->members[i], &s);
-        ret[CHURN_CHANNEL_CLOSED] += s.channels_closed;
-        ret[CHURN_CHANNEL_CREATED] += s.channels_opened;
-        ret[CHURN_CONNECTION_CLOSED] += s.ended;
-        ret[CHURN_CONNECTION_CREATED] += s.opened;
-        ret[CHURN_QUEUE_DECLARED] += broker_queues_declared(crew->members[i]);
-    }
-    topology_queue_churn(crew, &ret[CHURN_QUEUE_CREATED], &ret[CHURN_QUEUE_DELETED]);
-}
-
-static void
-sample_churn(struct api_totals *t, int64_t now_ms)
-{
-    uint64_t now[CHURN_COUNT];
-    look_at_churn(t->server, now);
-    if (t->churn == NULL)
-        t->churn = samples_new(CHURN_COUNT, SAMPLES_GLOBAL);
-    if (t->churn != NULL)
-        samples_add(t->churn, now_ms, now);
-}
-
 // What nobody of the round knew of has gone.
 static void
 finish_round(struct api_totals *t)
@@ -171,7 +130,7 @@ finish_round(struct api_totals *t)
     }
     if (is_sample) {
         sample(t, t->all, SAMPLES_GLOBAL, now_ms);
-        sample_churn(t, now_ms);
+        api_node_sample(t->server, &t->node, now_ms);
         t->sampled_ms = now_ms;
     }
     t->is_running = false;
@@ -242,6 +201,16 @@ start_round(struct api_totals *t)
 
 // --- looking ------------------------------------------------------------------------------------------------------------------------
 
+const struct samples *
+api_look_at_node(struct api_request *r)
+{
+    struct api_totals *t = http_server_totals(r->server);
+    t->watched_ms = clock_wall_ms();
+    if (http_server_config(r->server)->has_rates && !ev_is_active(&t->timer))
+        ev_timer_start(http_server_worker(r->server)->loop, &t->timer);
+    return t->node;
+}
+
 void
 api_take_totals(struct api_request *r, void (*then)(struct api_request *r))
 {
@@ -255,9 +224,7 @@ api_take_totals(struct api_request *r, void (*then)(struct api_request *r))
     waiter->request = r;
     waiter->then = then;
     list_push_back(&t->waiting, &waiter->node);
-    t->watched_ms = clock_wall_ms();
-    if (http_server_config(r->server)->has_rates && !ev_is_active(&t->timer))
-        ev_timer_start(http_server_worker(r->server)->loop, &t->timer);
+    (void)api_look_at_node(r);
     if (!t->is_running)
         start_round(t);
 }
@@ -318,7 +285,7 @@ api_totals_free(struct api_totals *t)
         vhost_totals_free(v);
     }
     vhost_totals_free(t->all);
-    samples_free(t->churn);
+    samples_free(t->node);
     waiters_free(&t->waiting);
     waiters_free(&t->served);
     mem_free(t);
@@ -436,26 +403,5 @@ api_put_node_totals(struct api_request *r, struct api_out *o, const struct api_o
     api_out_int(o, "queues", (int64_t)counts->queues);
     api_out_int(o, "vhosts", (int64_t)counts->vhosts);
     api_out_int(o, "users", (int64_t)counts->users);
-    api_out_end(o);
-}
-
-void
-api_put_churn(struct api_request *r, struct api_out *o)
-{
-    static const char *const names[CHURN_COUNT] = {
-        "channel_closed", "channel_created", "connection_closed", "connection_created",
-        "queue_created",  "queue_declared",  "queue_deleted"};
-    const struct samples *samples = http_server_totals(r->server)->churn;
-    int64_t now_ms = clock_wall_ms(),
-            stale_ms = 3 * (int64_t)http_server_config(r->server)->statistics_interval_ms;
-    uint64_t now[CHURN_COUNT];
-    look_at_churn(r->server, now);
-    api_out_object(o, "churn_rates");
-    for (unsigned i = 0; i < CHURN_COUNT; i++) {
-        struct api_sampled s = {
-            .samples = samples, .series = {i}, .series_count = 1, .kind = API_RANGE_MESSAGES};
-        s.rate = samples != NULL ? samples_rate(samples, i, now_ms, stale_ms) : 0.0;
-        api_put_sampled(r, o, names[i], (int64_t)now[i], &s);
-    }
     api_out_end(o);
 }

@@ -392,7 +392,7 @@ accepts_json(const struct api_request *r)
 {
     const char *accept = http_header(r, "Accept");
     return accept == NULL || accept[0] == '\0' || strstr(accept, "*/*") != NULL ||
-           strstr(accept, "application/json") != NULL || strstr(accept, "text/html") != NULL || strstr(accept, "application/*") != NULL;
+           strstr(accept, "application/json") != NULL || strstr(accept, "application/*") != NULL;
 }
 
 // Decides by the headers alone whether the request comes to its handler; otherwise it is answered.
@@ -415,7 +415,7 @@ let_in(struct api_request *r, const char *method)
     else if (err != 0)
         api_error(r, 400, "bad_request", "the path or the query is malformed or has too many parts");
     else if (api_find_route(r) && (r->is_control || r->route->access == API_FOR_ALL || api_log_in(r)) &&
-             api_check_access(r) && !accepts_json(r))
+             api_check_access(r) && r->route->access != API_FOR_ALL && !accepts_json(r))
         api_reply(r, 406);
     if (!r->is_answered && api_has_sink(r))
         api_sink_begin(r);

@@ -73,7 +73,6 @@ MISSING = {
     "connection": ERLANG,
     "channel": ERLANG | {"pending_raft_commands"},
     "queue": ERLANG | {"backing_queue_status", "message_stats.get_empty", "message_stats.get_empty_details"},
-    "vhost": {"recv_oct", "recv_oct_details", "send_oct", "send_oct_details"},
 }
 MORE = {
     "overview": {"running", "start_time", "data_dir", "os_pid", "workers", "topology_version", "leveret_version", "object_totals.vhosts",
