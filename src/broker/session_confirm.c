@@ -134,12 +134,11 @@ send_front(struct session *s)
 // One publish of a session at a time is timed, from the turn that took it to the sending of its confirm: a sample, so that others cost
 // a comparison.
 static void
-note_latency(struct session *s)
+note_latency(struct broker_worker *b, struct confirm_window *cw)
 {
-    struct confirm_window *cw = &s->confirm;
     if (cw->timed == 0 || cw->floor < cw->timed)
         return;
-    histogram_add(&s->client->broker->confirm_latency, clock_mono_ns() - cw->timed_ns, HISTOGRAM_TIME_NS);
+    histogram_add(&b->confirm_latency, clock_mono_ns() - cw->timed_ns, HISTOGRAM_TIME_NS);
     cw->timed = 0;
 }
 
@@ -148,9 +147,10 @@ void
 confirm_send(struct session *s)
 {
     struct confirm_window *cw = &s->confirm;
+    struct broker_worker *b = s->client->broker; // a handler may close the client
     size_t islands = cw->island_count;
     send_front(s);
-    note_latency(s);
+    note_latency(b, cw);
     for (size_t i = 0; i < islands; i++) {
         uint64_t number = cw->islands[i];
         if (number <= cw->done)
