@@ -384,6 +384,11 @@ scenarios.definitions_out_and_in = async () => {
         const file = (name, content) => page.setInputFiles("#import-file", { name, mimeType: "application/json", buffer: Buffer.from(content) });
         await page.click("button:text-is('Import')");
         await page.locator(".note.bad", { hasText: "Choose a file" }).waitFor();
+        await file("plan.json", JSON.stringify({ queues: [{ name: "imported", vhost: "/", durable: true, auto_delete: false, arguments: {} }, { name: "exported", vhost: "/", durable: false, auto_delete: false, arguments: {} }] }));
+        await page.click("button:text-is('What would it change?')");
+        await page.locator(".result tr", { hasText: "Create" }).locator("td:text-is('imported')").waitFor();
+        await page.locator(".result tr", { hasText: "Conflict" }).locator("td:text-is('exported')").waitFor();
+        equal((await api("GET", "queues/%2F/imported")).status, 404, "the queue that is only planned");
         await file("good.json", JSON.stringify({ queues: [{ name: "imported", vhost: "/", durable: true, auto_delete: false, arguments: {} }] }));
         await page.click("button:text-is('Import')");
         await page.locator(".note.good", { hasText: "Imported: good.json" }).waitFor();

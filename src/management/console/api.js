@@ -65,7 +65,23 @@ function words(status, body) {
     return text || `The broker answered with status ${status}.`;
 }
 
-async function ask(method, where, { body, signal, headers, isBlob } = {}) {
+// The beginning of a long answer: whole elements of its first array, and that there is more.
+async function readPart(response, bytesMax) {
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let text = "";
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+        text += decoder.decode(part.value, { stream: true });
+        if (text.length > bytesMax) {
+            reader.cancel();
+            const end = text.lastIndexOf("},{");
+            return { ...JSON.parse(`${text.slice(0, end)}}]}`), isCut: true };
+        }
+    }
+    return JSON.parse(text);
+}
+
+async function ask(method, where, { body, signal, headers, isBlob, bytesMax } = {}) {
     let response;
     try {
         response = await fetch(`api/${where}`, {
@@ -90,6 +106,8 @@ async function ask(method, where, { body, signal, headers, isBlob } = {}) {
     }
     if (isBlob && response.ok)
         return response.blob();
+    if (bytesMax && response.ok)
+        return readPart(response, bytesMax);
     const text = await response.text();
     if (response.status === 401 && session && !headers && JSON.parse(text || "{}").error === "not_authorized")
         setSession(null, "ended");
@@ -104,6 +122,7 @@ export const put = (where, body = {}) => ask("PUT", where, { body });
 export const post = async (where, body = {}) => (await ask("POST", where, { body })).json;
 export const getBlob = (where) => ask("GET", where, { isBlob: true });
 export const postBlob = async (where, blob) => (await ask("POST", where, { body: blob })).json;
+export const postBlobPart = (where, blob, bytesMax) => ask("POST", where, { body: blob, bytesMax });
 export const remove = (where, body) => ask("DELETE", where, { body });
 
 // null instead of an error where it is not there, or not for this user.

@@ -30,7 +30,7 @@ export async function run(text, act) {
 const sum = (sections, name) => Object.values(sections).reduce((all, one) => all + (one[name] ?? 0), 0);
 
 // {section: {elements, changes, created, …}} as a table; anything else as JSON.
-export function sections(table) {
+function sections(table) {
     const rows = Object.entries(table ?? {}).filter(([, value]) => typeof value === "object" && value !== null && !Array.isArray(value));
     const heads = [...new Set(rows.flatMap(([, value]) => Object.keys(value).filter((name) => typeof value[name] === "number")))];
     if (rows.length === 0 || heads.length === 0)
