@@ -41,7 +41,6 @@ async function deeper(vhost, found, signal) {
 // Boxes in columns: {column, kind, name}; a name stands once.
 function layout(kind, name, data) {
     const isNarrow = innerWidth < 600;
-    const [width, step] = isNarrow ? [150, 250] : [210, 370];
     const boxes = new Map();
     const add = (column, boxKind, boxName) => {
         const key = `${boxKind} ${boxName}`;
@@ -63,6 +62,10 @@ function layout(kind, name, data) {
     take(data.before, -2, true);
     take(data.after, 2, false);
     const columns = [...new Set([...boxes.values()].map((box) => box.column))].sort((a, b) => a - b);
+    const width = isNarrow ? 150 : columns.length > 3 ? 170 : 210;
+    // As far apart as the page is wide, but not so near that keys are no longer read.
+    const room = (document.querySelector("main")?.clientWidth ?? 0) - 2 * MARGIN - width - 40;
+    const step = Math.min(370, Math.max(width + 105, room / Math.max(1, columns.length - 1)));
     const tallest = Math.max(...columns.map((column) => [...boxes.values()].filter((box) => box.column === column).length));
     const height = tallest * (HEIGHT + GAP) - GAP + 2 * MARGIN;
     columns.forEach((column, i) => {
@@ -72,15 +75,17 @@ function layout(kind, name, data) {
             box.y = (height - all.length * (HEIGHT + GAP) + GAP) / 2 + j * (HEIGHT + GAP);
         });
     });
-    return { boxes: [...boxes.values()], ways, center, height, all: 2 * MARGIN + (columns.length - 1) * step + width, box: width, letters: isNarrow ? 17 : 26 };
+    return { boxes: [...boxes.values()], ways, center, height, all: 2 * MARGIN + (columns.length - 1) * step + width, box: width, letters: Math.floor(width / 8) - 1 };
 }
 
 function drawWay(way, i, plan) {
     const x1 = way.from.x + plan.box, y1 = way.from.y + HEIGHT / 2, x2 = way.to.x - 6, y2 = way.to.y + HEIGHT / 2;
     const bend = Math.max(40, (x2 - x1) / 2);
     const text = way.key === "" ? (way.hasArguments ? "by headers" : "") : cut(way.key, plan.letters - 4);
+    // Where many come together their keys are told at the other ends.
+    const isInto = way.to.column <= 0;
     return s("g", { key: i }, s("path", { class: "way", "marker-end": "url(#arrow)", d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` }),
-        text && s("text", { class: "key", x: x2 - 8, y: y2 - 5, "text-anchor": "end" }, text, s("title", null, way.key)));
+        text && s("text", { class: "key", x: isInto ? x1 + 6 : x2 - 2, y: (isInto ? y1 : y2) - 5, "text-anchor": isInto ? "start" : "end" }, text, s("title", null, way.key)));
 }
 
 function drawBox(vhost, box, plan) {

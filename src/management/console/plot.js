@@ -8,7 +8,13 @@ const units = { rate: f.rate, count: f.short, bytes: f.bytes };
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function options(props) {
+// Bytes are counted in powers of two: so are the lines behind them.
+function byteStep(lines) {
+    const most = Math.max(4096, ...lines.flatMap((line) => line.points.map((point) => point.y)));
+    return 2 ** Math.ceil(Math.log2(most / 4));
+}
+
+function options(props, shown) {
     const unit = units[props.unit];
     const grid = color("--line");
     const text = color("--dim");
@@ -41,7 +47,7 @@ function options(props) {
             y: {
                 beginAtZero: true, suggestedMax: props.unit === "bytes" ? 1024 : 4,
                 grid: { color: grid, drawBorder: false },
-                ticks: { color: text, font, maxTicksLimit: 5, precision: 0, callback: (v) => unit(v) },
+                ticks: { color: text, font, maxTicksLimit: 6, precision: 0, stepSize: props.unit === "bytes" ? byteStep(shown) : undefined, callback: (v) => unit(v) },
             },
         },
     };
@@ -92,13 +98,13 @@ function draw(node) {
         `${props.title}: ` + props.series.map((line) => `${line.name} ${units[props.unit](last(line))}`).join(", "));
     node.querySelector(".waiting").hidden = props.series.some((line) => !line.isLimit && line.points.length > 1);
     node.chart_.data.datasets = datasets(props, node.hidden_);
-    node.chart_.options = options(props);
+    node.chart_.options = options(props, props.series.filter((line) => !node.hidden_.has(line.name)));
     node.chart_.update("none");
 }
 
 function mount(props, node) {
     node.hidden_ = new Set(props.series.filter((line) => line.isHidden).map((line) => line.name));
-    node.chart_ = new globalThis.Chart(node.querySelector("canvas"), { type: "line", data: { datasets: [] }, options: options(props) });
+    node.chart_ = new globalThis.Chart(node.querySelector("canvas"), { type: "line", data: { datasets: [] }, options: options(props, props.series) });
     live.add(node);
     draw(node);
 }
