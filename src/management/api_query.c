@@ -23,8 +23,10 @@ decode(char *start, const char *end, bool is_query, struct slice *ret)
                 return -LE_SYNTAX;
             *out++ = (char)(hex_digit(in[1]) << 4 | hex_digit(in[2]));
             in += 2;
+        } else if (is_query && *in == '+') {
+            *out++ = ' ';
         } else {
-            *out++ = is_query && *in == '+' ? ' ' : *in;
+            *out++ = *in;
         }
     }
     *ret = slice_of(start, (size_t)(out - start));
