@@ -281,8 +281,9 @@ promote(struct sim *s)
         const struct segment *in = ring_find(&s->core.ring, soft->generation);
         if (soft->count != 0 && in != NULL && in->synced >= soft->end) {
             m->count_synced = LV_MAX(m->count_synced, soft->count);
+            m->is_count_weak = false;
         } else if (soft->count != 0 && (in == NULL || in != s->core.ring.current)) {
-            // it may be gone, or lie elsewhere by now
+            m->is_count_weak |= in != NULL; // NULL: it may be gone, or lie elsewhere by now
         } else if (soft->count != 0) {
             s->softs[kept++] = *soft;
         } else if (in != NULL && in->synced >= soft->end) {

@@ -24,6 +24,7 @@ struct message {
     uint32_t soft_tx, soft_ack_tx; // committed, and not durable yet
     uint32_t count, count_told,
         count_synced;     // of deliveries: what the owner knows, what was reported written, what is synced
+    bool is_count_weak;   // a sync of the highest one failed: it may be read, and lost to a later power cut
     uint32_t count_filed; // known without the log
 };
 

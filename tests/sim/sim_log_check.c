@@ -129,7 +129,8 @@ compare_count(struct sim *s, unsigned q, uint64_t seq, struct msglog_live_entry 
     CHECK(s, count <= m->count, "a delivery is counted that never was");
     if (e != NULL)
         e->flags = count << 16; // as its owner takes it over
-    m->count = m->count_told = m->count_synced = count;
+    m->count = count;
+    m->count_told = m->count_synced = m->is_count_weak ? LV_MIN(m->count_synced, count) : count;
 }
 
 void
