@@ -189,13 +189,74 @@ static int
 remember_folder(void *ctx, uint64_t queue)
 {
     struct recovery *r = ctx;
-    return inttab_put(&r->folders, queue, r);
+    if (r->opened_count == r->opened_cap) {
+        size_t cap = r->opened_cap == 0 ? 64 : r->opened_cap * 2;
+        struct backlog_opened *opened = mem_realloc(r->opened, cap * sizeof(*opened));
+        if (opened == NULL)
+            return -LE_NOMEM;
+        r->opened = opened;
+        r->opened_cap = cap;
+    }
+    r->opened[r->opened_count++] = (struct backlog_opened){.queue = queue};
+    return 0;
+}
+
+static int
+list_folders(struct recovery *r)
+{
+    int err = backlog_prepare_dirs(r->io, r->data_dir);
+    if (err == 0)
+        err = backlog_each_queue(r->io, r->data_dir, remember_folder, r);
+    for (size_t i = 0; err == 0 && i < r->opened_count; i++)
+        err = inttab_put(&r->folders, r->opened[i].queue, &r->opened[i]);
+    return err;
 }
 
 static bool
 wants_gone(void *ctx, uint64_t queue)
 {
     return inttab_get(&((struct recovery *)ctx)->folders, queue) != NULL;
+}
+
+static void
+next_gone(void *ctx, uint64_t queue, uint64_t from, uint64_t *ret_first, uint64_t *ret_end)
+{
+    msglog_live_next_gone(&((struct recovery *)ctx)->live, queue, from, ret_first, ret_end);
+}
+
+static void
+log_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    struct recovery *r = ctx;
+    r->progress(r->ctx, RECOVERY_LOG, done, total);
+}
+
+static void
+folder_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    struct recovery *r = ctx;
+    r->progress(r->ctx, RECOVERY_FOLDERS, done, total);
+}
+
+// What each folder holds, as its queue will find it when it is made. An error is the queue's.
+static void
+open_folders(struct recovery *r, const struct recovery_config *config)
+{
+    backlog_open_all(&(struct backlog_open_all){.io = r->io,
+                                                .data_dir = r->data_dir,
+                                                .queues = r->opened,
+                                                .count = r->opened_count,
+                                                .gone = next_gone,
+                                                .progress = r->progress != NULL ? folder_progress : NULL,
+                                                .ctx = r,
+                                                .threads = config->threads,
+                                                .sync_all_min = config->sync_all_min});
+    size_t cursor = 0;
+    uint64_t id;
+    void *value;
+    r->wanted = r->opened_count;
+    while (inttab_next(&r->live.queues, &cursor, &id, &value))
+        r->wanted += inttab_get(&r->folders, id) == NULL;
 }
 
 void
@@ -212,6 +273,9 @@ recovery_fini(struct recovery *r)
     }
     inttab_fini(&r->flags);
     inttab_fini(&r->folders);
+    for (size_t i = 0; i < r->opened_count; i++)
+        backlog_opened_fini(&r->opened[i]);
+    mem_free(r->opened);
     mem_free(r->backlog.large);
     r->backlog.large = NULL;
     msglog_live_fini(&r->live);
@@ -222,18 +286,20 @@ int
 recovery_open(struct recovery *r, const struct recovery_config *config)
 {
     struct msglog_config log = config->log;
-    *r = (struct recovery){.io = log.io, .data_dir = config->data_dir};
+    *r = (struct recovery){
+        .io = log.io, .data_dir = config->data_dir, .progress = config->progress, .ctx = config->ctx};
     inttab_init(&r->folders);
     inttab_init(&r->flags);
     log.wants_gone = wants_gone;
+    log.progress = r->progress != NULL ? log_progress : NULL;
     log.ctx = r;
-    int err = backlog_prepare_dirs(r->io, r->data_dir);
-    if (err == 0)
-        err = backlog_each_queue(r->io, r->data_dir, remember_folder, r);
+    int err = list_folders(r);
     if (err == 0)
         err = msglog_open(&log, &r->live, &r->report, &r->log);
     if (err == 0)
         err = orderly_read(r);
+    if (err == 0)
+        open_folders(r, config);
     if (err != 0) {
         recovery_fini(r);
         msglog_close(r->log);
@@ -254,13 +320,6 @@ struct adoption {
     uint8_t *block_bytes;                // of the sparse chain block looked at last
     const struct backlog_block *block;
 };
-
-static void
-next_gone(void *ctx, uint64_t from, uint64_t *ret_first, uint64_t *ret_end)
-{
-    struct adoption *a = ctx;
-    msglog_live_next_gone(&a->r->live, a->k->id, from, ret_first, ret_end);
-}
 
 // Whether a number is among those of a chain block: by its span when that is dense, else by looking.
 static bool
@@ -431,17 +490,16 @@ files_end(const struct backlog *b)
 }
 
 static int
-adopt_files(struct adoption *a, struct backlog_kept **ret_kept, size_t *ret_count)
+adopt_files(struct adoption *a, struct backlog_opened *o)
 {
     struct queue_disk *k = a->k;
     struct recovery *r = a->r;
-    backlog_fini(&k->backlog);
-    int err =
-        backlog_open(r->io, r->data_dir, k->id, next_gone, a, &k->backlog, ret_kept, ret_count, &r->backlog);
-    if (err != 0) {
-        backlog_init(&k->backlog);
+    int err = o->result == 0 ? backlog_report_add(&r->backlog, &o->report) : o->result;
+    if (err != 0)
         return err;
-    }
+    backlog_fini(&k->backlog);
+    k->backlog = o->backlog;
+    backlog_init(&o->backlog);
     k->has_folder = true;
     k->acks_oldest = 0; // whichever acks of it the log holds
     k->old_blocks = k->backlog.next_block;
@@ -483,14 +541,11 @@ keep_chain_counts(struct adoption *a, const struct inttab *counts)
 }
 
 static int
-adopt(struct adoption *a, const struct msglog_live_queue *lq, bool has_folder)
+adopt(struct adoption *a, const struct msglog_live_queue *lq, struct backlog_opened *o)
 {
-    struct backlog_kept *kept = NULL;
-    size_t kept_count = 0;
-    int err = has_folder ? adopt_files(a, &kept, &kept_count) : 0;
+    int err = o != NULL ? adopt_files(a, o) : 0;
     if (err == 0)
-        err = merge(a, lq, kept, kept_count);
-    mem_free(kept);
+        err = merge(a, lq, o != NULL ? o->kept : NULL, o != NULL ? o->kept_count : 0);
     mem_free(a->block_bytes);
     if (err != 0)
         return err;
@@ -521,8 +576,8 @@ durable_adopt(struct queue_worker *qw, struct queue *q)
         return 0;
     uint64_t id = q->def->id;
     struct msglog_live_queue *lq = inttab_get(&r->live.queues, id);
-    bool has_folder = inttab_take(&r->folders, id) != NULL;
-    if (lq == NULL && !has_folder)
+    struct backlog_opened *o = inttab_take(&r->folders, id);
+    if (lq == NULL && o == NULL)
         return 0;
     struct adoption a = {.qw = qw, .q = q, .r = r, .flags = inttab_get(&r->flags, id), .log = lq};
     int err = 0;
@@ -531,13 +586,17 @@ durable_adopt(struct queue_worker *qw, struct queue *q)
         err = -LE_NOMEM;
     } else if (lq != NULL && lq->is_deleted) {
         // It was being deleted: what it held had gone when the process ended, its declaration had not.
-        err = has_folder ? backlog_remove(r->io, r->data_dir, id, false) : 0;
+        err = o != NULL ? backlog_remove(r->io, r->data_dir, id, false) : 0;
     } else {
-        err = adopt(&a, lq, has_folder);
+        err = adopt(&a, lq, o);
     }
+    if (o != NULL)
+        backlog_opened_fini(o); // what the queue did not take over
     if (lq != NULL)
         msglog_live_delete(&r->live, id);
     r->error = err != 0 && r->error == 0 ? err : r->error;
+    if (r->progress != NULL)
+        r->progress(r->ctx, RECOVERY_QUEUES, ++r->queues, r->wanted);
     return err;
 }
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "queue/durable.h"
 #include "queue/durable_start.h"
@@ -18,13 +19,15 @@
 
 // LIMIT: bytes of written messages that all workers together keep in memory; bytes of a message's index in the ring (queue/stored.h).
 enum { WRITTEN_MAX = 256 * 1024 * 1024 };
+// LIMIT: threads of a start that look into backlog folders.
+enum { RECOVERY_THREADS_MIN = 4, RECOVERY_THREADS_MAX = 16 };
 
 static struct recovery recovery;
 static struct durable_config durable;
 static struct mover *mover;
 static ev_async out_of_service;
-static uint64_t opened_ns;
-static atomic_bool is_out; // the log thread sets it
+static uint64_t opened_ns, told_ns; // when the start began; when a word about it was said last
+static atomic_bool is_out;          // the log thread sets it
 
 const struct durable_config *
 stage_store_config(void)
@@ -103,6 +106,35 @@ fill_config(const struct config *c)
     };
 }
 
+// How far a long start has come, every second. Main thread.
+static void
+tell_progress(void *ctx, enum recovery_step step, uint64_t done, uint64_t total)
+{
+    uint64_t now_ns = clock_mono_ns(), mib = 1024 * 1024;
+    if (now_ns - told_ns < UINT64_C(1000000000))
+        return;
+    told_ns = now_ns;
+    switch (step) {
+    case RECOVERY_LOG:
+        log_info(LOG_STORE, "message log: %" PRIu64 " of %" PRIu64 " MiB read", done / mib, total / mib);
+        break;
+    case RECOVERY_FOLDERS:
+        log_info(LOG_STORE, "backlog files: those of %" PRIu64 " of %" PRIu64 " queues opened", done, total);
+        break;
+    case RECOVERY_QUEUES:
+        log_info(LOG_STORE, "store: %" PRIu64 " of %" PRIu64 " queues have their messages back", done, total);
+        break;
+    }
+}
+
+// Opening folders is system calls and waiting for the disk.
+static unsigned
+recovery_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return (unsigned)LV_MIN(LV_MAX(2 * cores, (long)RECOVERY_THREADS_MIN), (long)RECOVERY_THREADS_MAX) - 1;
+}
+
 static int
 store_start(struct daemon *d, struct buf *problem)
 {
@@ -114,9 +146,11 @@ store_start(struct daemon *d, struct buf *problem)
                 .segment_max = (uint32_t)c->message_log_segments,
                 .writer_count = (unsigned)c->workers},
         .data_dir = c->data_dir,
+        .threads = recovery_threads(),
+        .progress = tell_progress,
     };
     rng_secure(&config.log.seed, sizeof config.log.seed);
-    opened_ns = clock_mono_ns();
+    opened_ns = told_ns = clock_mono_ns();
     int err = recovery_open(&recovery, &config);
     if (err == -LE_UNSUPPORTED) {
         buf_printf(problem,

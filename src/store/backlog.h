@@ -284,6 +284,35 @@ typedef void (*backlog_gone_fn)(void *ctx, uint64_t from, uint64_t *ret_first, u
 LV_MUST_USE int backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_gone_fn gone,
                              void *ctx, struct backlog *b, struct backlog_kept **ret_kept,
                              size_t *ret_kept_count, struct backlog_report *report);
+// The files of one queue, as they were found.
+struct backlog_opened {
+    uint64_t queue; // in
+    int result;     // of backlog_open
+    struct backlog backlog;
+    struct backlog_kept *kept; // mem_free
+    size_t kept_count;
+    uint32_t unsynced_file; // the store's
+    struct backlog_report report;
+};
+// backlog_open for many queues, by several threads: each queue has its own result and report.
+struct backlog_open_all {
+    const struct io *io;
+    const char *data_dir;
+    struct backlog_opened *queues;
+    size_t count;
+    // As backlog_gone_fn; called by any of the threads.
+    void (*gone)(void *ctx, uint64_t queue, uint64_t from, uint64_t *ret_first, uint64_t *ret_end);
+    // On the caller's thread, now and then; NULL: not wanted.
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+    unsigned threads; // beside the caller's
+    size_t
+        sync_all_min; // from so many queues on that have something to sync it is the whole file system; 0: a good number
+};
+void backlog_open_all(const struct backlog_open_all *a);
+void backlog_opened_fini(struct backlog_opened *o);
+// Adds up; takes over `large`. -LE_NOMEM.
+LV_MUST_USE int backlog_report_add(struct backlog_report *to, struct backlog_report *from);
 // Ids of queues that have a folder; another result than 0 ends it.
 LV_MUST_USE int backlog_each_queue(const struct io *io, const char *data_dir,
                                    int (*fn)(void *ctx, uint64_t queue), void *ctx);

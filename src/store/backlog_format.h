@@ -105,6 +105,16 @@ LV_MUST_USE int state_encode(uint64_t queue, const struct backlog_state *s, uint
 LV_MUST_USE int state_decode(struct slice bytes, uint64_t queue, struct backlog_state *ret);
 void state_fini(struct backlog_state *s); // of one that was decoded
 
+// Where a queue's files are opened from; `gone` as for backlog_open.
+struct backlog_source {
+    const struct io *io;
+    const char *data_dir;
+    backlog_gone_fn gone;
+    void *ctx;
+};
+// backlog_open (into o->queue's own, adding to o->report), but what may be in the page cache alone is not synced: o->unsynced_file says where (0: nothing).
+LV_MUST_USE int backlog_open_unsynced(const struct backlog_source *from, struct backlog_opened *o);
+
 // Paths; `to` has IO_PATH_MAX bytes. -LE_LIMIT: too long.
 LV_MUST_USE int backlog_dir_path(const char *data_dir, bool is_transient, char *to);
 LV_MUST_USE int backlog_queue_path(const char *data_dir, uint64_t queue, bool is_transient, char *to);

@@ -1,17 +1,18 @@
-// backlog_open.c: start: what a queue has in its files, reading little more than a header a block.
+// backlog_open.c: start: what a queue has in its files, reading little more than a header a block. Any number of queues at once, each on one thread.
 //
 // 1. `state`, and the headers of all blocks of all files, in order. A newer version anywhere ends it before anything was touched.
 // 2. Blocks by number. Void are those the append of which failed, as a later block or state says: their messages live elsewhere.
 // 3. Which of their messages are alive: backlog_alive.c.
 // Failure modes: a header that cannot be read: the next one is looked for, sector by sector, and the gap reported; without a next
 // one it is a torn tail. Records are checked one by one. `state` unreadable: everything counts that is not gone by the log.
-// A header that can be read vouches for its records (backlog_write.c), but after a kill it may be in the page cache alone: it is synced.
+// A header that can be read vouches for its records (backlog_write.c), but after a kill it may be in the page cache alone: the caller is told, and
+// syncs it (backlog_start.c).
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/store/backlog_opening.h"
 
-// LIMIT: bytes read at once in the search for a header.
-enum { SEARCH_BYTES = 64 * 1024 };
+// LIMIT: bytes read at once in the search for a header; at the beginning of a file, where its header and that of its first block are.
+enum { SEARCH_BYTES = 64 * 1024, FRONT_BYTES = 4096 };
 // LIMIT: bytes of a state.
 #define STATE_BYTES_MAX (UINT64_C(1) << 31)
 
@@ -48,6 +49,8 @@ read_state(struct opening *o)
     size_t n = 0;
     int fd, err = backlog_state_path(o->data_dir, o->queue, "state", path);
     o->state = (struct backlog_state){.block_end = 1, .cursor = 1};
+    if (err == 0 && !o->has_state)
+        return 0;
     if (err == 0)
         err = o->io->open(o->io->ctx, path, IO_READ, &fd);
     if (err != 0)
@@ -86,6 +89,7 @@ add_file(void *ctx, const char *name)
 {
     struct opening *o = ctx;
     uint32_t file;
+    o->has_state |= strcmp(name, "state") == 0;
     if (!backlog_parse_file(name, &file))
         return 0; // not ours: left alone
     if (opening_grow(&o->files, &o->file_cap, o->file_count, sizeof(*o->files)) != 0)
@@ -127,17 +131,50 @@ report_gap(struct opening *o, const struct block_header *h, uint64_t bytes, uint
     }
 }
 
+// The front of a file: most of small ones are read with it.
+struct front {
+    uint8_t bytes[FRONT_BYTES];
+    size_t len;
+};
+
+static int
+read_front(struct opening *o, int fd, struct front *front, struct file_header *file)
+{
+    memset(front->bytes, 0, FILE_HEADER_BYTES);
+    int err = io_read_all(o->io, fd, front->bytes, sizeof front->bytes, 0, &front->len);
+    return err == 0 ? file_header_decode(front->bytes, file->queue, file->file, &file->salt) : err;
+}
+
+// The block header at `offset`: 0, -LE_NOTFOUND: there is none, or the error.
+static int
+read_header(struct opening *o, int fd, const struct front *front, const struct file_header *file,
+            uint64_t offset, struct block_header *ret)
+{
+    uint8_t bytes[BLOCK_HEADER_BYTES];
+    const uint8_t *at = bytes;
+    size_t n = sizeof bytes;
+    int err = 0;
+    if (offset + BLOCK_HEADER_BYTES <= front->len)
+        at = front->bytes + offset;
+    else
+        err = io_read_all(o->io, fd, bytes, sizeof bytes, offset, &n);
+    if (err == 0)
+        err = n == sizeof bytes ? block_header_decode(at, file, (uint32_t)offset, ret) : -LE_NOTFOUND;
+    return err;
+}
+
 static int
 scan_file(struct opening *o, int fd, struct backlog_file *f)
 {
     uint64_t size = 0, offset = FILE_HEADER_BYTES, gap = 0, torn = 0;
     size_t count = o->block_count;
+    struct front front;
     f->bytes = FILE_HEADER_BYTES;
     struct file_header file = {.queue = o->queue, .file = f->file};
     int err = o->io->size(o->io->ctx, fd, &size);
     size = LV_MIN(size, (uint64_t)UINT32_MAX);
     if (err == 0)
-        err = backlog_read_salt(o->io, fd, o->queue, f->file, &file.salt);
+        err = read_front(o, fd, &front, &file);
     if (err ==
         -LE_NOTFOUND) { // a file the making of which was not finished; both copies rotten look the same
         f->is_closed = true;
@@ -145,13 +182,8 @@ scan_file(struct opening *o, int fd, struct backlog_file *f)
         return 0;
     }
     while (err == 0 && offset < size) {
-        uint8_t bytes[BLOCK_HEADER_BYTES];
         struct found found = {.is_void = false};
-        size_t n = 0;
-        err = io_read_all(o->io, fd, bytes, sizeof bytes, offset, &n);
-        if (err == 0)
-            err = n == sizeof bytes ? block_header_decode(bytes, &file, (uint32_t)offset, &found.h)
-                                    : -LE_NOTFOUND;
+        err = read_header(o, fd, &front, &file, offset, &found.h);
         if (err == -LE_NOTFOUND) {
             uint64_t from = offset;
             offset += MSGLOG_SECTOR_BYTES;
@@ -183,16 +215,22 @@ compare_files(const void *a, const void *b)
 }
 
 static int
-scan_files(struct opening *o)
+list_files(struct opening *o)
 {
     char path[IO_PATH_MAX];
     int err = backlog_queue_path(o->data_dir, o->queue, false, path);
     if (err == 0)
         err = o->io->list(o->io->ctx, path, add_file, o);
-    if (err != 0)
-        return err == -LE_NOTFOUND ? 0 : err; // never had any
-    if (o->file_count > 0)
+    if (o->file_count > 1)
         qsort(o->files, o->file_count, sizeof(*o->files), compare_files);
+    return err == -LE_NOTFOUND ? 0 : err; // never had any
+}
+
+static int
+scan_files(struct opening *o)
+{
+    char path[IO_PATH_MAX];
+    int err = 0;
     o->b->files = mem_calloc(LV_MAX(o->file_count, (size_t)1), sizeof(*o->b->files));
     if (o->b->files == NULL)
         return -LE_NOMEM;
@@ -309,37 +347,21 @@ set_numbers(struct opening *o)
         b->next_file = o->files[o->file_count - 1] + 1;
 }
 
-// Blocks later than state may never have been reported durable: made so now. Only the last append can be concerned (those that failed were
-// cut off, and their messages live elsewhere too).
-static int
-sync_last(struct opening *o)
+// Blocks later than state may never have been reported durable. Only the last append can be concerned (those that failed were cut off, and their
+// messages live elsewhere too).
+static uint32_t
+unsynced_file(const struct opening *o)
 {
-    char path[IO_PATH_MAX];
-    int fd;
     const struct block_header *last = o->block_count > 0 ? &o->blocks[o->block_count - 1].h : NULL;
-    if (last == NULL || last->number < o->state.block_end || BACKLOG_BUG(BLG_BUG_NO_OPEN_SYNC))
-        return 0;
-    int err = backlog_file_path(o->data_dir, o->queue, false, last->file, path);
-    if (err == 0)
-        err = o->io->open(o->io->ctx, path, IO_WRITE, &fd);
-    if (err != 0)
-        return err;
-    err = o->io->fdatasync(o->io->ctx, fd);
-    (void)o->io->close(o->io->ctx, fd);
-    if (err == 0)
-        err = backlog_queue_path(o->data_dir, o->queue, false, path);
-    if (err == 0)
-        err = o->io->sync_dir(o->io->ctx, path);
-    if (err == 0)
-        err = backlog_dir_path(o->data_dir, false, path);
-    return err == 0 ? o->io->sync_dir(o->io->ctx, path) : err;
+    bool is_unsynced = last != NULL && last->number >= o->state.block_end;
+    return is_unsynced && !BACKLOG_BUG(BLG_BUG_NO_OPEN_SYNC) ? last->file : 0;
 }
 
 static int
-hand_over(struct opening *o, struct backlog_kept **ret_kept, size_t *ret_kept_count)
+hand_over(struct opening *o, struct backlog_opened *ret)
 {
-    struct backlog_kept *kept = mem_alloc(LV_MAX(o->kept_count, (size_t)1) * sizeof(*kept));
-    if (kept == NULL)
+    struct backlog_kept *kept = o->kept_count > 0 ? mem_alloc(o->kept_count * sizeof(*kept)) : NULL;
+    if (o->kept_count > 0 && kept == NULL)
         return -LE_NOMEM;
     // Places ascend with time: when the last file goes, nothing is appended to one before it.
     for (size_t i = 0; i + 1 < o->b->file_count; i++)
@@ -349,8 +371,9 @@ hand_over(struct opening *o, struct backlog_kept **ret_kept, size_t *ret_kept_co
         opening_file(o, kept[i].file)->kept++;
     }
     o->report->messages += o->kept_count + o->b->count;
-    *ret_kept = kept;
-    *ret_kept_count = o->kept_count;
+    ret->kept = kept;
+    ret->kept_count = o->kept_count;
+    ret->unsynced_file = unsynced_file(o);
     return 0;
 }
 
@@ -364,21 +387,21 @@ take_counts(struct opening *o)
 }
 
 int
-backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_gone_fn gone, void *ctx,
-             struct backlog *b, struct backlog_kept **ret_kept, size_t *ret_kept_count,
-             struct backlog_report *report)
+backlog_open_unsynced(const struct backlog_source *from, struct backlog_opened *ret)
 {
     struct opening o = {
-        .io = io,
-        .data_dir = data_dir,
-        .queue = queue,
-        .gone = gone,
-        .ctx = ctx,
-        .b = b,
-        .report = report,
+        .io = from->io,
+        .data_dir = from->data_dir,
+        .queue = ret->queue,
+        .gone = from->gone,
+        .ctx = from->ctx,
+        .b = &ret->backlog,
+        .report = &ret->report,
     };
-    backlog_init(b);
-    int err = read_state(&o);
+    backlog_init(&ret->backlog);
+    int err = list_files(&o);
+    if (err == 0)
+        err = read_state(&o);
     if (err == 0)
         err = scan_files(&o);
     if (err == 0)
@@ -388,14 +411,12 @@ backlog_open(const struct io *io, const char *data_dir, uint64_t queue, backlog_
         err = opening_take_blocks(&o);
     }
     if (err == 0)
-        err = sync_last(&o);
-    if (err == 0)
         err = take_counts(&o);
     if (err == 0)
-        err = hand_over(&o, ret_kept, ret_kept_count);
+        err = hand_over(&o, ret);
     if (err != 0) {
-        backlog_fini(b);
-        backlog_init(b);
+        backlog_fini(&ret->backlog);
+        backlog_init(&ret->backlog);
     }
     for (size_t i = 0; i < o.block_count; i++)
         mem_free(o.blocks[i].dead);

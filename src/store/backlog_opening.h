@@ -32,6 +32,7 @@ struct opening {
     struct inttab dead; // of state: number of a block → struct backlog_dead
     uint32_t *files;
     size_t file_count, file_cap;
+    bool has_state;
     struct found *blocks;
     size_t block_count, block_cap;
     struct backlog_range *failed; // numbers of blocks that do not count

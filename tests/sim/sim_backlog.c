@@ -544,36 +544,72 @@ compare(struct sim *s, struct queue *q, const struct seen *seen)
 }
 
 static void
-start(struct sim *s, struct queue *q)
+gone_of(void *ctx, uint64_t id, uint64_t from, uint64_t *ret_first, uint64_t *ret_end)
 {
-    struct backlog_report report = {0};
-    struct backlog_kept *kept;
-    size_t count;
+    struct sim *s = ctx;
+    for (int i = 0; i < QUEUES; i++)
+        if (s->queues[i].id == id)
+            next_gone(&s->queues[i], from, ret_first, ret_end);
+}
+
+// All queues together; true when none of them failed.
+static bool
+open_all(struct sim *s, struct backlog_opened *opened)
+{
+    bool is_good = true;
+    for (int i = 0; i < QUEUES; i++)
+        opened[i] = (struct backlog_opened){.queue = s->queues[i].id};
+    backlog_open_all(&(struct backlog_open_all){.io = s->io,
+                                                .data_dir = dir,
+                                                .queues = opened,
+                                                .count = QUEUES,
+                                                .gone = gone_of,
+                                                .ctx = s,
+                                                .sync_all_min = 1 + s->seed % (QUEUES + 1)});
+    for (int i = 0; i < QUEUES; i++)
+        is_good &= opened[i].result == 0;
+    return is_good;
+}
+
+static void
+start(struct sim *s, struct queue *q, struct backlog_opened *o)
+{
     struct seen *seen = mem_xcalloc(1, sizeof(*seen));
-    if (chance(s, 4) == 0) { // a start that fails changes nothing
-        struct powercut_fault f = {.calls = CUT_ANY, .at = 1 + chance(s, 30), .count = 1, .error = -LE_IO};
+    backlog_fini(&q->b);
+    q->b = o->backlog;
+    backlog_init(&o->backlog);
+    CHECK(s, o->report.bad_records + o->report.bad_states == 0, "something is damaged");
+    CHECK(s, o->report.bad_blocks == 0 || s->had_faults, "a block is damaged");
+    see_kept(s, q, o->kept, o->kept_count, seen);
+    see_waiting(s, q, seen);
+    compare(s, q, seen);
+    CHECK(s, powercut_open_count(s->disk) == 0, "a file is left open");
+    mem_free(seen);
+}
+
+static void
+start_all(struct sim *s)
+{
+    struct backlog_opened opened[QUEUES];
+    if (chance(s, 2) == 0) { // a start that fails changes nothing
+        struct powercut_fault f = {
+            .calls = CUT_ANY, .at = 1 + chance(s, 30 * QUEUES), .count = 1, .error = -LE_IO};
         powercut_plan(s->disk, &f);
     }
-    backlog_fini(&q->b);
-    int err = backlog_open(s->io, dir, q->id, next_gone, q, &q->b, &kept, &count, &report);
+    bool is_good = open_all(s, opened);
     powercut_clear_plan(s->disk);
-    if (err != 0) {
-        mem_free(report.large);
-        report = (struct backlog_report){0};
-        err = backlog_open(s->io, dir, q->id, next_gone, q, &q->b, &kept, &count, &report);
+    if (!is_good) {
+        for (int i = 0; i < QUEUES; i++)
+            backlog_opened_fini(&opened[i]);
+        is_good = open_all(s, opened);
     }
-    if (err != 0) {
+    if (!is_good)
         s->failure = "the files cannot be opened";
-    } else {
-        CHECK(s, report.bad_records + report.bad_states == 0, "something is damaged");
-        CHECK(s, report.bad_blocks == 0 || s->had_faults, "a block is damaged");
-        see_kept(s, q, kept, count, seen);
-        see_waiting(s, q, seen);
-        compare(s, q, seen);
-        mem_free(kept);
-        CHECK(s, powercut_open_count(s->disk) == 0, "a file is left open");
+    for (int i = 0; i < QUEUES; i++) {
+        if (s->failure == NULL)
+            start(s, &s->queues[i], &opened[i]);
+        backlog_opened_fini(&opened[i]);
     }
-    mem_free(seen);
 }
 
 static int
@@ -602,8 +638,8 @@ story(struct sim *s, uint64_t seed)
     for (uint64_t lives = 2 + chance(s, 5); lives > 0 && s->failure == NULL; lives--) {
         if (backlog_prepare_dirs(s->io, dir) != 0 || backlog_each_queue(s->io, dir, is_known, s) != 0)
             s->failure = "the folders cannot be made";
-        for (int i = 0; i < QUEUES && s->failure == NULL; i++)
-            start(s, &s->queues[i]);
+        if (s->failure == NULL)
+            start_all(s);
         if (s->failure == NULL && lives > 1)
             live(s);
     }

@@ -72,7 +72,9 @@ fx_store_open(const struct fx_config *config)
                                          .segment_max = config->segment_max,
                                          .seed = rng_next(&fx->rng),
                                          .writer_count = (unsigned)config->workers},
-                                 .data_dir = fx->dir};
+                                 .data_dir = fx->dir,
+                                 .threads = config->has_files ? 3 : 0,
+                                 .sync_all_min = fx->disk != NULL ? 1 + config->store_seed % 4 : 0};
     if (rc.log.segment_bytes == 0)
         rc.log.segment_bytes = 1024 * 1024;
     int err = recovery_open(&fx->recovery, &rc);
