@@ -328,7 +328,8 @@ model_ended(struct model *m, enum model_end end)
         e->is_maybe = !is_sure || was_gone || m->queues[e->queue].is_delete_open;
         note_sure_count(m, e);
         e->count += was_out && end == MODEL_ORDERLY; // what its clients had has come back
-        if (end == MODEL_ORDERLY && m->queues[e->queue].limit != 0 && !m->has_faults && e->is_count_known)
+        bool has_counts = end == MODEL_ORDERLY && !m->has_faults && !m->ended_full;
+        if (has_counts && m->queues[e->queue].limit != 0 && e->is_count_known)
             e->count_sure = e->count;
         e->count_op = 0;
         e->state = ENTRY_QUEUED;
@@ -338,7 +339,7 @@ model_ended(struct model *m, enum model_end end)
     }
     memset(m->durable_op, 0, sizeof m->durable_op);
     m->answer_count = 0;
-    m->has_faults = m->was_full = false;
+    m->has_faults = m->was_full = m->ended_full = false;
 }
 
 void

@@ -75,6 +75,7 @@ struct model {
     uint64_t durable_op[SIM_SESSIONS][SIM_WORKERS];
     bool has_faults; // of this life: acks may have been refused
     bool was_full;   // of this life: acks may have had to wait for room, behind what came later
+    bool ended_full; // its orderly end found no room in the log: counts are in `orderly` alone
     const char *failure;
     uint64_t failed_id;
     uint64_t confirmed, delivered, recovered;

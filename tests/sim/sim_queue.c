@@ -665,6 +665,7 @@ end_life(void)
         powercut_clear_plan(sim.disk);
         powercut_set_capacity(sim.disk, UINT64_MAX / 2);
         fx_close();
+        m->ended_full = fx_stopped_full;
         sim.stops++;
     }
     sim.is_over = false;

@@ -85,7 +85,8 @@ struct fx {
     void (*on_unused)(struct worker *w, lv_handle session, uint32_t consumer_id, uint32_t count);
 };
 
-extern struct fx *fx; // the one at hand
+extern struct fx *fx;        // the one at hand
+extern bool fx_stopped_full; // the log had no room for everything when the last one stopped
 
 void fx_open(const struct fx_config *config);
 int

@@ -203,11 +203,16 @@ fx_assert_nothing_left(void)
 
 // --- the end ---
 
+bool fx_stopped_full;
+
 void
 fx_store_stop(bool is_orderly)
 {
     const struct io *io = fx->disk != NULL ? powercut_io(fx->disk) : io_system();
     queue_workers_stop(fx->crew);
+    fx_stopped_full = false;
+    for (int i = 0; i < fx->crew->n_workers; i++)
+        fx_stopped_full |= queue_worker_is_full(fx_member(i));
     if (is_orderly && !fx->is_out_of_service)
         assert_int_equal(orderly_write(io, fx->dir, fx->crew), 0);
 }
