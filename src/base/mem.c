@@ -136,6 +136,15 @@ mem_xslice_dup(struct slice s)
 }
 
 void
+mem_require(bool is_there)
+{
+    if (LV_UNLIKELY(!is_there)) {
+        fprintf(stderr, "out of memory: for what cannot be done without\n");
+        abort();
+    }
+}
+
+void
 mem_freep(void *pp)
 {
     void *ptr;

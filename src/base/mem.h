@@ -22,6 +22,9 @@ LV_MUST_USE char *mem_xstrdup(const char *text);
 // A NUL-terminated heap copy of the bytes (which may hold NULs themselves).
 LV_MUST_USE char *mem_xslice_dup(struct slice s);
 
+// Ends the process as mem_x* do when something else found no memory for what cannot be done without.
+void mem_require(bool is_there);
+
 // For LV_CLEANUP: frees *(void **)pp.
 void mem_freep(void *pp);
 

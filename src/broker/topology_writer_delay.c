@@ -48,7 +48,7 @@ make_queue(struct topology_writer *tw, const struct exchange *x, struct vhost_en
     buf_printf(&name, DELAY_PREFIX "%" PRIu64 ".", x->id);
     buf_append_slice(&name, x->name);
     table_put_longstr(&w, SLICE_LIT("x-dead-letter-exchange"), x->name);
-    LV_ASSERT(!name.failed && !arguments.failed); // topology objects: out of memory aborts (mem.h)
+    mem_require(!name.failed && !arguments.failed);
     struct queue_args args = {
         .id = id,
         .vhost = ve,
@@ -133,7 +133,7 @@ delay_change(const struct exchange_entry *e, struct telling *t)
                                     .done = delay_told,
                                     .ctx = t};
     struct topology_request *r = topology_request_new(&args);
-    LV_ASSERT(r != NULL); // topology objects: out of memory aborts (mem.h)
+    mem_require(r != NULL);
     topology_submit(r);
 }
 

@@ -343,10 +343,11 @@ bind_check(struct task *task, const struct bind_ends *ends)
     return true;
 }
 
+// NULL, with the fault: no memory.
 static struct binding *
-bind_make(const struct task *task, const struct bind_ends *ends)
+bind_make(struct task *task, const struct bind_ends *ends)
 {
-    const struct topology_request *r = &task->req;
+    struct topology_request *r = &task->req;
     struct binding_args args = {
         .source_id = ends->source->id,
         .dest_id = ends->queue != NULL ? ends->queue->id : ends->dest->id,
@@ -360,8 +361,10 @@ bind_make(const struct task *task, const struct bind_ends *ends)
         .dest_name = r->dest_name,
     };
     struct binding *b = binding_new(&args);
-    LV_ASSERT(b != NULL); // topology objects: out of memory aborts (mem.h); the key's length is checked
-    list_init(&b->dest_node);
+    if (b == NULL) // the key's length is checked
+        fault_set(&r->fault, FAULT_RESOURCE_ERROR, "out of memory");
+    else
+        list_init(&b->dest_node);
     return b;
 }
 
@@ -400,8 +403,8 @@ task_bind(struct topology_writer *tw, struct task *task)
     }
     if (ends.source != NULL && ends.queue != NULL && queue_must_wait(tw, queue_entry_of(ends.queue), task))
         return;
-    if (bind_check(task, &ends)) {
-        struct binding *b = bind_make(task, &ends);
+    struct binding *b = bind_check(task, &ends) ? bind_make(task, &ends) : NULL;
+    if (b != NULL) {
         struct meta_binding row = binding_row(b);
         bool is_durable = b->is_durable;
         if (is_durable && !store_may_change(tw, task)) {
@@ -430,6 +433,8 @@ static void
 unbind(struct topology_writer *tw, struct task *task, const struct bind_ends *ends)
 {
     struct binding *like = bind_make(task, ends);
+    if (like == NULL)
+        return;
     bool is_locked = ends->queue != NULL && queue_is_locked_for(ends->queue, task->req.owner_conn);
     if (is_locked && is_bound(ends->queue, like)) {
         fault_set_locked(&task->req.fault, ends->queue);

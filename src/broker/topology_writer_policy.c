@@ -309,7 +309,7 @@ static void
 tell(struct topology_writer *tw, struct policy_sweep *s, struct queue_entry *q)
 {
     struct queue_request *r = queue_request_new(QUEUE_REQUEST_RULES, q->def.handle);
-    LV_ASSERT(r != NULL); // topology objects, as above
+    mem_require(r != NULL);
     r->rules = policy_queue_rules(tw, q);
     r->done = told;
     r->ctx = telling_new(tw, s, r);

@@ -25,7 +25,7 @@ conn_entry_get(struct topology_writer *tw, uint64_t id)
     list_init(&c->queues);
     list_init(&c->waiting);
     int result = inttab_put(&tw->conns, id, c);
-    LV_ASSERT(result == 0); // topology objects: out of memory aborts (mem.h)
+    mem_require(result == 0);
     return c;
 }
 
@@ -164,7 +164,7 @@ request_new(struct queue_entry *q, enum queue_request_kind kind, void (*done)(st
             void *ctx)
 {
     struct queue_request *r = queue_request_new(kind, q->def.handle);
-    LV_ASSERT(r != NULL); // topology objects: out of memory aborts (mem.h)
+    mem_require(r != NULL);
     r->done = done;
     r->ctx = ctx;
     return r;
