@@ -182,9 +182,16 @@ class Lives:
             for tx in ledger.txs:
                 tx.state = "void" if tx.state == "open" else tx.state
 
-    def check_alive(self, what):
-        if not self.node.is_alive():
-            raise Violation(f"{what}: the daemon ended, status {self.node.process.poll()}")
+    def has_ended(self, what):
+        """Whether the broker chose to end. It says so, and the store is as it was promised."""
+        if self.node.is_alive():
+            return False
+        status = self.node.wait_end()
+        if status != -signal.SIGABRT or not self.node.logged("^out of memory: "):
+            raise Violation(f"{what}: the daemon ended, status {status}")
+        self.aborts += 1
+        self.world.ledger.died()
+        return True
 
     def point(self, n, count):
         """The scene with a failure at the n-th allocation, and once more without. Whether it was hit."""
@@ -192,12 +199,12 @@ class Lives:
         self.ctx.say(what)
         self.arm(f"{n}:{count}")
         is_whole = self.scene()
-        self.check_alive(what)
+        if self.has_ended(what):
+            self.start()
         self.arm("none")
         self.forget()
         if not self.scene():
             raise Violation(f"{what}: with memory again, the scene is not played")
-        self.check_alive(what)
         self.forget()
         self.points += 1
         self.hit += not is_whole
@@ -226,16 +233,13 @@ class Lives:
                 self.flood()
             with contextlib.suppress(wire.SocketClosed, OSError):
                 self.scene()
-        if self.node.is_alive():
-            subprocess.run(["prlimit", f"--pid={self.node.pid}", "--as=unlimited:"], check=True)
-            self.forget()
-            if not self.scene():
-                raise Violation("with memory again, the scene is not played")
+        if self.has_ended("ulimit -v"):
+            self.start()
             return
-        status = self.node.wait_end()
-        if status != -signal.SIGABRT or not self.node.logged("out of memory: no [0-9]+ bytes"):
-            raise Violation(f"without memory the daemon ended, status {status}")
-        self.aborts += 1
+        subprocess.run(["prlimit", f"--pid={self.node.pid}", "--as=unlimited:"], check=True)
+        self.forget()
+        if not self.scene():
+            raise Violation("with memory again, the scene is not played")
 
     def life(self, points):
         """Points, a limit, a death, and what is left of it with the next start. Whether a client was hit."""

@@ -84,7 +84,7 @@ CASES = [
     Case("checker", "the checker against stories, true and false", test_ledger.run, 1, 1),
     Case("p1", "kill -9 under load, at any time and at each I/O call", case_crash.run, 12, 1000,
          {"confirm-early": 40, "log:256": 20, "unmarked": 6}),
-    Case("laps", "three publishers write the ring of the log full again and again, kill -9: laps", case_laps.run, 1, 20, {"queue:16": 1}),
+    Case("laps", "three publishers write the ring of the log full again and again, kill -9: laps", case_laps.run, 1, 20, {"queue:8": 1}),
     Case("p2", "power cuts: recorded, and of an ext4 and an xfs where they can be mounted", lambda ctx: case_power.run(ctx, BUILD), 5, 1000,
          {"log:1": 4, "backlog:1": 6, "meta-unsynced": 4}),
     Case("p2t", "torn and reordered writes, in process: seeds", simulator, 1000, 1000000,
@@ -94,14 +94,14 @@ CASES = [
     Case("p4", "bit rot: bits of two regions of 8 KiB; random flips, swapped records, stale blocks", program(
         "fault/fault_rot", lambda n: max(1, 65536 // n), lambda n: max(300, n // 65)), 600, 65536, {"log:0x200000": 1000}),
     Case("p3d", "files of the log and the backlog cut, filled, empty, gone, too many, under the daemon",
-         lambda ctx: case_damage.run(ctx, case_damage.cut), 3, 200, {"backlog:8": 6}),
-    Case("p4d", "bits and blocks of the log and the backlog, under the daemon", lambda ctx: case_damage.run(ctx, case_damage.rot), 3, 1000,
+         lambda ctx: case_damage.run(ctx, case_damage.cut), 2, 200, {"backlog:8": 6}),
+    Case("p4d", "bits and blocks of the log and the backlog, under the daemon", lambda ctx: case_damage.run(ctx, case_damage.rot), 2, 1000,
          {"backlog:8": 6}),
     Case("p5", "I/O calls fail once, for good, for a while; short writes", case_errors.run, 7, 400, {"log:0x800000": 1, "confirm-early": 2}),
     Case("p7", "a client dies at every byte of a publish", case_client.run, 1, 20,
          {"partial-publish": 1, "tx-on-close": 1, "leak-content": 0}),
     Case("p8", "metadata churn, kill -9 each 200 ms", case_meta.run, 12, 2000, {"meta-early": 12}),
-    Case("p9", "memory that cannot be had: the n-th allocation, and ulimit -v", case_memory.run, 15, 100000, {"refused-counts": 30}),
+    Case("p9", "memory that cannot be had: the n-th allocation, and ulimit -v", case_memory.run, 10, 100000, {"refused-counts": 30}),
     Case("p27", "the disk is full, free space low, memory high", case_alarms.run, 3, 200, {"alarm-stays": 1}),
 ]
 BY_NAME = {case.name: case for case in CASES}

@@ -127,7 +127,7 @@ class Node(Leveret):
             return f.read()
 
     def logged(self, pattern):
-        return re.search(pattern, self.log()) is not None
+        return re.search(pattern, self.log(), re.MULTILINE) is not None
 
 
 def wait_until(is_true, what, seconds=DEADLINE_S):
