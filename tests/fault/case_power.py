@@ -13,6 +13,7 @@ is when the log rolls over, messages are moved into backlog files, queues are de
 """
 
 import contextlib
+import filecmp
 import os
 import random
 import shutil
@@ -184,15 +185,34 @@ class Recorded(Way):
         shutil.copytree(self.node.data, self.before_data)
         self.environment["RECORD_FILE"] = self.record
 
-    def lose_power(self, is_dead):
-        self.bury()
+    def image(self, seed):
         after = os.path.join(self.ctx.dir, "after")
-        done = subprocess.run([os.path.join(self.build, "tests", "fault", "cut_image"), self.before_data, self.record,
-                               str(self.rng.randrange(1 << 32)), after], capture_output=True, text=True, check=False)
+        done = subprocess.run([os.path.join(self.build, "tests", "fault", "cut_image"), self.before_data, self.record, seed, after],
+                              capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"cut_image: {done.returncode} {done.stdout}{done.stderr}")
+        return after
+
+    def lose_power(self, is_dead):
+        self.bury()
+        if is_dead:  # by its own hand, between two calls: nothing is missing in the record
+            self.check_whole(self.image("none"))
+        after = self.image(str(self.rng.randrange(1 << 32)))
         shutil.rmtree(self.node.data)
         os.rename(after, self.node.data)
+
+    def check_whole(self, after):
+        """Without a cut the image is what the daemon left: the recorder has seen everything."""
+        def files(top):
+            return {os.path.relpath(os.path.join(folder, name), top) for folder, _, names in os.walk(top) for name in names
+                    if not name.endswith("-shm")}
+
+        there, made = files(self.node.data), files(after)
+        differ = sorted(there ^ made) + sorted(name for name in there & made if not filecmp.cmp(
+            os.path.join(self.node.data, name), os.path.join(after, name), shallow=False))
+        if differ:
+            raise RuntimeError(f"the recorder has missed something: {differ}")
+        shutil.rmtree(after)
 
     def last(self):
         self.start(None)

@@ -1,7 +1,8 @@
 // cut_image.c: what a power cut leaves of a data directory: BEFORE RECORD SEED AFTER.
 //
 // BEFORE is the directory as it was when everything in it was durable, RECORD what was done since (record.h), AFTER the directory that
-// is made: BEFORE with RECORD carried out on the disk of tests/sim/powercut.h, which then loses power. SEED says what is lost, and torn.
+// is made: BEFORE with RECORD carried out on the disk of tests/sim/powercut.h, which then loses power. SEED says what is lost, and torn;
+// `none`: nothing, so that AFTER has to be what the daemon left behind.
 // Prints a line that says how much was recorded. Status 0, or 2 when something about it cannot be.
 #include <dirent.h>
 #include <errno.h>
@@ -236,7 +237,8 @@ main(int argc, char **argv)
     io = powercut_io(disk);
     load_folder(argv[1], "");
     replay_all(argv[2]);
-    powercut_cut(disk);
+    if (strcmp(argv[3], "none") != 0)
+        powercut_cut(disk);
     if (mkdir(argv[4], 0700) != 0)
         die("%s cannot be made", argv[4]);
     must(io->list(io->ctx, "", save_name, &(struct folder){"", argv[4]}), argv[4]);

@@ -55,6 +55,8 @@ next(const char *name)
 #define SYMBOL_syncfs    "syncfs"
 #define SYMBOL_rename    "rename"
 #define SYMBOL_unlink    "unlink"
+#define SYMBOL_remove    "remove"
+#define SYMBOL_rmdir     "rmdir"
 #define SYMBOL_mkdir     "mkdir"
 
 static void __attribute__((constructor)) begin(void)
@@ -305,8 +307,14 @@ int
 rmdir(const char *path)
 {
     const char *name = below(path);
-    CALLED(((int (*)(const char *))(uintptr_t)next("rmdir"))(path),
-           if (name != NULL) put_text(RECORD_UNLINK, -1, name));
+    CALLED(REAL(rmdir)(path), if (name != NULL) put_text(RECORD_UNLINK, -1, name));
+}
+
+int
+remove(const char *path)
+{
+    const char *name = below(path);
+    CALLED(REAL(remove)(path), if (name != NULL) put_text(RECORD_UNLINK, -1, name));
 }
 
 int
