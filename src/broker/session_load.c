@@ -4,6 +4,8 @@
 // Happy path: the topology says that a virtual host has such a limit → the worker keeps a watch for it → its timer: a walk over the worker's queues,
 // some thousand a turn, adds up → the sums are put in when the walk is through → the state of each watch is compared with what its clients were told.
 // Where no virtual host has a limit there is no watch, no timer and no walk.
+#include <uthash.h>
+
 #include "src/base/mem.h"
 #include "src/broker/session_impl.h"
 
@@ -15,15 +17,14 @@ struct load_watch {
     uint64_t messages, memory; // of the walk that is under way
     enum load_state told;
     struct slice vhost; // bytes behind this struct
-    struct load_watch *next;
+    UT_hash_handle hh;  // in broker_worker.loads, by these
 };
 
 static struct load_watch *
 watch_of(const struct broker_worker *b, struct slice vhost)
 {
-    struct load_watch *w = b->loads;
-    while (w != NULL && !slice_eq(w->vhost, vhost))
-        w = w->next;
+    struct load_watch *w;
+    HASH_FIND(hh, b->loads, vhost.ptr, vhost.len, w);
     return w;
 }
 
@@ -88,17 +89,16 @@ refresh(struct broker_worker *b)
             is_whole &= !content_is_limited(&v->content);
             continue;
         }
-        w->next = fresh;
-        fresh = w;
+        HASH_ADD_KEYPTR(hh, fresh, w->vhost.ptr, w->vhost.len, w);
     }
-    for (struct load_watch *w = fresh; w != NULL; w = w->next) {
+    for (struct load_watch *w = fresh; w != NULL; w = w->hh.next) {
         const struct load_watch *before = watch_of(b, w->vhost);
         w->told = before != NULL ? before->told : LOAD_FINE;
     }
     b->loads = fresh;
     b->load_at = 0; // the walk begins anew
     for (struct load_watch *w; (w = old) != NULL;) {
-        old = w->next;
+        HASH_DEL(old, w);
         if (watch_of(b, w->vhost) != NULL)
             watch_free(w);
         else
@@ -127,7 +127,7 @@ walk(struct broker_worker *b)
         return;
     }
     b->has_load_turn = false;
-    for (struct load_watch *w = b->loads; w != NULL; w = w->next) {
+    for (struct load_watch *w = b->loads; w != NULL; w = w->hh.next) {
         vhost_load_set(w->load, b->worker->index, w->messages, w->memory);
         w->messages = w->memory = 0;
     }
@@ -136,7 +136,7 @@ walk(struct broker_worker *b)
 static void
 compare(struct broker_worker *b)
 {
-    for (struct load_watch *w = b->loads; w != NULL; w = w->next) {
+    for (struct load_watch *w = b->loads; w != NULL; w = w->hh.next) {
         enum load_state now = vhost_load_state(w->load);
         if (now == w->told)
             continue;
@@ -186,7 +186,7 @@ loads_fini(struct broker_worker *b)
 {
     ev_timer_stop(b->worker->loop, &b->load_timer);
     for (struct load_watch *w; (w = b->loads) != NULL;) {
-        b->loads = w->next;
+        HASH_DEL(b->loads, w);
         watch_free(w);
     }
 }
