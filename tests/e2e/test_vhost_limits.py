@@ -91,7 +91,6 @@ def test_limits_are_set_and_kept(broker, api, vhosts):
 def test_only_publishers_of_that_vhost_are_blocked(broker, api, vhosts, kind):
     flooded, quiet = vhosts
     limits = {"max-messages": 100, "max-memory-bytes": 100_000}
-    limit(api, flooded, **{kind: limits[kind]})
     publisher, consumer, other, silent = open_in(broker, flooded), open_in(broker, flooded), open_in(broker, quiet), \
         open_in(broker, flooded, capabilities={})
     pub, con, quiet_ch, mute = publisher.channel(1), consumer.channel(1), other.channel(1), silent.channel(1)
@@ -100,6 +99,7 @@ def test_only_publishers_of_that_vhost_are_blocked(broker, api, vhosts, kind):
         ch.queue("r")
     fill(mute, "r", 1)
     fill(pub, "q", 150)
+    limit(api, flooded, **{kind: limits[kind]})  # now: who is blocked in the middle would wait for confirms
     words = {"max-messages": "limit of 100 messages in vhost 'flooded' is reached",
              "max-memory-bytes": "limit of 100000 bytes of memory in vhost 'flooded' is reached"}
     assert blocked(publisher) == words[kind]
