@@ -126,6 +126,17 @@ def back_in_a_quorum_queue(case, theirs, ours):
     return gives_back and has_quorum and repr(theirs[-1]["queues"]) == repr(ours[-1]["queues"])
 
 
+def routed_at_commit(case, theirs, ours):
+    """The ways of a message were changed between its publish in the transaction and this commit."""
+    if case[-1].get("method") != "tx.commit":
+        return False
+    ends = [n for n, step in enumerate(case[:-1]) if step["op"] == "tx_end"]
+    inside = case[ends[-1] + 1 if ends else 0:-1]
+    first = next((n for n, step in enumerate(inside) if step["op"] == "tx_publish"), len(inside))
+    changes = ("queue.bind", "queue.unbind", "exchange.bind", "exchange.unbind", "queue.declare", "queue.delete", "exchange.declare", "exchange.delete")
+    return any(step.get("method") in changes or step["op"] in ("policy", "cancel", "reopen") for step in inside[first:])
+
+
 def refused_commit(case, theirs, ours):
     """Of this very commit: both refuse it."""
     ends = [o[-1]["reply"] for o in (theirs, ours)]
@@ -194,6 +205,8 @@ ALLOWED = (
             "not give their places back when they are acknowledged; Leveret counts what consumers hold", limited_with_gets),
     Allowed("what comes back to a quorum queue", "RabbitMQ's quorum queues hand out what was given back in an order of their own; with Leveret it returns to its place, as in "
             "any queue", back_in_a_quorum_queue),
+    Allowed("a transaction is routed at its commit", "what is published in a transaction is routed at its publish in RabbitMQ, at the commit in Leveret: bindings made or "
+            "gone in between count", routed_at_commit),
     Allowed("transactions are whole", "a commit into a queue that refuses: both answer 406; with RabbitMQ what found room stays, with Leveret nothing of the "
             "transaction happens", refused_commit),
     Allowed("rejected together out of priorities", "messages of a queue with priorities that are rejected by one basic.nack: RabbitMQ dead-letters them level by level, "
