@@ -143,9 +143,12 @@ same_or_change(bool is_same)
 
 static enum plan_verb
 verb_of_limits(const struct topology_request *r, int64_t number, int64_t number2,
-               const struct rate_limit *rate)
+               const struct rate_limit *rate, const struct content_limit *content)
 {
     bool is_rate = (r->flags & CHANGE_RATE_LIMITS) != 0;
+    if ((r->flags & CHANGE_CONTENT_LIMITS) != 0)
+        return same_or_change(is_limit_same(r->number, content->messages) &&
+                              is_limit_same(r->number2, content->memory_bytes));
     return same_or_change(is_limit_same(r->number, is_rate ? rate->messages : number) &&
                           is_limit_same(r->number2, is_rate ? rate->bytes : number2));
 }
@@ -160,7 +163,7 @@ verb_of_user(struct plan *p, const struct topology_request *r)
     if (u == NULL)
         return r->change == CHANGE_USER_PUT ? PLAN_CREATE : PLAN_CHANGE;
     if (r->change == CHANGE_USER_LIMITS)
-        return verb_of_limits(r, u->max_connections, u->max_channels, &u->rate);
+        return verb_of_limits(r, u->max_connections, u->max_channels, &u->rate, &content_unlimited);
     return same_or_change(slice_eq(u->password_hash, r->password_hash) && slice_eq(u->hashing, hashing) &&
                           slice_eq(u->tags, r->tags));
 }
@@ -172,7 +175,7 @@ verb_of_vhost(struct plan *p, const struct topology_request *r)
     if (v == NULL)
         return r->change == CHANGE_VHOST_PUT ? PLAN_CREATE : PLAN_CHANGE;
     if (r->change == CHANGE_VHOST_LIMITS)
-        return verb_of_limits(r, v->max_connections, v->max_queues, &v->rate);
+        return verb_of_limits(r, v->max_connections, v->max_queues, &v->rate, &v->content);
     bool is_tracing_same = (r->flags & CHANGE_TRACING_ON) != 0    ? v->is_tracing
                            : (r->flags & CHANGE_TRACING_OFF) != 0 ? !v->is_tracing
                                                                   : true;
@@ -438,12 +441,15 @@ static void
 delete_limits_of(struct plan *p)
 {
     const struct vhost *v = p->vhost;
-    bool has_limits = v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate);
+    bool has_limits = v->max_connections >= 0 || v->max_queues >= 0 || rate_is_limited(&v->rate) ||
+                      content_is_limited(&v->content);
     if (!has_limits || set_has(p, PARTS(LIMITS, v->name)))
         return;
     struct topology_request r = {.change = CHANGE_VHOST_LIMITS, .name = v->name, .number = -1, .number2 = -1};
     tell_deletion(p, &r);
     r.flags = CHANGE_RATE_LIMITS;
+    tell_deletion(p, &r);
+    r.flags = CHANGE_CONTENT_LIMITS;
     tell_deletion(p, &r);
 }
 

@@ -226,7 +226,7 @@ test_elements(void **state)
                    "{\"component\":\"vhost-limits\",\"vhost\":\"v\",\"name\":\"limits\",\"value\":"
                    "{\"max-queues\":3}}",
                    &r, &room),
-        2);
+        3);
     assert_int_equal(r.number, -1); // what is not named has no limit
     assert_int_equal(r.number2, 3);
     buf_fini(&room);
