@@ -3,7 +3,6 @@
 // GET /api/queues/VHOST/QUEUE/policy: {"policy": name, "operator_policy": name, "effective": {…}, "settings": [{"key", "value", "from"}],
 // "matching": [{"name", "kind", "pattern", "apply-to", "priority", "wins"}]}; "from": "policy NAME", "operator policy NAME". All in the
 // order in which policies count: the strongest first. What the queue's own arguments say beside them is in "arguments".
-#include "src/base/mem.h"
 #include "src/broker/policy.h"
 #include "src/broker/policy_keys.h"
 #include "src/broker/queue_settings.h"
@@ -29,14 +28,17 @@ put_matching(struct api_request *r, const struct vhost *v, const struct queue_de
              const struct policy_pair *pair, enum policy_kind kind, struct api_out *o)
 {
     const struct policy_list *all = v->policies[kind];
+    // A list of one, without asking for memory: its array lies behind it.
+    _Alignas(struct policy_list) uint8_t room[sizeof(struct policy_list) + sizeof(const struct policy *)];
+    struct policy_list *one = (struct policy_list *)(void *)room;
+    one->count = 1;
     for (size_t i = 0; all != NULL && i < LV_MIN(all->count, (size_t)MATCHING_MAX); i++) {
         const struct policy *p = all->items[i];
-        struct policy_list *one = policy_list_with(NULL, NULL, p);
         const struct policy_list *lists[POLICY_KINDS] = {NULL};
+        one->items[0] = p;
         lists[kind] = one;
         struct policy_pair found =
             policy_match(lists, http_server_matcher(r->server), queue_settings_object(def), def->name);
-        mem_free(one);
         if (found.of[kind] == NULL)
             continue;
         api_out_object(o, NULL);

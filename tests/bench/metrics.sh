@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # metrics.sh: what being watched costs: CPU of the broker for a message, in turns with nobody looking and with scrapes of /metrics and
-# /metrics/per-object at an interval; then how long a scrape with many queues takes. Prints markdown; progress goes to standard error.
+# /metrics/per-object at an interval; the CPU of a scrape and the share of a core that it takes at that interval (which other load does not
+# disturb); how long a scrape with many queues takes. Prints markdown; progress goes to standard error.
 #
 #   tests/bench/metrics.sh [--rounds N] [--seconds S] [--interval S] [--rate N] [--queues N] [--workers N]
 #
@@ -61,9 +62,32 @@ echo
 echo "| nobody looks | scraped every $interval s | more |"
 echo "| ---: | ---: | ---: |"
 awk -v a="$alone" -v w="$watched" 'BEGIN { printf "| %.3f µs | %.3f µs | %.1f %% |\n", a, w, 100 * (w - a) / a }'
-"$LEVERET_PERF" declare --uri "$uri" --queues "$queues" --durable --keep --quiet >/dev/null 2>&1 || true
+
+cpu_ms() { # of the broker so far, user and system
+    awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); printf "%.0f\n", ($12 + $13) * 1000 / hz }' "/proc/$pid/stat"
+}
+
+share() { # PATH TIMES: a row: CPU of a scrape, and its share of a core at the interval; what an idle broker uses meanwhile taken off
+    local before after started ended idle i
+    before=$(cpu_ms) started=$(date +%s%3N)
+    for ((i = 0; i < $2; i++)); do
+        curl -s -o /dev/null -H 'Accept-Encoding: gzip' "$url$1"
+    done
+    after=$(cpu_ms) ended=$(date +%s%3N)
+    sleep "$(awk -v ms=$((ended - started)) 'BEGIN { print ms / 1000 }')"
+    idle=$(($(cpu_ms) - after))
+    awk -v path="$1" -v queues="$3" -v ms=$((after - before - idle)) -v n="$2" -v s="$interval" \
+        'BEGIN { printf "| `/metrics%s` | %s | %.2f ms | %.3f %% |\n", path, queues, ms / n, ms / n / s / 10 }'
+}
+
 echo
-echo "With $queues queues:"
+echo "| answer, packed | queues | CPU of a scrape | share of a core, one every $interval s |"
+echo "| --- | ---: | ---: | ---: |"
+share "" 300 0
+share "/per-object" 300 0
+"$LEVERET_PERF" declare --uri "$uri" --queues "$queues" --durable --keep >/dev/null 2>&1
+share "" 50 "$queues"
+share "/per-object" 5 "$queues"
 echo
 echo "| answer | time | bytes |"
 echo "| --- | ---: | ---: |"
