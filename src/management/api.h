@@ -140,7 +140,6 @@ extern const struct api_route api_routes_queues[];      // queues
 extern const struct api_route api_routes_exchanges[];   // exchanges
 extern const struct api_route api_routes_bindings[];    // bindings
 extern const struct api_route api_routes_messages[];    // publish, get, purge
-extern const struct api_route api_routes_move[];        // moving messages
 extern const struct api_route api_routes_live[];        // connections, channels, consumers
 extern const struct api_route api_routes_parameters[];  // parameters, global parameters
 extern const struct api_route api_routes_node[];        // overview, nodes, control of the process
@@ -289,9 +288,7 @@ struct session *api_channel_session(const struct api_request *r);
 struct client *api_channel_client(const struct api_request *r);
 bool api_channel_was_returned(const struct api_request *r);  // the last publish found no queue
 bool api_channel_take_returned(const struct api_request *r); // the same, and forgets it
-// Calls `returned` for each message that comes back, before its confirm.
-void api_channel_on_returned(struct api_request *r, void (*returned)(struct api_request *r));
-void api_channel_close(struct api_request *r); // harmless when none is open
+void api_channel_close(struct api_request *r);               // harmless when none is open
 // A `done` for api_channel_open: 204, or the fault.
 void api_channel_answer(struct api_request *r, const struct session_result *result);
 // The same for a declare: 201 when r->detail, set before it, says that it is new.

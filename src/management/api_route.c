@@ -5,12 +5,11 @@
 #include "src/management/http_server.h"
 
 static const struct api_route *const route_tables[] = {
-    api_routes_users,       api_routes_vhosts,   api_routes_queues,  api_routes_exchanges,
-    api_routes_bindings,    api_routes_messages, api_routes_move,    api_routes_live,
-    api_routes_parameters,  api_routes_node,     api_routes_health,  api_routes_other,
-    api_routes_limits,      api_routes_counters, api_routes_dry_run, api_routes_policies,
-    api_routes_definitions, api_routes_delayed,  api_routes_explain, api_routes_walk,
-    api_routes_openapi,
+    api_routes_users,    api_routes_vhosts,   api_routes_queues,   api_routes_exchanges,
+    api_routes_bindings, api_routes_messages, api_routes_live,     api_routes_parameters,
+    api_routes_node,     api_routes_health,   api_routes_other,    api_routes_limits,
+    api_routes_counters, api_routes_dry_run,  api_routes_policies, api_routes_definitions,
+    api_routes_delayed,  api_routes_explain,  api_routes_walk,     api_routes_openapi,
 };
 
 const struct api_route *const *

@@ -14,7 +14,6 @@ struct api_channel {
     struct client *client;
     struct session *session;
     void (*done)(struct api_request *r, const struct session_result *result);
-    void (*returned)(struct api_request *r); // may be NULL
     bool is_returned;
 };
 
@@ -36,18 +35,14 @@ on_returned(void *ctx, struct message *msg, uint16_t code, const char *text)
 {
     struct api_channel *c = ctx;
     c->is_returned = true;
-    if (c->returned != NULL)
-        c->returned(c->request);
 }
 
-// The publish's confirm is the answer of an ASYNC method to whoever waits for it, in members that publishing does not use: is it a nack,
-// up to which number, of all up to there.
+// The publish's confirm is the answer of an ASYNC method to whoever waits for it.
 static void
 on_confirmed(void *ctx, uint64_t tag, bool is_multiple, bool is_nack)
 {
     struct api_channel *c = ctx;
-    struct session_result result = {
-        .message_count = is_nack, .delivery_tag = tag, .is_redelivered = is_multiple};
+    struct session_result result = {.message_count = is_nack};
     c->done(c->request, &result);
 }
 
@@ -157,12 +152,6 @@ api_channel_take_returned(const struct api_request *r)
     bool is_returned = r->channel->is_returned;
     r->channel->is_returned = false;
     return is_returned;
-}
-
-void
-api_channel_on_returned(struct api_request *r, void (*returned)(struct api_request *r))
-{
-    r->channel->returned = returned;
 }
 
 void

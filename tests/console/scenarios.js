@@ -242,6 +242,13 @@ scenarios.declare_bind_publish_get_purge_delete = () => visit(async (visitor, pa
     await part.locator("button[type=submit]").click();
     await part.locator("article.message").nth(2).waitFor();
     equal(await part.locator("article.message pre").allInnerTexts(), ["first", "second", "third"], "the messages");
+    await part.locator("select[name=filter]").selectOption("body");
+    await part.locator("input[name=wanted]").fill("seco");
+    await part.locator("button[type=submit]").click();
+    await page.waitForFunction(() => document.querySelectorAll("article.message").length === 1);
+    equal(await part.locator("article.message pre").allInnerTexts(), ["second"], "the message that was looked for");
+    equal(await part.locator("article.message .badge", { hasText: "redelivered" }).count(), 0, "marks of looking");
+    await part.locator("select[name=filter]").selectOption("");
     equal((await api("GET", "queues/%2F/by%20hand")).json.messages, 3, "messages after looking");
     await part.locator("select[name=ackmode]").selectOption("ack_requeue_false");
     await part.locator("input[name=count]").fill("1");
@@ -250,7 +257,7 @@ scenarios.declare_bind_publish_get_purge_delete = () => visit(async (visitor, pa
 
     await api("PUT", "queues/%2F/other%20place", {});
     part = await unfold(page, "Move messages");
-    await part.locator("input[name=routing_key]").fill("other place");
+    await part.locator("input[name=to]").fill("other place");
     await part.locator("input[name=count]").fill("1");
     await part.locator("button[type=submit]").click();
     await part.locator(".note.good", { hasText: "1 message moved" }).waitFor();

@@ -17,7 +17,7 @@ MODULES = os.path.join(TOP, "build", "npm", "node_modules")
 SCENARIOS = os.path.join(HERE, "scenarios.js")
 MANY_QUEUES = 100000
 
-pytestmark = [pytest.mark.leveret_only("it is Leveret's console"), pytest.mark.needs_admin, pytest.mark.xdist_group("console"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.leveret_only("it is Leveret's console"), pytest.mark.needs_admin, pytest.mark.xdist_group("console"), pytest.mark.timeout(1800)]
 
 
 def chromium():
@@ -37,7 +37,7 @@ def results(console_url, amqp_url, scratch):
     perf = os.environ.get("LEVERET_PERF") or os.path.join(os.path.dirname(os.environ["LEVERETD"]), "cli", "leveret-perf")
     env = {**os.environ, "NPM_MODULES": MODULES, "CONSOLE_URL": console_url, "AMQP": amqp_url, "CHROMIUM": chromium(), "SCREENSHOTS": scratch, "LEVERET_PERF": perf,
            "MANY_QUEUES": str(MANY_QUEUES), "HOME": scratch}
-    done = subprocess.run(["node", SCENARIOS], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=540, check=False)
+    done = subprocess.run(["node", SCENARIOS], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1700, check=False)
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     for one in found:
         print("%6.1f s  %s" % (one["seconds"], one["name"]))

@@ -62,53 +62,94 @@ function shown(message, number) {
         payload(message));
 }
 
-const modes = [["ack_requeue_true", "look: they stay (redelivered)"], ["ack_requeue_false", "take: they are gone"], ["reject_requeue_false", "reject: dead-lettered, or gone"]];
+const modes = [["look", "look: they stay as they are"], ["ack_requeue_false", "take: they are gone"], ["reject_requeue_false", "reject: dead-lettered, or gone"]];
+const filters = [["", "any"], ["body", "with this in the payload"], ["header.", "header (name=value)"], ["routing_key", "routing key"], ["message_id", "message id"], ["correlation_id", "correlation id"], ["type", "type"], ["app_id", "application"]];
+
+// {name: value} of the two fields that choose messages.
+function filterOf(values) {
+    if (values.filter === "")
+        return {};
+    if (values.filter !== "header.")
+        return { [values.filter]: values.wanted };
+    const [name, ...value] = values.wanted.split("=");
+    return { [`header.${name}`]: value.join("=") };
+}
+
+const filterFields = [{ name: "filter", label: "Which", kind: "select", options: filters }, { name: "wanted", label: "Text", hint: "For a header: name=value." }];
+
+// Messages that stay where they are, in their order.
+async function browse(where, values, count) {
+    const parameters = { count, offset: values.offset, examine: 10000, truncate: SHOWN_BYTES, encoding: values.encoding, ...filterOf(values) };
+    const found = await api.get(`${where}/messages${api.query(parameters)}`);
+    const more = found.more ? " There are more behind." : "";
+    return [h("p", { class: "dim" }, `${f.plural(found.matched, "message")} of ${f.count(found.examined)} that were looked at.${more}${found.stopped ? ` It ended early: ${found.stopped}` : ""}`), found.messages.map((message) => shown(message, message.position + 1))];
+}
+
+async function take(where, values, count) {
+    const found = await api.post(`${where}/get`, { ackmode: values.ackmode, count, encoding: values.encoding, truncate: SHOWN_BYTES });
+    return found.length === 0 ? h("p", { class: "note" }, "The queue has no message that is ready.")
+        : [h("p", { class: "dim" }, `${f.plural(found.length, "message")}; ${f.plural(found.at(-1).message_count, "message")} behind.`), found.map((message, i) => shown(message, i + 1))];
+}
 
 export function getMessages(ctx, vhost, name) {
+    const where = api.path("queues", vhost, name);
     return fold("Look at messages", form({
         key: "get", verb: "Get", wide: true, keepsText: true,
         fields: [
             { name: "ackmode", label: "What becomes of them", kind: "select", options: modes },
-            { name: "count", label: "How many, from the front", kind: "number", value: "10", required: true },
+            { name: "count", label: "How many", kind: "number", value: "10", required: true },
+            { name: "offset", label: "Skip so many", kind: "number", hint: "Looking only, as the choice beside it." }, ...filterFields,
             { name: "encoding", label: "Payloads", kind: "select", options: [["auto", "as text where they are text"], ["base64", "as Base64"]] },
         ],
         act: async (values) => {
             const count = Math.min(Math.max(values.count ?? 1, 1), 200);
-            const found = await api.post(`${api.path("queues", vhost, name)}/get`, { ackmode: values.ackmode, count, encoding: values.encoding, truncate: SHOWN_BYTES });
+            if (values.ackmode !== "look" && values.filter !== "")
+                throw new Error("Only looking can choose: taking and rejecting begin at the front.");
+            const answer = await (values.ackmode === "look" ? browse : take)(where, values, count);
             ctx.refresh();
-            if (found.length === 0)
-                return h("p", { class: "note" }, "The queue has no message that is ready.");
-            return [h("p", { class: "dim" }, `${f.plural(found.length, "message")}; ${f.plural(found.at(-1).message_count, "message")} behind.`), found.map((message, i) => shown(message, i + 1))];
+            return answer;
         },
     }), { key: "get" });
 }
 
 // --- moving, purging -------------------------------------------------------------------------------------------------------
 
+// Asks again until as many are moved as were wanted, or no more can be.
+async function walk(ctx, text, where, body, wanted) {
+    let moved = 0;
+    let answer;
+    await run(text, async (report) => {
+        do {
+            answer = await api.post(where, { ...body, count: Math.min(wanted - moved, 1000) });
+            moved += answer.moved;
+            report(`${f.plural(moved, "message")} moved`);
+        } while (answer.moved === 1000 && moved < wanted && !answer.stopped);
+    });
+    ctx.refresh();
+    return note(answer.stopped ? "bad" : "good", `${f.plural(moved, "message")} moved.`, answer.stopped ? ` The rest stays: ${answer.stopped}` : "");
+}
+
 export function moveMessages(ctx, vhost, name) {
+    const where = `${api.path("queues", vhost, name)}/messages`;
     return fold("Move messages", [
-        h("p", { class: "dim" }, "From the front of this queue to another one, or through an exchange. A message leaves this queue when its new one has taken it, as durably as that one promises."),
+        h("p", { class: "dim" }, "To another queue, or through an exchange; or dead letters back to where they died. A message leaves this queue when its new one has taken it, as durably as that one promises."),
         form({
             key: "move", verb: "Move", wide: true, keepsText: true,
             fields: [
-                { name: "exchange", label: "Exchange", hint: "Empty: the routing key is the name of a queue." },
-                { name: "routing_key", label: "Routing key, or queue", required: true },
-                { name: "count", label: "How many at most", kind: "number", value: "1000" },
+                { name: "kind", label: "To", kind: "select", options: [["queue", "a queue"], ["exchange", "an exchange"], ["redrive", "where they died (dead letters)"]] },
+                { name: "to", label: "Name of the queue or exchange" },
+                { name: "routing_key", label: "Routing key", hint: "For an exchange. Empty: each keeps its own." },
+                { name: "count", label: "How many at most", kind: "number", value: "1000" }, ...filterFields,
             ],
             act: async (values) => {
-                let moved = 0;
-                let answer;
-                const wanted = values.count ?? 1000;
-                await run(`Move from ${name} to ${values.exchange || "(default)"} ${values.routing_key}`, async (report) => {
-                    do {
-                        const body = { exchange: values.exchange, routing_key: values.routing_key, count: Math.min(wanted - moved, 1000) };
-                        answer = await api.post(`${api.path("queues", vhost, name)}/move`, body);
-                        moved += answer.moved;
-                        report(`${f.plural(moved, "message")} moved`);
-                    } while (answer.moved === 1000 && moved < wanted && !answer.reason);
-                });
-                ctx.refresh();
-                return note(answer.reason ? "bad" : "good", `${f.plural(moved, "message")} moved.`, answer.reason ? ` The rest stays: ${answer.reason}` : "");
+                const body = values.kind === "redrive" ? {} : { [values.kind]: values.to };
+                if (values.kind === "exchange" && values.routing_key !== "")
+                    body.routing_key = values.routing_key;
+                if (values.kind !== "redrive" && values.to === "")
+                    throw new Error("Say where to: the name of a queue or exchange.");
+                if (values.filter !== "")
+                    body.filter = filterOf(values);
+                return walk(ctx, `Move from ${name} to ${values.kind === "redrive" ? "where they died" : values.to}`, `${where}/${values.kind === "redrive" ? "redrive" : "move"}`, body, values.count ?? 1000);
             },
         })], { key: "move" });
 }
