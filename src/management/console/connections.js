@@ -4,6 +4,7 @@ import { badge, h, link } from "./dom.js";
 import { confirm, fold, toast } from "./forms.js";
 import * as f from "./format.js";
 import { argumentList, facts, listView, loadPage, place, rowLink } from "./list.js";
+import { rangeOf, rangePicker, rangeQuery, rateLines, ratePlot } from "./overview.js";
 
 const states = {
     running: ["good", "works"], idle: ["", "has nothing to do"], flow: ["warn", "is slowed down: it publishes faster than is taken"], blocked: ["bad", "may not publish: an alarm is on"], blocking: ["warn", "will be blocked at its next publish: an alarm is on"],
@@ -59,7 +60,7 @@ export const channels = {
 
 export const connection = {
     title: (ctx) => `Connection ${ctx.params[0]}`,
-    actions: (ctx) => h("button", {
+    actions: (ctx) => h("div", { class: "buttons" }, rangePicker(ctx), h("button", {
         type: "button", class: "danger",
         onclick: () => confirm({ title: "Close the connection", name: ctx.params[0], verb: "Close", text: "The client is told so, and probably connects again. What it has not acknowledged goes back to the queues; its exclusive queues are deleted.",
             act: async () => {
@@ -67,13 +68,14 @@ export const connection = {
                 toast("good", "Closed");
                 ctx.go("#/connections");
             } }),
-    }, "Close"),
+    }, "Close")),
     load: async (ctx) => {
         const where = api.path("connections", ctx.params[0]);
-        const [found, list] = await Promise.all([api.get(where, ctx.signal), api.get(`${where}/channels` + api.query({ page: 1, page_size: 100 }), ctx.signal)]);
+        const [found, list] = await Promise.all([api.get(where + api.query(rangeQuery(ctx)), ctx.signal), api.get(`${where}/channels` + api.query({ page: 1, page_size: 100 }), ctx.signal)]);
         return { connection: found, channels: Array.isArray(list) ? list : list.items };
     },
-    view: ({ connection: c, channels: list }) => [
+    view: ({ connection: c, channels: list }, ctx) => [
+        h("div", { class: "plots two", key: "plots" }, ratePlot("traffic", "Traffic", "byteRate", [[c.recv_oct_details, "From it", "--c1"], [c.send_oct_details, "To it", "--c3"]], rangeOf(ctx))),
         h("div", { class: "cards", key: "cards" },
             h("section", null, h("h2", null, "Who"), facts([
                 ["Given name", called(c)], ["User", c.user], ["Log-in", c.auth_mechanism], ["Virtual host", link(c.vhost, place("vhosts", c.vhost))], ["From", h("code", null, `${c.peer_host}:${c.peer_port}`)], ["To", h("code", null, `${c.host}:${c.port}`)],
@@ -90,8 +92,10 @@ export const connection = {
 
 export const channel = {
     title: (ctx) => `Channel ${ctx.params[0]}`,
-    load: async (ctx) => ({ channel: await api.get(api.path("channels", ctx.params[0]), ctx.signal) }),
-    view: ({ channel: c }) => [
+    actions: (ctx) => rangePicker(ctx),
+    load: async (ctx) => ({ channel: await api.get(api.path("channels", ctx.params[0]) + api.query(rangeQuery(ctx)), ctx.signal) }),
+    view: ({ channel: c }, ctx) => [
+        h("div", { class: "plots two", key: "plots" }, ratePlot("rates", "Messages a second", "rate", rateLines.map(([name, text, color]) => [c.message_stats?.[`${name}_details`], text, color]), rangeOf(ctx))),
         h("div", { class: "cards", key: "cards" },
             h("section", null, h("h2", null, "What it is"), facts([
                 ["Connection", link(c.connection_details.name, place("connections", c.connection_details.name))], ["Number", c.number], ["User", c.user], ["Virtual host", link(c.vhost, place("vhosts", c.vhost))], ["State", stateBadge(c.state)],

@@ -5,6 +5,7 @@ import { confirm, fold, form, toast } from "./forms.js";
 import * as f from "./format.js";
 import { argumentList, facts, inVhost, listView, loadPage, place, rowLink } from "./list.js";
 import { publish } from "./messages.js";
+import { rangeOf, rangePicker, rangeQuery, ratePlot } from "./overview.js";
 import { bindingRows, loadBindings } from "./queue.js";
 import { vhostNames } from "./queues.js";
 import { removeButton } from "./users.js";
@@ -24,8 +25,9 @@ const listed = (ctx) => [
     ctx.vhost === null && { label: "Virtual host", sort: "vhost", class: "opt", cell: (x) => x.vhost },
     { label: "Type", sort: "type", cell: (x) => x.type },
     { label: "Features", class: "opt", cell: features },
-    { label: "In", sort: "message_stats.publish_in", class: "num", cell: (x) => f.short(x.message_stats?.publish_in), help: "messages published to it since the broker started" },
-    { label: "Out", sort: "message_stats.publish_out", class: "num", cell: (x) => f.short(x.message_stats?.publish_out), help: "copies that went to queues" },
+    { label: "In", sort: "message_stats.publish_in_details.rate", class: "num", cell: (x) => f.rate(f.detailRate(x.message_stats, "publish_in")), help: "messages published to it" },
+    { label: "Out", sort: "message_stats.publish_out_details.rate", class: "num", cell: (x) => f.rate(f.detailRate(x.message_stats, "publish_out")), help: "copies that went to queues" },
+    { label: "In, in all", sort: "message_stats.publish_in", class: "num opt", cell: (x) => f.short(x.message_stats?.publish_in), help: "messages published to it since the broker started" },
 ];
 
 function declare(ctx, data) {
@@ -98,7 +100,7 @@ function delayed(ctx, x, found) {
 
 export const exchange = {
     title: (ctx) => (isDefault(ctx.params[1]) ? "Default exchange" : `Exchange ${ctx.params[1]}`),
-    actions: (ctx, data) => (isDefault(data.exchange.name) || data.exchange.name.startsWith("amq.") ? null : h("button", {
+    actions: (ctx, data) => h("div", { class: "buttons" }, rangePicker(ctx), isDefault(data.exchange.name) || data.exchange.name.startsWith("amq.") ? null : h("button", {
         type: "button", class: "danger",
         onclick: () => confirm({ title: "Delete the exchange", name: data.exchange.name, verb: "Delete", text: `It goes with its ${f.plural(data.out.count, "binding")}. Messages published to it afterwards close their channel with an error.`,
             act: async () => {
@@ -111,11 +113,12 @@ export const exchange = {
         const where = api.path("exchanges", ...ctx.params);
         const none = { bindings: [], count: 0 };
         const isBound = !isDefault(ctx.params[1]); // to the default one every queue is, by its name
-        const [found, out, into] = await Promise.all([api.get(where, ctx.signal), isBound ? loadBindings(`${where}/bindings/source`, BINDINGS_SHOWN, ctx.signal) : none, isBound ? loadBindings(`${where}/bindings/destination`, BINDINGS_SHOWN, ctx.signal) : none]);
+        const [found, out, into] = await Promise.all([api.get(where + api.query(rangeQuery(ctx)), ctx.signal), isBound ? loadBindings(`${where}/bindings/source`, BINDINGS_SHOWN, ctx.signal) : none, isBound ? loadBindings(`${where}/bindings/destination`, BINDINGS_SHOWN, ctx.signal) : none]);
         const isDelayed = found.type === "x-delayed-message" || found.policy;
         return { exchange: found, out, into, waiting: isDelayed ? await api.getIf(`${where}/delayed` + api.query({ page_size: 50 }), ctx.signal) : null };
     },
     view: ({ exchange: x, out, into, waiting }, ctx) => [
+        h("div", { class: "plots two", key: "plots" }, ratePlot("rates", "Messages a second", "rate", [[x.message_stats?.publish_in_details, "In", "--c1"], [x.message_stats?.publish_out_details, "Out, copies", "--c3"]], rangeOf(ctx))),
         h("div", { class: "cards", key: "cards" }, h("section", null, h("h2", null, "What it is"), facts([
             ["Virtual host", link(x.vhost, place("vhosts", x.vhost))], ["Type", x.type], ["Features", features(x)], ["Arguments", argumentList(x.arguments)], ["Policy", x.policy ?? "none"], ["Declared by", x.user_who_performed_action],
         ])), h("section", null, h("h2", null, "Messages since the broker started"), facts([

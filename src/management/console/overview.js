@@ -38,6 +38,20 @@ export function messagePlots(key, totals, stats, [age, , ]) {
     ];
 }
 
+// One plot of counters: lines are [details, text, color].
+export function ratePlot(key, title, unit, lines, [age]) {
+    const to = Date.now();
+    const shown = lines.filter(([details]) => details?.samples);
+    const since = beginning(shown.map(([details]) => details), []);
+    return shown.length === 0 ? null : plot({ key, title, unit, from: to - Number(age) * 1000, to, series: shown.map(([details, text, color]) => ({ name: text, color, points: rates(details, since) })) });
+}
+
+// What asks for histories, as the query of a request.
+export function rangeQuery(ctx) {
+    const [age, step] = rangeOf(ctx);
+    return { lengths_age: age, lengths_incr: step, msg_rates_age: age, msg_rates_incr: step, data_rates_age: age, data_rates_incr: step };
+}
+
 const tile = (text, value, more, href) => h("li", null, h(href ? "a" : "div", { href }, h("span", null, text), h("b", null, value), h("small", null, more ?? "")));
 
 function tiles({ overview }) {

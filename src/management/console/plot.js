@@ -4,7 +4,7 @@ import { h, replace } from "./dom.js";
 import * as f from "./format.js";
 
 const live = new Set();
-const units = { rate: f.rate, count: f.short, bytes: f.bytes };
+const units = { rate: f.rate, count: f.short, bytes: f.bytes, byteRate: f.byteRate };
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -45,9 +45,9 @@ function options(props, shown) {
                 ticks: { color: text, font, maxRotation: 0, autoSkip: true, maxTicksLimit: 6, callback: (v) => f.clockTime(v).slice(0, props.to - props.from > 180000 ? 5 : 8) },
             },
             y: {
-                beginAtZero: true, suggestedMax: props.unit === "bytes" ? 1024 : 4,
+                beginAtZero: true, suggestedMax: props.unit.startsWith("byte") ? 1024 : 4,
                 grid: { color: grid, drawBorder: false },
-                ticks: { color: text, font, maxTicksLimit: 6, precision: 0, stepSize: props.unit === "bytes" ? byteStep(shown) : undefined, callback: (v) => unit(v) },
+                ticks: { color: text, font, maxTicksLimit: 6, precision: 0, stepSize: props.unit.startsWith("byte") ? byteStep(shown) : undefined, callback: (v) => unit(v) },
             },
         },
     };
