@@ -64,10 +64,10 @@ finish "$root" leveret
 
 names=$work/names
 mkdir -p "$names/usr/sbin" "$names/DEBIAN" "$names/usr/share/man/man8" "$names/usr/share/bash-completion/completions"
-for name in rabbitmqctl rabbitmq-diagnostics rabbitmq-queues rabbitmq-plugins; do
+for name in rabbitmqctl rabbitmq-diagnostics rabbitmq-queues rabbitmq-plugins rabbitmqadmin; do
     ln -s ../bin/leveretctl "$names/usr/sbin/$name"
     ln -s ../man1/leveretctl.1.gz "$names/usr/share/man/man8/$name.8.gz"
-    ln -s leveretctl "$names/usr/share/bash-completion/completions/$name"
+    [[ $name == rabbitmqadmin ]] || ln -s leveretctl "$names/usr/share/bash-completion/completions/$name"
 done
 control etc/debian/control.names "$names"
 finish "$names" leveret-rabbitmq-names

@@ -126,6 +126,7 @@ check 'there is no guest' says "$(printf 'me\t[administrator]')" beside rabbitmq
 check 'the vhost of the environment' says mine beside rabbitmqctl -q list_vhosts
 check 'plugins are enabled' beside rabbitmq-plugins enable rabbitmq_management
 check 'HTTP as that user' beside leveretctl -n http://me:secret@127.0.0.1 list_queues -p mine
+check 'rabbitmqadmin' says rabbitmq_version beside rabbitmqadmin -u me -p secret show overview
 check 'a queue' beside amqp-declare-queue --url=amqp://me:secret@127.0.0.1/mine -d -q jobs
 check 'a message' beside amqp-publish --url=amqp://me:secret@127.0.0.1/mine -r jobs -p -b kept
 beside sh -c '(sleep 1 &)'

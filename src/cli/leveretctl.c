@@ -10,6 +10,7 @@
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
 #include "src/cli/leveretctl_absent.h"
+#include "src/cli/leveretctl_admin.h"
 #include "src/cli/leveretctl_help.h"
 #include "src/cli/leveretctl_similar.h"
 
@@ -195,7 +196,9 @@ ctl_main(int argc, char **argv, const char *const *environment, FILE *in, FILE *
     int status;
     c.program = ctl_help_program(argc > 0 ? argv[0] : "");
     c.tool = ctl_help_tool(c.program);
-    if (ctl_options_parse(argc, argv, &c.options) != 0) {
+    if (strcmp(c.program, "rabbitmqadmin") == 0) {
+        status = ctl_admin_main(&c, argc, argv, environment);
+    } else if (ctl_options_parse(argc, argv, &c.options) != 0) {
         fprintf(err, "Error: more than %d arguments\n", CTL_ARGS_MAX);
         status = CTL_USAGE;
     } else if (ctl_target_init(&c.target, &c.options, environment, &c.problem) != 0) {

@@ -1,4 +1,4 @@
-"""Debian's rabbitmqadmin, as it is: the script of the rabbitmq-server package."""
+"""rabbitmqadmin: the script of Debian's rabbitmq-server package as it is, and leveretctl by that name, which has to say the same."""
 
 import glob
 import json
@@ -10,18 +10,20 @@ import pytest
 PLACES = ["/usr/bin/rabbitmqadmin", "/usr/lib/rabbitmq/lib/*/plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin"]
 
 
-@pytest.fixture
-def admin(broker):
+@pytest.fixture(params=["script", "leveretctl"])
+def admin(request, broker):
     """admin(*arguments): its standard output."""
     if broker.kind != "leveret":
         pytest.skip("Leveret only: the port of the HTTP API")
     found = [path for place in PLACES for path in glob.glob(place) if os.path.exists(path)]
-    if not found:
+    program = ["/usr/bin/python3", *found[:1]] if request.param == "script" else ["rabbitmqadmin"]
+    executable = None if request.param == "script" else broker.ctl_command()[0][0]
+    if request.param == "script" and not found:
         pytest.skip("no rabbitmqadmin: the rabbitmq-server package has it")
 
     def run(*arguments, user=("guest", "guest"), status=0):
-        done = subprocess.run(["/usr/bin/python3", found[0], "-H", broker.host, "-P", str(broker.http_port), "-u", user[0], "-p", user[1], *arguments],
-                              capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([*program, "-H", broker.host, "-P", str(broker.http_port), "-u", user[0], "-p", user[1], *arguments],
+                              executable=executable, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == status, done
         return done.stdout if status == 0 else done.stdout + done.stderr
 
@@ -103,3 +105,26 @@ def test_export_and_import_with_rabbitmqadmin(admin, tmp_path):
     assert "Uploaded definitions" in admin(*vhost, "import", path)
     assert [b["routing_key"] for b in rows(admin, *vhost, "list", "bindings", "source", "routing_key") if b["source"] == "x"] == ["a.#"]
     assert admin("delete", "vhost", "name=exported") == "vhost deleted\n"
+
+
+@pytest.mark.parametrize("shown", ["table", "tsv", "kvp", "bash", "long"])
+def test_formats_are_those_of_the_script(broker, pika_connect, shown):
+    found = [path for place in PLACES for path in glob.glob(place) if os.path.exists(path)]
+    if broker.kind != "leveret" or not found:
+        pytest.skip("needs Leveret, and the script of the rabbitmq-server package")
+    channel = pika_connect().channel()
+    for name in ("first", "the second ü"):
+        channel.queue_declare(name, arguments={"x-max-length": 5})
+
+    def outputs(*words):
+        where = ["-H", broker.host, "-P", str(broker.http_port), "-f", shown, *words]
+        for program, executable in ((["/usr/bin/python3", found[0]], None), (["rabbitmqadmin"], broker.ctl_command()[0][0])):
+            yield subprocess.run([*program, *where], executable=executable, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    for words in (("list", "queues", "name", "messages", "durable"), ("list", "exchanges", "name", "type"), ("list", "users", "name", "tags"),
+                  ("list", "queues"), ("list", "bindings"), ("-d", "2", "list", "queues", "name", "arguments.x-max-length"),
+                  ("-S", "name", "-R", "list", "queues", "name")):
+        theirs, ours = outputs(*words)
+        assert ours == theirs, words
+    for name in ("first", "the second ü"):
+        channel.queue_delete(name)
