@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)  # dozens of programs a test
+
 PLACES = ["/usr/bin/rabbitmqadmin", "/usr/lib/rabbitmq/lib/*/plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin"]
 
 
