@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "queue/durable.h"
 #include "queue/durable_start.h"
@@ -19,8 +18,8 @@
 
 // LIMIT: bytes of written messages that all workers together keep in memory; bytes of a message's index in the ring (queue/stored.h).
 enum { WRITTEN_MAX = 256 * 1024 * 1024 };
-// LIMIT: threads of a start that look into backlog folders.
-enum { RECOVERY_THREADS_MIN = 4, RECOVERY_THREADS_MAX = 16 };
+// LIMIT: threads of a start that look into backlog folders; however few cores there are, with a cold page cache each waits for the disk.
+enum { RECOVERY_THREADS = 16 };
 
 static struct recovery recovery;
 static struct durable_config durable;
@@ -127,14 +126,6 @@ tell_progress(void *ctx, enum recovery_step step, uint64_t done, uint64_t total)
     }
 }
 
-// Opening folders is system calls and waiting for the disk.
-static unsigned
-recovery_threads(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return (unsigned)LV_MIN(LV_MAX(2 * cores, (long)RECOVERY_THREADS_MIN), (long)RECOVERY_THREADS_MAX) - 1;
-}
-
 static int
 store_start(struct daemon *d, struct buf *problem)
 {
@@ -146,7 +137,7 @@ store_start(struct daemon *d, struct buf *problem)
                 .segment_max = (uint32_t)c->message_log_segments,
                 .writer_count = (unsigned)c->workers},
         .data_dir = c->data_dir,
-        .threads = recovery_threads(),
+        .threads = RECOVERY_THREADS - 1,
         .progress = tell_progress,
     };
     rng_secure(&config.log.seed, sizeof config.log.seed);
