@@ -43,13 +43,10 @@ drop(struct api_tokens *t, struct token *at)
 void
 api_tokens_free(struct api_tokens *t)
 {
-    struct token *at, *next;
     if (t == NULL)
         return;
-    HASH_ITER(hh, t->all, at, next)
-    {
-        drop(t, at);
-    }
+    while (t->all != NULL)
+        drop(t, t->all);
     mem_free(t);
 }
 
@@ -92,10 +89,9 @@ find(struct api_tokens *t, struct slice text)
 static void
 make_room(struct api_tokens *t, struct slice user)
 {
-    struct token *at, *next, *oldest = NULL;
+    struct token *oldest = NULL;
     size_t count = 0;
-    HASH_ITER(hh, t->all, at, next)
-    {
+    for (struct token *at = t->all; at != NULL; at = at->hh.next) {
         if (!slice_eq(slice_of(at->name, at->name_len), user))
             continue;
         oldest = oldest == NULL ? at : oldest;

@@ -258,7 +258,8 @@ send_file(struct api_request *r)
 {
     const struct console_file *f = r->file;
     const char *have = http_header(r, "If-None-Match");
-    bool is_gzip = http_gzip_is_accepted(http_header(r, "Accept-Encoding")), is_there = have != NULL && strcmp(have, f->tag) == 0;
+    bool is_gzip = http_gzip_is_accepted(http_header(r, "Accept-Encoding")),
+         is_there = have != NULL && strcmp(have, f->tag) == 0;
     size_t size = is_there ? 0 : is_gzip ? f->gzip_size : f->plain_size;
     // The library only reads them.
     void *bytes = (void *)(uintptr_t)(is_gzip ? f->gzip : f->plain);
@@ -405,12 +406,13 @@ let_in(struct api_request *r, const char *method)
         r->is_handled = r->is_answered;
         return;
     }
-    int err = -LE_NOTFOUND;
-    if (strip_prefix(r) && !take_console(r))
-        err = api_query_parse(r->uri, &r->query);
-    if (r->is_answered)
-        err = 0;
-    else if (err == -LE_NOTFOUND)
+    bool is_ours = strip_prefix(r);
+    if (is_ours && take_console(r)) {
+        r->is_handled = true;
+        return;
+    }
+    int err = is_ours ? api_query_parse(r->uri, &r->query) : -LE_NOTFOUND;
+    if (err == -LE_NOTFOUND)
         api_not_found(r);
     else if (err != 0)
         api_error(r, 400, "bad_request", "the path or the query is malformed or has too many parts");
