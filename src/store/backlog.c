@@ -65,6 +65,7 @@ backlog_begin_append(struct backlog *b, struct backlog_append *a)
             b->files = files;
             b->file_cap = cap;
         }
+        LV_ASSERT(b->files != NULL);
         f = &b->files[b->file_count++];
         *f = (struct backlog_file){.file = b->next_file++, .bytes = FILE_HEADER_BYTES};
     }
