@@ -246,6 +246,15 @@ LV_MUST_USE int backlog_snapshot(const struct backlog *b, struct backlog_state *
 // Written beside, synced, renamed, folder synced. -LE_INVAL: not from backlog_snapshot.
 LV_MUST_USE int backlog_write_state(const struct io *io, const char *data_dir, uint64_t queue,
                                     const struct backlog_state *s);
+struct backlog_state_write {
+    uint64_t queue;
+    const struct backlog_state *state;
+    int result; // out: as that of backlog_write_state
+};
+// The same for several queues at once: from `sync_all_min` of them on (0: a good number) their syncs are two of the whole file system instead of
+// three each. Each has its own result.
+void backlog_write_states(const struct io *io, const char *data_dir, struct backlog_state_write *writes,
+                          size_t count, size_t sync_all_min);
 LV_MUST_USE int backlog_unlink(const struct io *io, const char *data_dir, uint64_t queue, bool is_transient,
                                uint32_t file);
 LV_MUST_USE int backlog_remove(const struct io *io, const char *data_dir, uint64_t queue,

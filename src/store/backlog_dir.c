@@ -1,11 +1,15 @@
 // backlog_dir.c: the folders of backlog files and the file `state`: made, written, listed, removed.
 //
-// `state` is replaced as a whole: written beside as `state.new`, synced, renamed, the folder synced. Failure modes: the old one stays;
+// `state` is replaced as a whole: written beside as `state.new`, synced, renamed, the folder synced; those of many queues go through these steps
+// together, with two syncs of the whole file system. Failure modes: the old one stays;
 // a leftover `state.new` is overwritten the next time. Files are removed without a sync: one that comes back after a power cut holds
 // nothing that `state` or the log does not call dead.
 #include "src/base/err.h"
 #include "src/base/mem.h"
 #include "src/store/backlog_format.h"
+
+// States from which on the whole file system is synced: somebody else may be writing to it, too.
+enum { SYNC_ALL_MIN = 8 };
 
 // --- names ---
 
@@ -160,51 +164,130 @@ backlog_set_aside(const struct io *io, const char *data_dir, uint64_t queue, str
 // --- state ---
 
 static int
-write_file(const struct io *io, const char *path, const uint8_t *bytes, size_t len)
+open_fresh(const struct io *io, const char *path, int *ret_fd)
 {
-    int fd, err = io->open(io->ctx, path, IO_WRITE | IO_CREATE, &fd);
+    int err = io->open(io->ctx, path, IO_WRITE | IO_CREATE, ret_fd);
     if (err == -LE_EXISTS) { // of an attempt that did not come to its end
         err = io->unlink(io->ctx, path);
         if (err == 0)
-            err = io->open(io->ctx, path, IO_WRITE | IO_CREATE, &fd);
+            err = io->open(io->ctx, path, IO_WRITE | IO_CREATE, ret_fd);
     }
-    if (err != 0)
-        return err;
-    struct iovec part = {(void *)(uintptr_t)bytes, len};
-    err = io_write_all(io, fd, &part, 1, 0);
+    return err;
+}
+
+// The bytes beside the state that counts; the caller syncs and closes *ret_fd (-1: it was not opened).
+static int
+write_beside(const struct io *io, const char *data_dir, struct backlog_state_write *w, int *ret_fd)
+{
+    char path[IO_PATH_MAX], dir[IO_PATH_MAX];
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    *ret_fd = -1;
+    int err = backlog_queue_path(data_dir, w->queue, false, dir);
+    if (err == 0)
+        err = backlog_state_path(data_dir, w->queue,
+                                 BACKLOG_BUG(BLG_BUG_STATE_IN_PLACE) ? "state" : "state.new", path);
+    if (err == 0)
+        err = state_encode(w->queue, w->state, &bytes, &len);
+    if (err == 0)
+        err = make_dir(io, dir);
+    if (err == 0)
+        err = open_fresh(io, path, ret_fd);
+    if (err == 0)
+        err = io_write_all(io, *ret_fd, &(struct iovec){bytes, len}, 1, 0);
+    mem_free(bytes);
+    return err;
+}
+
+static int
+put_in_place(const struct io *io, const char *data_dir, uint64_t queue)
+{
+    char path[IO_PATH_MAX], beside[IO_PATH_MAX];
+    int err = backlog_state_path(data_dir, queue, "state", path);
+    if (err == 0)
+        err = backlog_state_path(data_dir, queue, "state.new", beside);
+    if (err == 0 && !BACKLOG_BUG(BLG_BUG_STATE_IN_PLACE))
+        err = io->rename(io->ctx, beside, path);
+    return err;
+}
+
+// The folder above too: that of the queue may be new.
+static int
+sync_names(const struct io *io, const char *data_dir, uint64_t queue)
+{
+    char path[IO_PATH_MAX];
+    if (BACKLOG_BUG(BLG_BUG_NO_DIR_SYNC))
+        return 0;
+    int err = backlog_queue_path(data_dir, queue, false, path);
+    if (err == 0)
+        err = io->sync_dir(io->ctx, path);
+    if (err == 0)
+        err = backlog_dir_path(data_dir, false, path);
+    return err == 0 ? io->sync_dir(io->ctx, path) : err;
+}
+
+static int
+write_one(const struct io *io, const char *data_dir, struct backlog_state_write *w)
+{
+    int fd, err = write_beside(io, data_dir, w, &fd);
     if (err == 0)
         err = io->fsync(io->ctx, fd);
-    (void)io->close(io->ctx, fd);
-    return err;
+    if (fd >= 0)
+        (void)io->close(io->ctx, fd);
+    if (err == 0)
+        err = put_in_place(io, data_dir, w->queue);
+    return err == 0 ? sync_names(io, data_dir, w->queue) : err;
+}
+
+static void
+sync_writes(const struct io *io, int fd, struct backlog_state_write *writes, size_t count)
+{
+    int err = io->sync_all(io->ctx, fd);
+    for (size_t i = 0; i < count; i++)
+        writes[i].result = writes[i].result == 0 ? err : writes[i].result;
+}
+
+// Two syncs for all of them, by the first file, which was opened before the others were written.
+static void
+write_group(const struct io *io, const char *data_dir, struct backlog_state_write *writes, size_t count)
+{
+    int first = -1, fd;
+    for (size_t i = 0; i < count; i++) {
+        writes[i].result = write_beside(io, data_dir, &writes[i], &fd);
+        if (first < 0)
+            first = fd;
+        else if (fd >= 0)
+            (void)io->close(io->ctx, fd); // its errors are the file system's
+    }
+    if (first < 0)
+        return;
+    sync_writes(io, first, writes, count);
+    for (size_t i = 0; i < count; i++)
+        if (writes[i].result == 0)
+            writes[i].result = put_in_place(io, data_dir, writes[i].queue);
+    sync_writes(io, first, writes, count);
+    (void)io->close(io->ctx, first);
+}
+
+// DURABLE at 0: acks that the log alone knew before are known here now.
+void
+backlog_write_states(const struct io *io, const char *data_dir, struct backlog_state_write *writes,
+                     size_t count, size_t sync_all_min)
+{
+    if (count > 1 && count >= (sync_all_min > 0 ? sync_all_min : (size_t)SYNC_ALL_MIN)) {
+        write_group(io, data_dir, writes, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        writes[i].result = write_one(io, data_dir, &writes[i]);
 }
 
 int
 backlog_write_state(const struct io *io, const char *data_dir, uint64_t queue, const struct backlog_state *s)
 {
-    char path[IO_PATH_MAX], beside[IO_PATH_MAX], dir[IO_PATH_MAX], parent[IO_PATH_MAX];
-    uint8_t *bytes = NULL;
-    size_t len = 0;
-    int err = backlog_dir_path(data_dir, false, parent);
-    if (err == 0)
-        err = backlog_queue_path(data_dir, queue, false, dir);
-    if (err == 0)
-        err = backlog_state_path(data_dir, queue, "state", path);
-    if (err == 0)
-        err = backlog_state_path(data_dir, queue, "state.new", beside);
-    if (err == 0)
-        err = state_encode(queue, s, &bytes, &len);
-    if (err == 0)
-        err = make_dir(io, dir);
-    if (err == 0)
-        err = write_file(io, BACKLOG_BUG(BLG_BUG_STATE_IN_PLACE) ? path : beside, bytes, len);
-    if (err == 0 && !BACKLOG_BUG(BLG_BUG_STATE_IN_PLACE))
-        err = io->rename(io->ctx, beside, path);
-    if (err == 0 && !BACKLOG_BUG(BLG_BUG_NO_DIR_SYNC))
-        err = io->sync_dir(io->ctx, dir);
-    if (err == 0 && !BACKLOG_BUG(BLG_BUG_NO_DIR_SYNC))
-        err = io->sync_dir(io->ctx, parent); // the folder may be new
-    mem_free(bytes);
-    return err; // DURABLE at 0: acks that the log alone knew before are known here now
+    struct backlog_state_write w = {.queue = queue, .state = s};
+    backlog_write_states(io, data_dir, &w, 1, 0);
+    return w.result;
 }
 
 // --- removing ---

@@ -17,6 +17,8 @@ enum { PORTS_MAX = 64 };
 enum { LANE_WRITE, LANE_READ, LANES };
 // LIMIT: messages of appends that go together, so that the first of them does not wait for long.
 enum { GROUP_ITEMS = 65536 };
+// LIMIT: states that go together.
+enum { GROUP_STATES = 1024 };
 
 struct lane {
     struct mover *mover;
@@ -144,7 +146,6 @@ static int
 run(const struct mover_config *c, struct mover_job *j)
 {
     switch ((enum mover_kind)j->kind) {
-    case MOVER_STATE: return backlog_write_state(c->io, c->data_dir, j->queue, &j->state);
     case MOVER_UNLINK: return backlog_unlink(c->io, c->data_dir, j->queue, j->is_transient, j->file);
     case MOVER_REMOVE: return backlog_remove(c->io, c->data_dir, j->queue, j->is_transient);
     case MOVER_BLOCK:
@@ -186,18 +187,38 @@ run_appends(const struct mover_config *c, struct mover_job *j, size_t *ret_count
     return j;
 }
 
+// States that follow each other likewise; a queue has one under way at the most.
+static struct mover_job *
+run_states(const struct mover_config *c, struct mover_job *j, size_t *ret_count)
+{
+    struct backlog_state_write writes[GROUP_STATES];
+    struct mover_job *last = j, *next = NULL;
+    size_t count = 0;
+    for (; last != NULL && last->kind == MOVER_STATE && count < GROUP_STATES; last = last->next)
+        writes[count++] = (struct backlog_state_write){.queue = last->queue, .state = &last->state};
+    backlog_write_states(c->io, c->data_dir, writes, count, c->sync_all_min);
+    for (size_t i = 0; i < count; i++, j = next) {
+        next = j->next;
+        j->result = writes[i].result;
+        give_back(j);
+    }
+    *ret_count = count;
+    return last;
+}
+
 static size_t
 run_all(struct lane *lane)
 {
+    const struct mover_config *c = &lane->mover->config;
     size_t sum = 0, count = 1;
     for (struct mover_job *j = take_all(&lane->submitted), *next; j != NULL; j = next, sum += count) {
-        if (j->kind == MOVER_APPEND) {
-            next = run_appends(&lane->mover->config, j, &count);
+        if (j->kind == MOVER_APPEND || j->kind == MOVER_STATE) {
+            next = j->kind == MOVER_APPEND ? run_appends(c, j, &count) : run_states(c, j, &count);
             continue;
         }
         next = j->next;
         count = 1;
-        j->result = run(&lane->mover->config, j);
+        j->result = run(c, j);
         give_back(j);
     }
     return sum;

@@ -1,5 +1,5 @@
 // test_backlog_start.c: the files of many queues opened together: by any number of threads the same is found, each queue has its own result, and
-// what may be in the page cache alone is synced, for few queues one by one, for many at once.
+// what may be in the page cache alone is synced, for few queues one by one, for many at once. States of many queues likewise.
 #include "tests/unit/store/backlog_world.h"
 
 enum { COUNT = 60, NEWER = 17 };
@@ -165,6 +165,72 @@ test_a_failed_sync_is_the_result_of_those_it_was_for(void **state)
     open_with_fault(4, CUT_SYNC_DIR, 4, (const int[]){-LE_IO, -LE_IO, -LE_IO, 0}); // the folder of them all
 }
 
+// The cursor that the state of a queue has; 0: there is none.
+static uint64_t
+cursor_of(struct world *w, uint64_t queue)
+{
+    char path[IO_PATH_MAX];
+    uint8_t bytes[256];
+    struct backlog_state s = {0};
+    size_t n = 0;
+    int fd;
+    assert_int_equal(backlog_state_path(dir, queue, "state", path), 0);
+    if (w->io->open(w->io->ctx, path, IO_READ, &fd) != 0)
+        return 0;
+    assert_int_equal(io_read_all(w->io, fd, bytes, sizeof bytes, 0, &n), 0);
+    assert_int_equal(w->io->close(w->io->ctx, fd), 0);
+    assert_int_equal(state_decode(slice_of(bytes, n), queue, &s), 0);
+    uint64_t cursor = s.cursor;
+    state_fini(&s);
+    return cursor;
+}
+
+// Three states over older ones, the second time with a fault; then the power goes off. What was promised is there, the rest is old or new.
+static void
+write_with_fault(size_t sync_all_min, unsigned calls, uint64_t at, const int results[3])
+{
+    struct world w;
+    struct backlog_end end = {.file = 1, .bytes = FILE_HEADER_BYTES};
+    struct backlog_state states[3];
+    struct backlog_state_write writes[3];
+    world_init(&w);
+    for (int i = 0; i < 3; i++) {
+        states[i] = (struct backlog_state){.block_end = 1, .cursor = 5, .ends = &end, .end_count = 1};
+        writes[i] = (struct backlog_state_write){.queue = (uint64_t)i + 1, .state = &states[i]};
+    }
+    backlog_write_states(w.io, dir, writes, 3, sync_all_min);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(writes[i].result, 0);
+        states[i].cursor = 9;
+    }
+    powercut_plan(w.disk, &(struct powercut_fault){.calls = calls, .at = at, .count = 1, .error = -LE_IO});
+    backlog_write_states(w.io, dir, writes, 3, sync_all_min);
+    assert_int_equal(powercut_open_count(w.disk), 0);
+    powercut_cut(w.disk);
+    for (int i = 0; i < 3; i++) {
+        uint64_t cursor = cursor_of(&w, (uint64_t)i + 1);
+        assert_int_equal(writes[i].result, results[i]);
+        assert_true(cursor == 9 || (cursor == 5 && results[i] != 0));
+    }
+    world_fini(&w);
+}
+
+static void
+test_states_of_several_queues(void **state)
+{
+    static const int good[3], none[] = {-LE_IO, -LE_IO, -LE_IO}, second[] = {0, -LE_IO, 0};
+    write_with_fault(3, CUT_FSYNC | CUT_FDATASYNC | CUT_SYNC_DIR, 1, good); // it does without
+    write_with_fault(3, CUT_SYNC_ALL, 1, none);
+    write_with_fault(3, CUT_SYNC_ALL, 2, none);
+    write_with_fault(3, CUT_SYNC_ALL, 3, good);
+    write_with_fault(3, CUT_RENAME, 2, second);
+    write_with_fault(3, CUT_WRITE, 2, second);
+    write_with_fault(3, CUT_OPEN, 1, (const int[]){-LE_IO, 0, 0});
+    write_with_fault(4, CUT_SYNC_ALL, 1, good);
+    write_with_fault(4, CUT_FSYNC, 2, second);
+    write_with_fault(4, CUT_RENAME, 2, second);
+}
+
 static void
 test_reports_add_up(void **state)
 {
@@ -192,6 +258,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_any_number_of_threads),
         cmocka_unit_test(test_a_failed_sync_is_the_result_of_those_it_was_for),
+        cmocka_unit_test(test_states_of_several_queues),
         cmocka_unit_test(test_reports_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
