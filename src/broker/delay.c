@@ -48,7 +48,7 @@ header_value(struct slice headers, int64_t *ret)
     } else {
         return false;
     }
-    if (!(value > -0x1p40 && value < 0x1p40)) // not a number too
+    if (!(value > -1099511627776.0 && value < 1099511627776.0)) // 2 to the 40th; not a number too
         return false;
     *ret = (int64_t)value;
     return true;

@@ -53,9 +53,10 @@ put_characters(struct buf *out, const json_t *array)
     buf_append_u8(out, '"');
     for (size_t i = 0; i < json_array_size(array) && i < TEXT_MAX; i++) {
         uint8_t c = (uint8_t)json_integer_value(json_array_get(array, i));
-        if (c == '"' || c == '\\' || c == 27 || c < ' ')
+        bool is_named = c >= '\b' && c <= '\r';
+        if (c == '"' || c == '\\' || c == 27 || is_named)
             buf_append_u8(out, '\\');
-        buf_append_u8(out, c == 27 ? 'e' : c < ' ' ? (uint8_t)letters[c - '\b'] : c);
+        buf_append_u8(out, c == 27 ? 'e' : is_named ? (uint8_t)letters[c - '\b'] : c);
     }
     buf_append_u8(out, '"');
 }

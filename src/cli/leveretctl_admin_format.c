@@ -51,7 +51,7 @@ static size_t
 choose(const struct admin_view *view, const json_t *rows, const char *names[COLUMNS_MAX])
 {
     size_t count = 0;
-    for (; view->columns[count] != NULL && count < COLUMNS_MAX; count++)
+    for (; count < COLUMNS_MAX && view->columns[count] != NULL; count++)
         names[count] = view->columns[count];
     if (count > 0)
         return count;

@@ -411,7 +411,10 @@ mark_all(struct api_request *r, json_t *consumers, void (*marked)(struct api_req
     }
     r->gathered = marked;
     api_gather_add(r); // so that it is not complete before all are asked
-    json_object_foreach(groups, name, group) mark_queue(r, group);
+    json_object_foreach(groups, name, group)
+    {
+        mark_queue(r, group);
+    }
     json_decref(groups);
     api_gather_done(r);
 }

@@ -347,7 +347,10 @@ put_json(struct api_out *o, const char *key, const json_t *v, unsigned depth)
         json_t *member;
         api_out_object(o, key);
         if (depth > 0)
-            json_object_foreach((json_t *)(uintptr_t)v, name, member) put_json(o, name, member, depth - 1);
+            json_object_foreach((json_t *)(uintptr_t)v, name, member)
+            {
+                put_json(o, name, member, depth - 1);
+            }
         api_out_end(o);
         break;
     }
@@ -365,5 +368,8 @@ api_out_members(struct api_out *o, const json_t *object)
 {
     const char *name;
     json_t *member;
-    json_object_foreach((json_t *)(uintptr_t)object, name, member) api_out_json(o, name, member);
+    json_object_foreach((json_t *)(uintptr_t)object, name, member)
+    {
+        api_out_json(o, name, member);
+    }
 }
