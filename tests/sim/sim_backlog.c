@@ -329,6 +329,7 @@ write_state(struct sim *s, struct queue *q)
     state.kept_count = count;
     int err = backlog_write_state(s->io, dir, q->id, &state);
     mem_free(state.ends);
+    mem_free(state.dead);
     if (err != 0)
         return;
     s->states++;

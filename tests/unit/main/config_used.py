@@ -34,6 +34,7 @@ BY_PATTERN = {
     "default_policies.operator.$id.queue_pattern": "queue_pattern",
     "management.cors.allow_origins.$name": "management_cors_origins",
     "management.cors.allow_origins": "management_cors_origins",
+    "definitions.import_backend": "load_definitions",
     "log.console.formatter": "log.is_json",
     "log.file.formatter": "log.is_json",
     "log.dir": "log.file",
