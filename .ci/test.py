@@ -21,7 +21,7 @@ RESULTS = os.path.join(TOP, "build", "results")
 SCRATCH = os.path.join(TOP, "build", "tmp")
 PYTHON = "/usr/bin/python3"
 SEED = int(os.environ.get("LEVERET_SEED") or 1) % 2**31
-PYTEST = [PYTHON, "-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests", "-n", "2", "--dist", "loadgroup"]
+PYTEST = [PYTHON, "-m", "pytest", "-c", "tests/pytest.ini", "--rootdir", "tests", "-n", "3", "--dist", "loadgroup"]
 
 
 class Step:

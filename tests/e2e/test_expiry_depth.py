@@ -8,7 +8,7 @@ import time
 import pytest
 import wire
 
-pytestmark = [pytest.mark.needs_restart, pytest.mark.timeout(900), pytest.mark.leveret_only("SIGKILL in the middle")]
+pytestmark = [pytest.mark.needs_restart, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.leveret_only("SIGKILL in the middle")]
 
 SEED = int(os.environ.get("LEVERET_SEED", "1"))
 COUNT = int(os.environ.get("LEVERET_EXPIRING", "100000"))
