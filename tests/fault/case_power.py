@@ -251,12 +251,12 @@ class Cut(Mounted):
     def lose_power(self, is_dead):
         how = self.rng.choice((LOG_FLUSH, NO_LOG_FLUSH, NO_LOG_FLUSH))
         lives_on = not is_dead and self.rng.randrange(2) == 0
-        if lives_on:
-            # Whatever it still confirms has to be true all the same; refusing is all that is left to it.
+        if not is_dead:
+            # Whatever it still confirms has to be true all the same; refusing is all that is left to it. (A stop, too, takes a moment.)
             self.world.may_refuse = self.world.ledger.is_closing = True
             for client in self.clients:
                 client.may_refuse = True
-        elif not is_dead:
+        if not is_dead and not lives_on:
             self.node.process.send_signal(signal.SIGSTOP)
         self.disk.cut(how)
         if lives_on:
