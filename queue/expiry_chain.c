@@ -300,26 +300,11 @@ submit(struct queue_worker *qw, struct queue *q, struct tables_job *j, int64_t a
     return true;
 }
 
-// The first block of the chain with a number from `number` on.
-static size_t
-block_from(const struct backlog *b, uint64_t number)
-{
-    size_t low = b->first, high = b->end;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (b->chain[middle].number < number)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 // The blocks of the next job; what is not due yet says when there has to be another look.
 static void
 gather(const struct backlog *b, struct expiry_chain *c, int64_t before_ms, struct tables_job *j)
 {
-    size_t i = block_from(b, c->look_at);
+    size_t i = backlog_block_from(b, c->look_at);
     for (; i < b->end && j->job.tables.count < TABLES_A_JOB; i++) {
         const struct backlog_block *block = &b->chain[i];
         if (block->due_s == 0 || block->kind == 0)

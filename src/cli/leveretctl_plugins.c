@@ -202,47 +202,37 @@ print_result(struct ctl *c, const char *text)
     return CTL_OK;
 }
 
+// What is built in stays as it is: says so, or which of the names are not.
 static int
-run_enable(struct ctl *c)
+change(struct ctl *c, bool is_asked_to_run, const char *result)
 {
-    ctl_banner(c, "Enabling plugins on node %s:", ctl_node(c));
+    ctl_banner(
+        c, is_asked_to_run ? "Enabling plugins on node %s:" : "Disabling plugins on node %s:", ctl_node(c));
     print_names(c);
     if (c->options.is_dry_run)
         return CTL_OK;
-    int status = refuse_unknown(c, true);
-    return status != CTL_OK
-               ? status
-               : print_result(c,
-                              "Plugin configuration unchanged. (They are built into Leveret and always on.)");
+    int status = refuse_unknown(c, is_asked_to_run);
+    return status != CTL_OK ? status : print_result(c, result);
+}
+
+static int
+run_enable(struct ctl *c)
+{
+    return change(c, true, "Plugin configuration unchanged. (They are built into Leveret and always on.)");
 }
 
 static int
 run_disable(struct ctl *c)
 {
-    ctl_banner(c, "Disabling plugins on node %s:", ctl_node(c));
-    print_names(c);
-    if (c->options.is_dry_run)
-        return CTL_OK;
-    int status = refuse_unknown(c, false);
-    return status != CTL_OK
-               ? status
-               : print_result(
-                     c, "Plugin configuration unchanged. (What is built into Leveret cannot be disabled; "
-                        "management.tcp.port = 0 closes the HTTP API.)");
+    return change(c, false,
+                  "Plugin configuration unchanged. (What is built into Leveret cannot be disabled; "
+                  "management.tcp.port = 0 closes the HTTP API.)");
 }
 
 static int
 run_set(struct ctl *c)
 {
-    ctl_banner(c, "Enabling plugins on node %s:", ctl_node(c));
-    print_names(c);
-    if (c->options.is_dry_run)
-        return CTL_OK;
-    int status = refuse_unknown(c, true);
-    return status != CTL_OK
-               ? status
-               : print_result(c,
-                              "Plugin configuration unchanged. (What is built into Leveret is always on.)");
+    return change(c, true, "Plugin configuration unchanged. (What is built into Leveret is always on.)");
 }
 
 static int

@@ -8,6 +8,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/management/api_stats.h"
+#include "src/management/api_waiters.h"
 #include "src/management/http_server.h"
 
 // LIMIT: exchanges that are sampled, and those with a history; how long after the last look; counters of a part.
@@ -22,18 +23,12 @@ struct exchange_stats {
     bool is_watched, is_seen;
 };
 
-struct waiter {
-    struct list node;
-    struct api_request *request;
-    void (*then)(struct api_request *r);
-};
-
 struct api_exchange_stats { // one a server
     struct api_server *server;
     struct exchange_stats *all;
     unsigned watched;
-    struct list waiting, served; // waiter.node
-    unsigned parts;              // answers that are missing
+    struct api_waiters waiters;
+    unsigned parts; // answers that are missing
     bool is_running, has_failed, is_due;
     int64_t watched_ms, sampled_ms; // wall clock
     ev_timer timer;
@@ -118,13 +113,8 @@ finish_round(struct api_exchange_stats *t)
     if (is_sample)
         t->sampled_ms = now_ms;
     t->is_running = false;
-    for (struct list *it; (it = list_pop_front(&t->served)) != NULL;) {
-        struct waiter *waiter = LV_CONTAINER_OF(it, struct waiter, node);
-        waiter->request->has_failed |= t->has_failed;
-        waiter->then(waiter->request);
-        mem_free(waiter);
-    }
-    if (!list_is_empty(&t->waiting))
+    api_waiters_serve(&t->waiters, t->has_failed);
+    if (api_waiters_are_any(&t->waiters))
         start_round(t);
 }
 
@@ -167,7 +157,7 @@ start_round(struct api_exchange_stats *t)
     LV_ASSERT(!t->is_running);
     t->is_running = true;
     t->has_failed = false;
-    list_splice_back(&t->served, &t->waiting);
+    api_waiters_begin(&t->waiters);
     HASH_ITER(hh, t->all, x, next)
     {
         memset(x->next, 0, sizeof x->next);
@@ -196,15 +186,8 @@ void
 api_take_exchange_stats(struct api_request *r, void (*then)(struct api_request *r))
 {
     struct api_exchange_stats *t = http_server_exchange_stats(r->server);
-    struct waiter *waiter = mem_calloc(1, sizeof *waiter);
-    if (waiter == NULL) {
-        api_no_memory(r);
+    if (!api_waiters_add(&t->waiters, r, then))
         return;
-    }
-    list_init(&waiter->node);
-    waiter->request = r;
-    waiter->then = then;
-    list_push_back(&t->waiting, &waiter->node);
     look(t);
     if (!t->is_running)
         start_round(t);
@@ -287,18 +270,10 @@ api_exchange_stats_new(struct api_server *s)
     struct api_exchange_stats *t = mem_xcalloc(1, sizeof *t);
     double seconds = (double)LV_MAX(http_server_config(s)->statistics_interval_ms, 1000u) / 1000.0;
     t->server = s;
-    list_init(&t->waiting);
-    list_init(&t->served);
+    api_waiters_init(&t->waiters);
     ev_timer_init(&t->timer, on_timer, seconds, seconds);
     t->timer.data = t;
     return t;
-}
-
-static void
-waiters_free(struct list *list)
-{
-    for (struct list *it; (it = list_pop_front(list)) != NULL;)
-        mem_free(LV_CONTAINER_OF(it, struct waiter, node));
 }
 
 void
@@ -310,8 +285,7 @@ api_exchange_stats_free(struct api_exchange_stats *t)
     ev_timer_stop(http_server_worker(t->server)->loop, &t->timer);
     HASH_ITER(hh, t->all, x, next)
     forget(t, x);
-    waiters_free(&t->waiting);
-    waiters_free(&t->served);
+    api_waiters_fini(&t->waiters);
     mem_free(t);
 }
 

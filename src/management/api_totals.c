@@ -7,6 +7,7 @@
 #include "src/base/clock.h"
 #include "src/base/mem.h"
 #include "src/management/api_stats.h"
+#include "src/management/api_waiters.h"
 #include "src/management/http_server.h"
 
 // LIMIT: vhosts with histories; how long after the last look they are kept.
@@ -22,20 +23,12 @@ struct vhost_totals {
     uint8_t name[];
 };
 
-// A request that waits for totals, or the sampler.
-struct waiter {
-    struct list node;
-    struct api_request *request;
-    void (*then)(struct api_request *r);
-};
-
 struct api_totals { // one a server
     struct api_server *server;
     struct vhost_totals *vhosts;
     struct vhost_totals *all; // the node; not in the table
-    struct list waiting;      // waiter.node: of the next round
-    struct list served;       // of the round under way
-    unsigned parts;           // answers that are missing
+    struct api_waiters waiters;
+    unsigned parts; // answers that are missing
     bool is_running, has_failed;
     int64_t watched_ms, sampled_ms; // wall clock: last look, last sample
     bool is_due;
@@ -134,14 +127,8 @@ finish_round(struct api_totals *t)
         t->sampled_ms = now_ms;
     }
     t->is_running = false;
-    for (struct list *it; (it = list_pop_front(&t->served)) != NULL;) {
-        struct waiter *waiter = LV_CONTAINER_OF(it, struct waiter, node);
-        if (t->has_failed)
-            waiter->request->has_failed = true;
-        waiter->then(waiter->request);
-        mem_free(waiter);
-    }
-    if (!list_is_empty(&t->waiting))
+    api_waiters_serve(&t->waiters, t->has_failed);
+    if (api_waiters_are_any(&t->waiters))
         start_round(t);
 }
 
@@ -182,7 +169,7 @@ start_round(struct api_totals *t)
     LV_ASSERT(!t->is_running);
     t->is_running = true;
     t->has_failed = false;
-    list_splice_back(&t->served, &t->waiting);
+    api_waiters_begin(&t->waiters);
     memset(t->all->next, 0, sizeof t->all->next);
     HASH_ITER(hh, t->vhosts, v, next)
     {
@@ -215,15 +202,8 @@ void
 api_take_totals(struct api_request *r, void (*then)(struct api_request *r))
 {
     struct api_totals *t = http_server_totals(r->server);
-    struct waiter *waiter = mem_calloc(1, sizeof *waiter);
-    if (waiter == NULL) {
-        api_no_memory(r);
+    if (!api_waiters_add(&t->waiters, r, then))
         return;
-    }
-    list_init(&waiter->node);
-    waiter->request = r;
-    waiter->then = then;
-    list_push_back(&t->waiting, &waiter->node);
     (void)api_look_at_node(r);
     if (!t->is_running)
         start_round(t);
@@ -258,18 +238,10 @@ api_totals_new(struct api_server *s)
     t->server = s;
     t->all = mem_xcalloc(1, sizeof *t->all);
     t->interval_ms = (uint32_t)(seconds * 500); // half: a sample that comes a little early is one
-    list_init(&t->waiting);
-    list_init(&t->served);
+    api_waiters_init(&t->waiters);
     ev_timer_init(&t->timer, on_timer, seconds, seconds);
     t->timer.data = t;
     return t;
-}
-
-static void
-waiters_free(struct list *list)
-{
-    for (struct list *it; (it = list_pop_front(list)) != NULL;)
-        mem_free(LV_CONTAINER_OF(it, struct waiter, node));
 }
 
 void
@@ -286,8 +258,7 @@ api_totals_free(struct api_totals *t)
     }
     vhost_totals_free(t->all);
     samples_free(t->node);
-    waiters_free(&t->waiting);
-    waiters_free(&t->served);
+    api_waiters_fini(&t->waiters);
     mem_free(t);
 }
 

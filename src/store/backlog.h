@@ -141,6 +141,8 @@ void backlog_advance(struct backlog *b, struct backlog_wait *ret_lost);
 // The block that would hold the number, or has this number; NULL: there is none, or it is wholly dead. Valid until the chain changes.
 struct backlog_block *backlog_find(const struct backlog *b, uint64_t seq);
 struct backlog_block *backlog_find_number(const struct backlog *b, uint64_t number);
+// The place in the chain of the first block whose number is not below this one; b->end: there is none.
+size_t backlog_block_from(const struct backlog *b, uint64_t number);
 // Whether a record of a chain block is dead, by its place.
 bool backlog_is_dead(const struct backlog *b, const struct backlog_block *block, uint32_t offset);
 // What of a chain block is not dead.

@@ -176,8 +176,8 @@ backlog_find(const struct backlog *b, uint64_t seq)
     return at < b->end && b->chain[at].first_seq <= seq && b->chain[at].kind != 0 ? &b->chain[at] : NULL;
 }
 
-struct backlog_block *
-backlog_find_number(const struct backlog *b, uint64_t number)
+size_t
+backlog_block_from(const struct backlog *b, uint64_t number)
 {
     size_t low = b->first, high = b->end;
     while (low < high) {
@@ -187,7 +187,14 @@ backlog_find_number(const struct backlog *b, uint64_t number)
         else
             high = middle;
     }
-    return low < b->end && b->chain[low].number == number && b->chain[low].kind != 0 ? &b->chain[low] : NULL;
+    return low;
+}
+
+struct backlog_block *
+backlog_find_number(const struct backlog *b, uint64_t number)
+{
+    size_t at = backlog_block_from(b, number);
+    return at < b->end && b->chain[at].number == number && b->chain[at].kind != 0 ? &b->chain[at] : NULL;
 }
 
 bool
